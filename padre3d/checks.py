@@ -1,0 +1,34 @@
+"""Checks at public boundaries: a wrong shape names the tensor, what was expected and what came."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def check_shape(x: Tensor, spec: str, *, name: str) -> dict[str, int]:
+    """Check a tensor against a shape such as ``"G L 128"``.
+
+    Args:
+        x: the tensor.
+        spec: one word per axis: an integer must match, a letter is free but equal letters must be
+            equal sizes, ``*`` matches anything.
+        name: how the error names the tensor.
+
+    Returns:
+        The size bound to each letter.
+
+    Raises:
+        ValueError: on a mismatch.
+    """
+    words = spec.split()
+    sizes: dict[str, int] = {}
+    shape = tuple(x.shape)
+    matches = len(shape) == len(words)
+    for word, size in zip(words, shape, strict=False):
+        if word == "*":
+            continue
+        wanted = int(word) if word.isdigit() else sizes.setdefault(word, size)
+        matches = matches and wanted == size
+    if not matches:
+        raise ValueError(f"{name}: expected shape ({', '.join(words)}), got {shape}")
+    return sizes

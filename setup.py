@@ -1,0 +1,30 @@
+"""Packaging of padre3d. The core needs torch alone; the rest are extras."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def requirements(name: str) -> list[str]:
+    """Requirement lines of a file, without comments and options."""
+    lines = (ROOT / name).read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and line[0] not in "#-"]
+
+
+setup(
+    name="padre3d",
+    version="0.1.0",
+    description="LiDAR 3-D detection with polynomial attention (PADRe) for mmdetection3d",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["padre3d", "padre3d.*"]),
+    python_requires=">=3.10",
+    install_requires=["torch>=2.1"],
+    extras_require={
+        "detection": requirements("requirements.txt"),
+        "test": requirements("requirements/test.txt"),
+    },
+)
