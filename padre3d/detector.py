@@ -1,0 +1,110 @@
+"""The detector: points -> pillars -> tokens -> BEV map -> boxes. Reads like the stage table.
+
+The only module beside ``data`` that knows mmdet3d: boxes are converted here between mmdet3d's
+bottom centre and the gravity centre used everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet3d.models.detectors import Base3DDetector
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from padre3d.bev import scatter_to_bev
+from padre3d.geometry import NUSCENES_CLASSES, PillarGrid
+from padre3d.head import Detections, HeadOutputs
+
+
+class PADReDetector(Base3DDetector):
+    """A DSVT-style LiDAR detector whose token mixer is chosen in the config.
+
+    Args:
+        grid: :class:`PillarGrid` settings ``dict(range_m=..., cell_m=...)``; every stage gets its
+            sizes from it.
+        pillar_encoder: config of the pillar encoder.
+        backbone: config of the token backbone; its ``mixer`` names PADRe or attention.
+        bev_backbone: config of the 2-D backbone.
+        head: config of the detection head.
+        class_names: class names in label order.
+        data_preprocessor, init_cfg: as in mmdet3d.
+    """
+
+    def __init__(
+        self,
+        grid: dict,
+        pillar_encoder: dict,
+        backbone: dict,
+        bev_backbone: dict,
+        head: dict,
+        class_names: Sequence[str] = NUSCENES_CLASSES,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.grid = PillarGrid(**grid)
+        self.class_names = tuple(class_names)
+        self.pillar_encoder = MODELS.build({**pillar_encoder, "grid": self.grid})
+        self.backbone = MODELS.build({**backbone, "grid": self.grid})
+        self.bev_backbone = MODELS.build(bev_backbone)
+        self.head = MODELS.build(
+            {
+                **head,
+                "grid": self.grid.coarser(self.bev_backbone.stride),
+                "num_classes": len(self.class_names),
+            }
+        )
+
+    def forward_points(self, points: list[Tensor]) -> HeadOutputs:
+        """Raw head outputs of a batch of clouds, each (P_b, 5): x, y, z, intensity, time lag."""
+        pillars = self.backbone(self.pillar_encoder(points))
+        return self.head(self.bev_backbone(scatter_to_bev(pillars, self.grid)))
+
+    @torch.no_grad()
+    def predict_points(self, points: list[Tensor]) -> list[Detections]:
+        """Detections (gravity centres) of a batch of clouds, each (P_b, 5)."""
+        return self.head.predict(self.forward_points(points))
+
+    def extract_feat(self, batch_inputs: dict) -> Tensor:
+        """BEV map (B, C, y, x) of mmdet3d's input dict."""
+        pillars = self.backbone(self.pillar_encoder(batch_inputs["points"]))
+        return self.bev_backbone(scatter_to_bev(pillars, self.grid))
+
+    def _forward(
+        self, batch_inputs: dict, batch_data_samples: list[Det3DDataSample] | None = None
+    ) -> HeadOutputs:
+        return self.forward_points(batch_inputs["points"])
+
+    def loss(
+        self, batch_inputs: dict, batch_data_samples: list[Det3DDataSample]
+    ) -> dict[str, Tensor]:
+        """Losses of a training batch in mmdet3d's format."""
+        boxes = [to_gravity_boxes(s.gt_instances_3d.bboxes_3d) for s in batch_data_samples]
+        labels = [s.gt_instances_3d.labels_3d for s in batch_data_samples]
+        return self.head.loss(self.forward_points(batch_inputs["points"]), boxes, labels)
+
+    def predict(
+        self, batch_inputs: dict, batch_data_samples: list[Det3DDataSample]
+    ) -> list[Det3DDataSample]:
+        """Detections of a test batch in mmdet3d's format."""
+        results = [to_instances(d) for d in self.predict_points(batch_inputs["points"])]
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+
+def to_gravity_boxes(boxes: LiDARInstance3DBoxes) -> Tensor:
+    """mmdet3d boxes to (M, 9) rows ``x, y, z (gravity), l, w, h, yaw, vx, vy``."""
+    return torch.cat([boxes.gravity_center, boxes.tensor[:, 3:9]], dim=1)
+
+
+def to_instances(detections: Detections) -> InstanceData:
+    """Detections with gravity centres to mmdet3d's instances (bottom centres)."""
+    boxes = detections.boxes.float()
+    return InstanceData(
+        bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=9, origin=(0.5, 0.5, 0.5)),
+        scores_3d=detections.scores.float(),
+        labels_3d=detections.labels,
+    )

@@ -1,0 +1,79 @@
+"""Train a detector: ``python tools/train.py configs/dsvt_padre2_nuscenes.py``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from padre3d.checkpoint import latest_checkpoint, load_checkpoint_file
+
+
+def parse_args() -> argparse.Namespace:
+    """OpenMMLab's training arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="where logs and checkpoints go")
+    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
+    parser.add_argument("--sync_bn", "--sync-bn", choices=["none", "torch"], default="none")
+    parser.add_argument("--auto-scale-lr", action="store_true", help="scale lr with the batch")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        help="resume from this checkpoint, or from the newest intact one in the work dir",
+    )
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """The config with the command line applied."""
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    if args.amp and cfg.optim_wrapper.type != "AmpOptimWrapper":
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+    if args.sync_bn != "none":
+        cfg.sync_bn = args.sync_bn
+    if args.auto_scale_lr:
+        if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+            raise ValueError(f"--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size")
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        set_resume(cfg, args.resume)
+    return cfg
+
+
+def set_resume(cfg: Config, resume: str) -> None:
+    """Continue from a checkpoint that was seen to load."""
+    if resume == "auto":
+        found = latest_checkpoint(cfg.work_dir)
+        print(f"--resume: {found or 'no intact checkpoint in ' + cfg.work_dir + ', starting anew'}")
+        cfg.resume, cfg.load_from = found is not None, str(found) if found else None
+    else:
+        load_checkpoint_file(resume)
+        cfg.resume, cfg.load_from = True, resume
+
+
+def main() -> None:
+    """Entry point."""
+    Runner.from_cfg(configure(parse_args())).train()
+
+
+if __name__ == "__main__":
+    main()
