@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +57,11 @@ class PillarGrid:
                     f"PillarGrid expected a d{name} that divides the range "
                     f"{self.range_m[axis]}..{self.range_m[axis + 3]} m, got {self.cell_m[axis]} m"
                 )
+
+    @classmethod
+    def of(cls, grid: PillarGrid | Mapping[str, Any]) -> PillarGrid:
+        """A grid from a grid or from a config's ``dict(range_m=..., cell_m=...)``."""
+        return grid if isinstance(grid, PillarGrid) else cls(**grid)
 
     @property
     def nx(self) -> int:

@@ -1,0 +1,1 @@
+"""Checkpoints of the reference implementation, to ours and back."""

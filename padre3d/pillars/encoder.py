@@ -1,0 +1,173 @@
+"""Dynamic pillar encoder: a small PointNet per pillar, without a limit on points or pillars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padre3d.checks import check_shape
+from padre3d.geometry import PillarGrid
+from padre3d.norms import RowBatchNorm, evaluation_affine
+from padre3d.pillars.segments import occupied_cells, segment_max, segment_mean
+from padre3d.types import Pillars
+
+
+class PointLayer(nn.Module):
+    """Linear, BatchNorm and ReLU per point.
+
+    The input may have two parts: columns of the point, and columns its whole pillar shares (the
+    maximum of the layer before). The shared part is multiplied once per pillar, not per point.
+
+    Args:
+        point_channels: columns of a point.
+        shared_channels: columns of its pillar, behind those of the point in the weight.
+        out_channels: columns of the result.
+    """
+
+    def __init__(self, point_channels: int, shared_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.point_channels = point_channels
+        self.linear = nn.Linear(point_channels + shared_channels, out_channels, bias=False)
+        self.norm = RowBatchNorm(out_channels, eps=1e-3, momentum=0.01)
+
+    def forward(self, points: Tensor, shared: Tensor | None, rows: Tensor) -> Tensor:
+        """Points (P, C), shared (N, S) or None, pillar row of each point (P,) -> (P, out)."""
+        if self.norm.training:
+            own, common = self._products(points, shared, self.linear.weight)
+            return F.relu(self.norm(own if common is None else own + common[rows]))
+        weight, shift = self._folded()
+        own, common = self._products(points, shared, weight, shift)
+        return F.relu(own if common is None else own + common[rows], inplace=True)
+
+    def forward_max(self, points: Tensor, shared: Tensor | None, rows: Tensor, n: int) -> Tensor:
+        """Evaluation only: the pillar maximum (n, out) of :meth:`forward`.
+
+        With the normalisation folded into the weight, everything but the points' own product is
+        constant over a pillar or increasing, so it is done once per pillar, after the maximum.
+        """
+        weight, shift = self._folded()
+        own, common = self._products(points, shared, weight)
+        largest = segment_max(own, rows, n) + shift.to(own.dtype)
+        return F.relu(largest if common is None else largest + common)
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        scale, shift = evaluation_affine(self.norm)
+        return self.linear.weight * scale.unsqueeze(1), shift
+
+    def _products(
+        self, points: Tensor, shared: Tensor | None, weight: Tensor, shift: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        own = F.linear(points, weight[:, : self.point_channels], shift)
+        if shared is None:
+            return own, None
+        return own, F.linear(shared, weight[:, self.point_channels :])
+
+
+class DynamicPillarEncoder(nn.Module):
+    """Points to one feature vector per occupied pillar.
+
+    Each point is described by x, y, z, its further columns, its offset to the mean of the points
+    in its pillar and to the pillar's centre. Every layer is followed by the maximum over the
+    pillar; all but the last hand on the point's own columns next to that maximum.
+
+    Args:
+        grid: the pillar grid, or a config's dict of it.
+        in_channels: columns of a point: x, y, z in metres, intensity, time lag in seconds, ...
+        filters: output width of each layer; all but the last must be even.
+    """
+
+    def __init__(
+        self,
+        grid: PillarGrid | Mapping[str, Any],
+        in_channels: int = 5,
+        filters: Sequence[int] = (128, 128),
+    ) -> None:
+        super().__init__()
+        if in_channels < 3 or not filters or any(f % 2 for f in filters[:-1]):
+            raise ValueError(
+                "DynamicPillarEncoder expected at least 3 columns and even filters before the "
+                f"last one, got in_channels={in_channels}, filters={tuple(filters)}"
+            )
+        self.grid = PillarGrid.of(grid)
+        self.in_channels = in_channels
+        self.out_channels = filters[-1]
+        layers = []
+        own, shared = in_channels + 6, 0
+        for i, width in enumerate(filters):
+            out = width if i == len(filters) - 1 else width // 2
+            layers.append(PointLayer(own, shared, out))
+            own = shared = out
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, points: Sequence[Tensor]) -> Pillars:
+        """Encode a batch of clouds.
+
+        Args:
+            points: one (P_b, in_channels) tensor per sample. Points outside the range and points
+                with a NaN or an infinite value in any column are dropped. A cloud may be empty.
+
+        Returns:
+            Pillars with features (N, filters[-1]).
+
+        Raises:
+            ValueError: without a sample, or on a wrong number of columns.
+        """
+        flat, cell_ids = self._in_range(points)
+        cells, rows = occupied_cells(cell_ids, len(points) * self.grid.num_cells)
+        yx = cells % self.grid.num_cells
+        yx = torch.stack([yx // self.grid.nx, yx % self.grid.nx], 1)
+        sample = torch.div(cells, self.grid.num_cells, rounding_mode="floor")
+        coords = torch.cat([sample.unsqueeze(1), yx], 1)
+        features = self.encode(self.describe(flat, rows, yx), rows, len(cells))
+        return Pillars(features, coords, len(points))
+
+    def describe(self, points: Tensor, rows: Tensor, cells: Tensor) -> Tensor:
+        """The (P, in_channels + 6) inputs of the first layer.
+
+        Args:
+            points: (P, in_channels) points.
+            rows: (P,) pillar row of each point.
+            cells: (N, 2) ``[y, x]`` of the pillars.
+        """
+        xyz = points[:, :3]
+        mean = segment_mean(xyz, rows, len(cells))
+        centre_z = (self.grid.range_m[2] + self.grid.range_m[5]) / 2
+        centre = self.grid.centres_m(cells).to(xyz)
+        centre = F.pad(centre, (0, 1), value=centre_z)
+        return torch.cat([points, xyz - mean[rows], xyz - centre[rows]], 1)
+
+    def encode(self, inputs: Tensor, rows: Tensor, num_pillars: int) -> Tensor:
+        """Point descriptions (P, in_channels + 6) to pillar features (num_pillars, out)."""
+        x, shared = inputs, None
+        for layer in self.layers:
+            # Coordinates of 54 m have steps of 3 cm in half precision: the first layer, which
+            # reads them, stays in single precision.
+            autocast = torch.is_autocast_enabled(x.device.type) and shared is not None
+            with torch.autocast(x.device.type, enabled=autocast):
+                if layer is self.layers[-1] and not layer.norm.training:
+                    return layer.forward_max(x, shared, rows, num_pillars)
+                x = layer(x, shared, rows)
+                shared = segment_max(x, rows, num_pillars)
+        return shared
+
+    def _in_range(self, points: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """All usable points (P, in_channels) in float32, and their cells counted over samples."""
+        if len(points) == 0:
+            raise ValueError("DynamicPillarEncoder expected at least one sample, got an empty list")
+        for b, cloud in enumerate(points):
+            check_shape(cloud, f"P {self.in_channels}", name=f"points[{b}]")
+        flat = torch.cat(list(points)).float()
+        start = torch.cat(
+            [
+                torch.full((len(cloud),), b * self.grid.num_cells, device=flat.device)
+                for b, cloud in enumerate(points)
+            ]
+        )
+        cells, inside = self.grid.cells_of(flat)
+        inside &= torch.isfinite(flat).all(1)
+        cell_ids = start + cells[:, 0] * self.grid.nx + cells[:, 1]
+        return flat[inside], cell_ids[inside]

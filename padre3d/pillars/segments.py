@@ -1,0 +1,59 @@
+"""Reductions of points over pillars, and the compaction of occupied cells, without sorting."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def occupied_cells(cell_ids: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
+    """Number the occupied cells in ascending order.
+
+    Equal to ``torch.unique(cell_ids, return_inverse=True)``, by marking the cells and counting
+    the marks before each one instead of sorting.
+
+    Args:
+        cell_ids: (P,) int64 cell of each point, in ``[0, num_cells)``.
+        num_cells: number of cells there are.
+
+    Returns:
+        ``cells`` (N,) ascending ids of the occupied cells and ``rows`` (P,): the position of each
+        point's cell in ``cells``.
+    """
+    marks = torch.zeros(num_cells, dtype=torch.bool, device=cell_ids.device)
+    marks[cell_ids] = True
+    rank = marks.cumsum(0) - 1
+    return marks.nonzero().squeeze(1), rank[cell_ids]
+
+
+def segment_mean(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
+    """Mean of the values (P, C) that share a row, as (num_rows, C).
+
+    Sums are taken in float64, so that the order in which a GPU adds them is not visible in a
+    float32 result.
+    """
+    sums = values.new_zeros((num_rows, values.shape[1]), dtype=torch.float64)
+    sums.index_add_(0, rows, values.double())
+    counts = sums.new_zeros(num_rows).index_add_(0, rows, sums.new_ones(len(rows)))
+    return (sums / counts.clamp_min(1).unsqueeze(1)).to(values.dtype)
+
+
+def segment_max(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
+    """Maximum of the values (P, C) that share a row, as (num_rows, C); every row must occur.
+
+    The gradient goes to the first of equal values. With a gradient the maximum is read through its
+    position, because the built-in backward pass shares the gradient among all equal values and
+    takes several passes over (P, C) for it.
+    """
+    index = rows.unsqueeze(1).expand_as(values)
+    start = values.new_full((num_rows, values.shape[1]), float("-inf"))
+    largest = start.scatter_reduce(0, index, values.detach(), "amax", include_self=True)
+    if not (torch.is_grad_enabled() and values.requires_grad):
+        return largest
+    number = torch.arange(len(values), device=values.device, dtype=torch.int32).unsqueeze(1)
+    candidate = torch.where(
+        values.detach() == largest[rows], number, number.new_tensor(len(values))
+    )
+    first = candidate.new_full(largest.shape, len(values))
+    first.scatter_reduce_(0, index, candidate, "amin", include_self=True)
+    return values.gather(0, first.long())

@@ -1,0 +1,63 @@
+"""The pillar encoder against the reference's, value by value."""
+
+import pytest
+import torch
+
+from padre3d.convert.keys import pillar_encoder_key
+from padre3d.geometry import PillarGrid
+from padre3d.pillars import DynamicPillarEncoder
+
+from .arrays import Golden, pillars_from_reference
+
+
+@pytest.fixture(scope="module")
+def golden(golden_dir):
+    return Golden(golden_dir / "vfe.npz")
+
+
+@pytest.fixture(scope="module")
+def encoder(golden):
+    grid = PillarGrid(golden["point_cloud_range"].tolist(), golden["voxel_size"][:2].tolist())
+    encoder = DynamicPillarEncoder(grid, 5, golden.config["NUM_FILTERS"])
+    return golden.load_into(encoder, pillar_encoder_key)
+
+
+@pytest.fixture(scope="module")
+def clouds(golden):
+    points = golden["points"]
+    return [points[points[:, 0] == b, 1:] for b in range(int(points[:, 0].max()) + 1)]
+
+
+def test_grid_and_points_in_range(golden, encoder):
+    assert golden["grid_size"].tolist() == [encoder.grid.nx, encoder.grid.ny, 1]
+    inside = encoder.grid.cells_of(golden["points"][:, 1:])[1]
+    assert torch.equal(inside, golden["point_in_range_mask"])
+
+
+def test_inputs_and_first_layer(golden, encoder):
+    used = golden["points"][golden["point_in_range_mask"]]
+    rows = golden["point_to_pillar"]
+    cells = golden["voxel_coords"][:, [2, 3]]
+    inputs = encoder.describe(used[:, 1:], rows, cells)
+    torch.testing.assert_close(inputs[:300], golden["pfn0_in_first300"], rtol=1e-5, atol=1e-5)
+    own = encoder.layers[0](inputs, None, rows)[:300]
+    torch.testing.assert_close(own, golden["pfn0_out_first300"][:, :16], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["folded", "per point"])
+def test_pillar_features(golden, encoder, clouds, mode, monkeypatch):
+    if mode == "per point":
+
+        def plain(layer, x, shared, rows, n):
+            from padre3d.pillars.segments import segment_max
+
+            return segment_max(layer(x, shared, rows), rows, n)
+
+        monkeypatch.setattr(type(encoder.layers[0]), "forward_max", plain)
+    with torch.no_grad():
+        pillars = encoder(clouds)
+    expected, _ = pillars_from_reference(
+        golden["pillar_features"], golden["voxel_coords"], len(clouds)
+    )
+    assert torch.equal(pillars.coords, expected.coords)
+    torch.testing.assert_close(pillars.features, expected.features, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,169 @@
+"""The pillar encoder against a per-pillar loop in float64, and with difficult clouds."""
+
+import pytest
+import torch
+
+from padre3d.geometry import PillarGrid
+from padre3d.pillars import DynamicPillarEncoder
+
+GRID = PillarGrid((-6.0, -4.5, -5.0, 6.0, 4.5, 3.0), (0.3, 0.3))
+
+
+def cloud(n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.tensor([-7.0, -5.5, -5.5, 0, 0])
+    high = torch.tensor([7.0, 5.5, 3.5, 255, 0.45])
+    return low + (high - low) * torch.rand((n, 5), generator=generator)
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    encoder = DynamicPillarEncoder(GRID, filters=(16, 24))
+    for norm in (layer.norm for layer in encoder.layers):
+        torch.nn.init.uniform_(norm.running_mean, -1, 1)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+        # Negative scales too: a maximum taken before the normalisation would be wrong.
+        torch.nn.init.uniform_(norm.weight, -1.5, 1.5)
+        torch.nn.init.uniform_(norm.bias, -1, 1)
+    return encoder.eval()
+
+
+def oracle(encoder, clouds):
+    """Dictionary of pillars, one at a time, float64."""
+    result = {}
+    for b, points in enumerate(clouds):
+        pillars = {}
+        for point in points:
+            x, y, z = (float(v) for v in point[:3])
+            if -6 <= x < 6 and -4.5 <= y < 4.5 and -5 <= z <= 3:
+                cell = (b, int((y + 4.5) / 0.3), int((x + 6) / 0.3))
+                pillars.setdefault(cell, []).append(point.double())
+        for cell, members in pillars.items():
+            p = torch.stack(members)
+            centre = torch.tensor([-6 + 0.3 * (cell[2] + 0.5), -4.5 + 0.3 * (cell[1] + 0.5), -1.0])
+            f = torch.cat([p, p[:, :3] - p[:, :3].mean(0), p[:, :3] - centre], 1)
+            for layer in encoder.layers:
+                n = layer.norm
+                f = f @ layer.linear.weight.double().T
+                f = (f - n.running_mean) / (n.running_var + 1e-3).sqrt() * n.weight + n.bias
+                f = f.clamp_min(0)
+                f = torch.cat([f, f.amax(0).expand_as(f)], 1)
+            result[cell] = f[0, f.shape[1] // 2 :].float()
+    return result
+
+
+@torch.no_grad()
+def test_equals_a_loop_over_pillars(encoder):
+    clouds = [cloud(700, 1), cloud(300, 2)]
+    pillars = encoder(clouds)
+    expected = oracle(encoder, clouds)
+    assert [tuple(c) for c in pillars.coords.tolist()] == sorted(expected)
+    features = torch.stack([expected[k] for k in sorted(expected)])
+    torch.testing.assert_close(pillars.features, features, rtol=2e-5, atol=2e-5)
+
+
+@torch.no_grad()
+def test_batch_invariance_and_order_of_points(encoder):
+    clouds = [cloud(500, 1), cloud(0), cloud(400, 2), cloud(0)]
+    together = encoder(clouds)
+    assert together.batch_size == 4
+    for b in (0, 2):
+        alone = encoder([clouds[b].flip(0)])
+        rows = together.coords[:, 0] == b
+        assert torch.equal(together.coords[rows, 1:], alone.coords[:, 1:])
+        torch.testing.assert_close(together.features[rows], alone.features, rtol=0, atol=1e-5)
+
+
+def test_training_gradients_against_float64():
+    torch.manual_seed(3)
+    encoder = DynamicPillarEncoder(GRID, filters=(8, 8)).train()
+    pillars = encoder([cloud(400, 1)])
+    weight = torch.randn(pillars.features.shape)
+    (pillars.features * weight).sum().backward()
+    flat, cell_ids = encoder._in_range([cloud(400, 1)])
+    cells, rows = torch.unique(cell_ids, return_inverse=True)
+    yx = torch.stack([cells // GRID.nx, cells % GRID.nx], 1)
+    x = encoder.describe(flat, rows, yx).double()
+    weights = [layer.linear.weight.detach().double().requires_grad_() for layer in encoder.layers]
+    for w in weights:
+        y = x @ w.T
+        y = ((y - y.mean(0)) / (y.var(0, unbiased=False) + 1e-3).sqrt()).clamp_min(0)
+        top = torch.stack([y[rows == r].amax(0) for r in range(len(cells))])
+        x = torch.cat([y, top[rows]], 1)
+    torch.testing.assert_close(pillars.features.double(), top, rtol=1e-4, atol=1e-4)
+    (top * weight).sum().backward()
+    for layer, w in zip(encoder.layers, weights, strict=True):
+        torch.testing.assert_close(layer.linear.weight.grad.double(), w.grad, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "clouds",
+    [
+        [torch.zeros(0, 5)],
+        [torch.full((10, 5), 100.0)],
+        [torch.full((10, 5), float("nan"))],
+        [torch.zeros(0, 5), torch.zeros(0, 5)],
+    ],
+    ids=["empty", "out of range", "nan", "two empty"],
+)
+def test_no_pillars(encoder, clouds, training):
+    pillars = encoder.train(training)(clouds)
+    assert pillars.features.shape == (0, 24)
+    assert pillars.coords.shape == (0, 3)
+    assert pillars.batch_size == len(clouds)
+    pillars.features.sum().backward()
+    assert all(torch.count_nonzero(p.grad) == 0 for p in encoder.parameters())
+
+
+def test_one_point_in_training_uses_the_running_statistics(encoder):
+    point = torch.tensor([[0.1, 0.1, 0.0, 12.0, 0.0]])
+    with torch.no_grad():
+        expected = encoder([point]).features
+        result = encoder.train()([point]).features
+    torch.testing.assert_close(result, expected)
+
+
+@torch.no_grad()
+def test_broken_points_are_dropped(encoder):
+    good = cloud(300, 5)
+    bad = cloud(5, 6)
+    bad[:, torch.arange(5)] = torch.where(torch.eye(5, dtype=bool), float("nan"), bad)
+    infinite = cloud(5, 7)
+    infinite[torch.arange(5), torch.arange(5)] = -float("inf")
+    mixed = torch.cat([good[:100], bad, good[100:], infinite])
+    torch.testing.assert_close(encoder([mixed]).features, encoder([good]).features)
+
+
+def test_wrong_input_is_named(encoder):
+    with pytest.raises(ValueError, match=r"points\[1\].*P, 5.*\(7, 4\)"):
+        encoder([torch.zeros(3, 5), torch.zeros(7, 4)])
+    with pytest.raises(ValueError, match="at least one sample"):
+        encoder([])
+    with pytest.raises(ValueError, match="even filters"):
+        DynamicPillarEncoder(GRID, filters=(5, 8))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_error_is_that_of_the_last_layer_alone(encoder, dtype):
+    """At 50 m a half-precision coordinate is off by centimetres; the geometry must not be."""
+    far = DynamicPillarEncoder(
+        PillarGrid((-54.0, -54.0, -5.0, 54.0, 54.0, 3.0), (0.3, 0.3)), filters=(16, 24)
+    ).eval()
+    points = cloud(500, 3)
+    points[:, 0] += 46
+    exact = far([points])
+    with torch.autocast("cpu", dtype=dtype):
+        half = far([points])
+    assert torch.equal(half.coords, exact.coords)
+    error = (half.features.float() - exact.features).abs().max() / exact.features.max()
+    assert error < 4 * torch.finfo(dtype).eps
+
+
+def test_sync_batch_norm_conversion_keeps_the_weights(encoder):
+    names = set(encoder.state_dict())
+    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+    assert set(converted.state_dict()) == names
+    assert isinstance(converted.layers[0].norm, torch.nn.SyncBatchNorm)
