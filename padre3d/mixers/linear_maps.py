@@ -1,0 +1,104 @@
+"""Modules that own the weights of one linear map and hand them to the operator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from padre3d.mixers.structure import ChannelSpec, Conv, Dense, LowRank, TokenSpec
+from padre3d.ops.padre import (
+    ChannelLowRank,
+    ChannelMap,
+    Pointwise,
+    TokenConv1d,
+    TokenConv2d,
+    TokenDense,
+    TokenLowRank,
+    TokenMap,
+)
+
+Size = tuple[int, int]
+
+
+def _normal(*shape: int, variance: float) -> nn.Parameter:
+    return nn.Parameter(torch.randn(*shape) * math.sqrt(variance))
+
+
+class ChannelWeights(nn.Module):
+    """A channel map D -> D. The output has ``gain**2`` times the input's variance at the start."""
+
+    def __init__(self, spec: ChannelSpec, dim: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(dim))
+        if isinstance(spec, LowRank):
+            self.left = _normal(dim, spec.rank, variance=gain / dim)
+            self.right = _normal(spec.rank, dim, variance=gain / spec.rank)
+        else:
+            self.weight = _normal(dim, dim, variance=gain**2 / dim)
+        self.spec = spec
+
+    def tensors(self) -> ChannelMap:
+        """The map as the operator takes it."""
+        if isinstance(self.spec, LowRank):
+            return ChannelLowRank(self.left, self.right, self.bias)
+        return Pointwise(self.weight, self.bias)
+
+
+class TokenWeights(nn.Module):
+    """A token map; keeps the variance of uncorrelated tokens at the start."""
+
+    def __init__(self, spec: Dense | LowRank | Conv, dim: int) -> None:
+        super().__init__()
+        self.spec = spec
+        if isinstance(spec, Conv):
+            self.groups = dim if spec.groups is None else spec.groups
+            shape = (dim, dim // self.groups) + (spec.kernel_size,) * spec.dims
+            self.weight = _normal(*shape, variance=1 / math.prod(shape[1:]))
+            self.bias = nn.Parameter(torch.zeros(dim))
+        elif isinstance(spec, Dense):
+            self.weight = _normal(spec.tokens, spec.tokens, variance=1 / spec.tokens)
+        else:
+            if spec.tokens is None:
+                raise ValueError("LowRank as a token map: expected a number of tokens, got None")
+            self.left = _normal(spec.tokens, spec.rank, variance=1 / spec.rank)
+            self.right = _normal(spec.rank, spec.tokens, variance=1 / spec.tokens)
+
+    def tensors(self, size: Size | None) -> TokenMap:
+        """The map as the operator takes it; ``size`` (H, W) is needed by a 2-D convolution."""
+        if isinstance(self.spec, Dense):
+            return TokenDense(self.weight)
+        if isinstance(self.spec, LowRank):
+            return TokenLowRank(self.left, self.right)
+        if self.spec.dims == 1:
+            return TokenConv1d(self.weight, self.bias, self.groups)
+        if size is None:
+            raise ValueError("a 2-D PADRe: expected size=(H, W) of the token image, got None")
+        return TokenConv2d(self.weight, size, self.bias, self.groups)
+
+
+def token_weights(spec: TokenSpec, dim: int) -> TokenWeights | nn.Identity:
+    """A module for the spec; the identity owns nothing."""
+    return nn.Identity() if spec is None else TokenWeights(spec, dim)
+
+
+def channel_weights(spec: ChannelSpec, dim: int, gain: float = 1.0) -> ChannelWeights | nn.Identity:
+    """A module for the spec; the identity owns nothing."""
+    return nn.Identity() if spec is None else ChannelWeights(spec, dim, gain)
+
+
+def token_map(module: nn.Module, size: Size | None) -> TokenMap | None:
+    """The operator's record of a module made by :func:`token_weights`."""
+    return module.tensors(size) if isinstance(module, TokenWeights) else None
+
+
+def channel_map(module: nn.Module) -> ChannelMap | None:
+    """The operator's record of a module made by :func:`channel_weights`."""
+    return module.tensors() if isinstance(module, ChannelWeights) else None
+
+
+def initial_sum_weights(kind: str | None, degree: int, dim: int) -> Tensor | None:
+    """Ones of the shape of W in Eq. 6, or None."""
+    shapes = {"scalar": (degree,), "channel": (degree, dim)}
+    return None if kind is None else torch.ones(shapes[kind])

@@ -1,0 +1,109 @@
+"""PADRe as a module: the weights of a structure, the operator, the mixer interface."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.linear_maps import (
+    channel_map,
+    channel_weights,
+    initial_sum_weights,
+    token_map,
+    token_weights,
+)
+from padre3d.mixers.structure import PadreStructure, preset
+from padre3d.ops.padre import PadreWeights, padre
+
+HIGHER_DEGREE_GAIN = 0.5
+
+
+class PADRe(nn.Module):
+    """Polynomial mixing of tokens, Eqs. 1-7, on ``x + pos``.
+
+    Every factor Y_i with i >= 2 starts with half the scale of the input: each degree then adds half
+    as much as the one below it, and the sum stays below the scale of the skip connection.
+
+    Args:
+        dim: channels D.
+        degree: d >= 2 for the presets.
+        preset: "sequence" (default), "paper" or "text"; see :mod:`padre3d.mixers.structure`.
+        kernel_size: odd width k of the convolutions over tokens.
+        dims: 1 for sequences, 2 for images; an image needs ``size``.
+        size: (H, W) of the token image, if it is always the same.
+        structure: any structure, in place of the four arguments before it.
+        impl: implementation of :func:`padre3d.ops.padre.padre`.
+    """
+
+    tokens = "sequence"
+    repeats_are_tokens = True
+
+    def __init__(
+        self,
+        dim: int,
+        degree: int = 2,
+        preset: str = "sequence",
+        kernel_size: int = 11,
+        dims: int = 1,
+        size: tuple[int, int] | None = None,
+        structure: PadreStructure | None = None,
+        impl: str = "eager",
+    ) -> None:
+        super().__init__()
+        if structure is None:
+            structure = _preset(preset, degree, kernel_size, dims)
+            self.tokens = "sequence" if preset == "sequence" else "set"
+        s = structure
+        self.dim, self.structure, self.size, self.impl = dim, s, size, impl
+        gains = [1.0] + [HIGHER_DEGREE_GAIN] * (s.degree - 1)
+        self.a = nn.ModuleList(token_weights(spec, dim) for spec in s.a)
+        self.b = nn.ModuleList(
+            channel_weights(spec, dim, gain) for spec, gain in zip(s.b, gains, strict=True)
+        )
+        self.c = nn.ModuleList(token_weights(spec, dim) for spec in s.c)
+        self.d = nn.ModuleList(channel_weights(spec, dim) for spec in s.d)
+        self.u = token_weights(s.u, dim)
+        self.v = channel_weights(s.v, dim)
+        w = initial_sum_weights(s.w, s.degree, dim)
+        self.w = None if w is None else nn.Parameter(w)
+        self.l = None if s.l is None else nn.Parameter(torch.zeros(dim))
+
+    def weights(self, size: tuple[int, int] | None = None) -> PadreWeights:
+        """The weights as the operator takes them; ``size`` (H, W) for 2-D structures."""
+        size = self.size if size is None else size
+        return PadreWeights(
+            a=tuple(token_map(m, size) for m in self.a),
+            b=tuple(channel_map(m) for m in self.b),
+            c=tuple(token_map(m, size) for m in self.c),
+            d=tuple(channel_map(m) for m in self.d),
+            terms=self.structure.terms,
+            w=self.w,
+            l=self.l,
+            u=token_map(self.u, size),
+            v=channel_map(self.v),
+            normalise=self.structure.normalise,
+            basis=self.structure.basis,
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        pos: Tensor | None = None,
+        mask: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Tokens (G, L, D) -> (G, L, D).
+
+        pos is (G, L, D), mask (G, L) bool, size (H, W) with H W = L for 2-D structures.
+        """
+        check_mixer_inputs(x, pos, mask, self.dim)
+        tokens = zero_masked(with_position(x, pos), mask)
+        return padre(tokens, self.weights(size), mask, impl=self.impl)
+
+    def extra_repr(self) -> str:
+        """Degree and channels."""
+        return f"dim={self.dim}, degree={self.structure.degree}, tokens={self.tokens!r}"
+
+
+_preset = preset  # the constructor has an argument of the same name

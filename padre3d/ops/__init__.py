@@ -1,0 +1,1 @@
+"""Operators without weights of their own; torch is all they need."""

@@ -1,0 +1,34 @@
+"""PADRe, the polynomial attention drop-in replacement (Eqs. 1-8 of the paper).
+
+| file | content |
+|---|---|
+| maps.py | the structured linear maps A_i, B_i, C_i, D_i, U, V and how each is applied |
+| api.py | ``padre``: the semantics, validation and the choice of implementation |
+| eager.py | the fast path, one function per equation |
+| reference.py | the same equations with explicit matrices in float64: the oracle of the tests |
+"""
+
+from padre3d.ops.padre.api import PadreWeights, padre
+from padre3d.ops.padre.maps import (
+    ChannelLowRank,
+    ChannelMap,
+    Pointwise,
+    TokenConv1d,
+    TokenConv2d,
+    TokenDense,
+    TokenLowRank,
+    TokenMap,
+)
+
+__all__ = [
+    "ChannelLowRank",
+    "ChannelMap",
+    "PadreWeights",
+    "Pointwise",
+    "TokenConv1d",
+    "TokenConv2d",
+    "TokenDense",
+    "TokenLowRank",
+    "TokenMap",
+    "padre",
+]

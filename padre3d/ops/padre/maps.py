@@ -1,0 +1,116 @@
+"""The structured matrices of Eq. 1: token maps act from the left, channel maps from the right.
+
+A map is a frozen record of weight tensors. ``None`` in place of a map is the identity. Tokens are
+always (G, N, D): a batch of G sequences of N tokens with D channels. Biases are part of a map
+although the paper's matrices have none; with them a map is affine.
+
+| map | matrix it stands for | cost per sequence |
+|---|---|---|
+| TokenDense | N' x N | N' N D |
+| TokenLowRank | N' x r times r x N | (N' + N) r D |
+| TokenConv1d | banded Toeplitz per channel, or per pair of channels of a group | N k D^2 / groups |
+| TokenConv2d | the same on an H x W image, N = H W | N k^2 D^2 / groups |
+| Pointwise | D x D' | N D D' |
+| ChannelLowRank | D x r times r x D' | N (D + D') r |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenDense:
+    """``weight`` (N', N) and ``bias`` (N',): every token sees every token."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, N, D) -> (G, N', D)."""
+        out = self.weight @ x
+        return out if self.bias is None else out + self.bias.unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class TokenLowRank:
+    """``left`` (N', r) times ``right`` (r, N)."""
+
+    left: Tensor
+    right: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, N, D) -> (G, N', D)."""
+        return self.left @ (self.right @ x)
+
+
+@dataclass(frozen=True)
+class TokenConv1d:
+    """``weight`` (D, D / groups, k) with odd k, zero padding k // 2, and ``bias`` (D,)."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    groups: int = 1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, N, D) -> (G, N, D).
+
+        A 1 x k convolution on (G, D, 1, N): with the channels last in memory, as they are here, the
+        CPU kernel reads the tokens where they lie. A 1-D convolution would transpose them twice and
+        takes up to 18 times as long (docs/method.md).
+        """
+        image = x.transpose(1, 2).unsqueeze(2)
+        padding = (0, self.weight.shape[-1] // 2)
+        weight = self.weight.unsqueeze(2)
+        out = F.conv2d(image, weight, self.bias, padding=padding, groups=self.groups)
+        return out.squeeze(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class TokenConv2d:
+    """``weight`` (D, D / groups, k, k) on tokens that are an image of ``size`` (H, W), by rows."""
+
+    weight: Tensor
+    size: tuple[int, int]
+    bias: Tensor | None = None
+    groups: int = 1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, H W, D) -> (G, H W, D)."""
+        image = x.unflatten(1, self.size).permute(0, 3, 1, 2)
+        padding = self.weight.shape[-1] // 2
+        out = F.conv2d(image, self.weight, self.bias, padding=padding, groups=self.groups)
+        return out.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """``weight`` (D', D), the transposed right matrix as in ``torch.nn.Linear``; ``bias`` (D',)."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, N, D) -> (G, N, D')."""
+        return F.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class ChannelLowRank:
+    """``left`` (D, r) times ``right`` (r, D'); ``bias`` (D',)."""
+
+    left: Tensor
+    right: Tensor
+    bias: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, N, D) -> (G, N, D')."""
+        out = (x @ self.left) @ self.right
+        return out if self.bias is None else out + self.bias
+
+
+TokenMap = TokenDense | TokenLowRank | TokenConv1d | TokenConv2d
+ChannelMap = Pointwise | ChannelLowRank

@@ -1,0 +1,99 @@
+"""What every mixer promises: batches and padding change nothing, shapes are checked."""
+
+import pytest
+import torch
+
+from padre3d.mixers import MIXERS, build_mixer
+
+DIM = 16
+CONFIGS = [
+    dict(type="padre", degree=2, preset="sequence"),
+    dict(type="padre", degree=3, preset="sequence", kernel_size=5),
+    dict(type="padre", degree=2, preset="paper"),
+    dict(type="padre", degree=4, preset="paper"),
+    dict(type="padre", degree=3, preset="text"),
+    dict(type="set_attention", num_heads=4),
+    dict(type="set_attention", num_heads=4, impl="explicit"),
+]
+
+
+def make(cfg):
+    """A mixer with every parameter random, biases too: a zero bias would hide a leak of padding."""
+    torch.manual_seed(0)
+    mixer = build_mixer(cfg, DIM).eval()
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return mixer
+
+
+def test_every_mixer_is_tested():
+    assert {cfg["type"] for cfg in CONFIGS} == set(MIXERS)
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=str)
+def test_padding_and_its_content_change_nothing(cfg):
+    mixer = make(cfg)
+    x, pos = torch.randn(2, 23, DIM), torch.randn(2, 23, DIM)
+    alone = mixer(x, pos)
+    mask = torch.zeros(2, 30, dtype=torch.bool)
+    mask[:, :23] = True
+    for content in (0.0, 1e4, float("nan")):
+        pad = torch.full((2, 7, DIM), content)
+        padded = mixer(torch.cat([x, pad], 1), torch.cat([pos, pad], 1), mask)
+        assert padded.isfinite().all()
+        torch.testing.assert_close(padded[:, :23], alone, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=str)
+def test_a_sequence_is_the_same_alone_and_in_a_batch(cfg):
+    mixer = make(cfg)
+    lengths = [1, 30, 4, 0]
+    mask = torch.arange(30) < torch.tensor(lengths)[:, None]
+    x, pos = torch.randn(4, 30, DIM), torch.randn(4, 30, DIM)
+    together = mixer(x, pos, mask)
+    assert together.isfinite().all()
+    for g, length in enumerate(lengths[:3]):
+        alone = mixer(x[g : g + 1, :length], pos[g : g + 1, :length])
+        torch.testing.assert_close(together[g : g + 1, :length], alone, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=str)
+def test_gradients_do_not_reach_padding_and_stay_finite(cfg):
+    mixer = make(cfg)
+    x = torch.randn(2, 12, DIM)
+    x[:, 8:] = float("nan")
+    x.requires_grad_()
+    mask = torch.ones(2, 12, dtype=torch.bool)
+    mask[:, 8:] = False
+    out = mixer(x, None, mask)
+    out[mask].square().sum().backward()
+    assert torch.equal(x.grad[:, 8:], torch.zeros(2, 4, DIM))
+    assert x.grad[:, :8].abs().min() > 0
+    assert all(p.grad is None or p.grad.isfinite().all() for p in mixer.parameters())
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=str)
+def test_unit_inputs_give_an_output_no_larger(cfg):
+    torch.manual_seed(0)
+    out = build_mixer(cfg, 64)(torch.randn(2, 500, 64))
+    assert 0.01 < out.std() < 1.2
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=str)
+def test_wrong_shapes_are_named(cfg):
+    mixer = make(cfg)
+    x = torch.zeros(2, 5, DIM)
+    with pytest.raises(ValueError, match="mixer x: expected shape"):
+        mixer(torch.zeros(2, 5, DIM + 1))
+    with pytest.raises(ValueError, match="mixer pos: expected shape"):
+        mixer(x, x[:, :3])
+    with pytest.raises(ValueError, match="mixer mask: expected shape"):
+        mixer(x, None, torch.ones(2, 6, dtype=torch.bool))
+
+
+def test_unknown_type_lists_the_known_ones():
+    with pytest.raises(ValueError, match="'padre'.*got 'transformer'"):
+        build_mixer(dict(type="transformer"), DIM)
+    with pytest.raises(ValueError, match="cannot be built from"):
+        build_mixer(dict(type="padre", colour="red"), DIM)

@@ -1,0 +1,35 @@
+"""Set attention is torch's multi-head attention with positions in queries and keys only."""
+
+import pytest
+import torch
+
+from padre3d.mixers import SetAttention
+
+
+@pytest.mark.parametrize("impl", ["sdpa", "explicit"])
+def test_equals_multihead_attention_with_its_state_dict(impl):
+    torch.manual_seed(0)
+    reference = torch.nn.MultiheadAttention(24, 4, batch_first=True)
+    torch.nn.init.normal_(reference.in_proj_bias)
+    torch.nn.init.normal_(reference.out_proj.bias)
+    mixer = SetAttention(24, 4, impl)
+    mixer.self_attn.load_state_dict(reference.state_dict())
+    x, pos = torch.randn(5, 9, 24), torch.randn(5, 9, 24)
+    mask = torch.rand(5, 9) < 0.6
+    mask[:, 0] = True
+    expected, _ = reference(x + pos, x + pos, x, key_padding_mask=~mask)
+    torch.testing.assert_close(mixer(x, pos, mask)[mask], expected[mask], atol=1e-6, rtol=1e-5)
+
+
+def test_parameter_names_are_those_of_multihead_attention():
+    assert sorted(SetAttention(16, 4).state_dict()) == [
+        "self_attn.in_proj_bias",
+        "self_attn.in_proj_weight",
+        "self_attn.out_proj.bias",
+        "self_attn.out_proj.weight",
+    ]
+
+
+def test_heads_must_divide_channels():
+    with pytest.raises(ValueError, match="divisor of dim = 10, got 4"):
+        SetAttention(10, 4)

@@ -1,0 +1,162 @@
+"""The fast path against explicit float64 matrices: outputs and gradients, random structures."""
+
+import random
+
+import pytest
+import torch
+
+from padre3d.ops.padre import (
+    ChannelLowRank,
+    PadreWeights,
+    Pointwise,
+    TokenConv1d,
+    TokenConv2d,
+    TokenDense,
+    TokenLowRank,
+    padre,
+)
+
+
+def leaf(*shape):
+    return torch.randn(*shape, requires_grad=True)
+
+
+def random_token_map(rng, tokens, channels, size):
+    kind = rng.choice(["none", "dense", "low_rank", "depthwise", "grouped", "full", "image"])
+    bias = leaf(channels) if rng.random() < 0.5 else None
+    kernel = rng.choice([1, 3, 5, 11])
+    if kind == "none":
+        return None
+    if kind == "dense":
+        return TokenDense(leaf(tokens, tokens), leaf(tokens) if bias is not None else None)
+    if kind == "low_rank":
+        return TokenLowRank(leaf(tokens, 2), leaf(2, tokens))
+    if kind == "image" and size is not None:
+        return TokenConv2d(leaf(channels, 1, kernel, kernel), size, bias, groups=channels)
+    groups = {"grouped": 2, "full": 1}.get(kind, channels)
+    return TokenConv1d(leaf(channels, channels // groups, kernel), bias, groups)
+
+
+def random_channel_map(rng, channels):
+    kind = rng.choice(["none", "pointwise", "low_rank"])
+    bias = leaf(channels) if rng.random() < 0.5 else None
+    if kind == "none":
+        return None
+    if kind == "pointwise":
+        return Pointwise(leaf(channels, channels), bias)
+    return ChannelLowRank(leaf(channels, 2), leaf(2, channels), bias)
+
+
+def random_weights(rng, degree, tokens, channels, size):
+    w_shapes = [None, (degree,), (degree, channels), (degree, tokens, channels)]
+    w, last = rng.choice(w_shapes), rng.choice([None, (channels,), (tokens, channels)])
+    resize = rng.random() < 0.3
+    return PadreWeights(
+        a=tuple(random_token_map(rng, tokens, channels, size) for _ in range(degree)),
+        b=tuple(random_channel_map(rng, channels) for _ in range(degree)),
+        c=tuple(random_token_map(rng, tokens, channels, size) for _ in range(degree - 1)),
+        d=tuple(random_channel_map(rng, channels) for _ in range(degree - 1)),
+        terms=rng.choice([None, (degree,), tuple(range(min(2, degree), degree + 1))]),
+        w=None if w is None else leaf(*w),
+        l=None if last is None else leaf(*last),
+        u=TokenDense(leaf(3, tokens)) if resize else None,
+        v=Pointwise(leaf(5, channels), leaf(5)) if resize else None,
+        normalise=rng.choice([None, None, "rms", "layer"]),
+        basis=rng.choice(["monomial", "monomial", "chebyshev", "legendre"]),
+    )
+
+
+def leaves(weights):
+    maps = [*weights.a, *weights.b, *weights.c, *weights.d, weights.u, weights.v]
+    tensors = [v for m in maps if m is not None for v in vars(m).values()]
+    return [t for t in [*tensors, weights.w, weights.l] if isinstance(t, torch.Tensor)]
+
+
+def gradients(out, inputs, cotangent):
+    found = torch.autograd.grad(out, inputs, cotangent, allow_unused=True)
+    return [torch.zeros_like(i) if g is None else g for g, i in zip(found, inputs, strict=True)]
+
+
+def relative_error(got, expected):
+    return (got.double() - expected.double()).norm() / (expected.double().norm() + 1e-12)
+
+
+# length 1, shorter than the kernel, odd, even; the last two are also images of 3 x 3 and 2 x 4
+@pytest.mark.parametrize(
+    ("tokens", "size"), [(1, None), (5, None), (13, None), (9, (3, 3)), (8, (2, 4))]
+)
+@pytest.mark.parametrize("seed", range(8))
+def test_eager_equals_explicit_matrices(seed, tokens, size):
+    rng = random.Random(1000 * tokens + seed)
+    torch.manual_seed(seed)
+    channels, batch = 4, rng.choice([1, 3])
+    weights = random_weights(rng, 1 + seed % 4, tokens, channels, size)
+    x = leaf(batch, tokens, channels)
+    mask = None
+    if rng.random() < 0.5:
+        mask = torch.rand(batch, tokens) < 0.7
+        mask[:, 0] = True
+
+    out = padre(x, weights, mask)
+    expected = padre(x, weights, mask, impl="reference")
+    assert expected.dtype == torch.float64
+    assert relative_error(out, expected) < 1e-5
+
+    inputs = [x, *leaves(weights)]
+    cotangent = torch.randn_like(out)
+    got = gradients(out, inputs, cotangent)
+    wanted = gradients(expected, inputs, cotangent.double())
+    scale = max(g.norm() for g in wanted)
+    for g, h in zip(got, wanted, strict=True):
+        assert (g - h).norm() <= 1e-4 * h.norm() + 1e-6 * scale
+
+
+def test_hand_computed_degree_two():
+    """Tokens 1, 2, 3 in one channel: A_1 sums neighbours, D_1 doubles, B_2 negates."""
+    weights = PadreWeights(
+        a=(TokenConv1d(torch.ones(1, 1, 3)), None),
+        b=(None, Pointwise(torch.tensor([[-1.0]]))),
+        c=(None,),
+        d=(Pointwise(torch.tensor([[2.0]])),),
+        terms=(2,),
+    )
+    x = torch.tensor([[[1.0], [2.0], [3.0]]])
+    expected = torch.tensor([[[-6.0], [-24.0], [-30.0]]])  # -2 * (3, 6, 5) * (1, 2, 3)
+    for impl in ("eager", "reference"):
+        assert torch.equal(padre(x, weights, impl=impl).float(), expected)
+
+
+def test_convolution_offsets_have_the_cross_correlation_sign():
+    """Tap j of a kernel of width k reads the token at offset j - k // 2."""
+    kernel = torch.tensor([[[0.0, 0.0, 1.0]]])
+    weights = PadreWeights(a=(TokenConv1d(kernel),), b=(None,))
+    x = torch.tensor([[[1.0], [2.0], [3.0]]])
+    for impl in ("eager", "reference"):
+        assert padre(x, weights, impl=impl).flatten().tolist() == [2.0, 3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(c=()), "d, d, d-1, d-1"),
+        (dict(terms=(3,)), r"degrees in 1\.\.2"),
+        (dict(terms=()), r"degrees in 1\.\.2"),
+        (dict(basis="fourier"), "basis: expected one of"),
+        (dict(normalise="batch"), "normalise: expected one of"),
+        (dict(a=(TokenConv1d(torch.ones(1, 1, 4)), None)), "odd kernel sizes"),
+    ],
+)
+def test_bad_weights_are_named(change, message):
+    good = dict(a=(None, None), b=(None, None), c=(None,), d=(None,))
+    with pytest.raises(ValueError, match=message):
+        PadreWeights(**{**good, **change})
+
+
+def test_bad_inputs_are_named():
+    weights = PadreWeights(a=(None,), b=(None,))
+    with pytest.raises(ValueError, match="padre x: expected shape"):
+        padre(torch.zeros(3, 4), weights)
+    with pytest.raises(ValueError, match="padre mask: expected shape"):
+        padre(torch.zeros(2, 3, 4), weights, torch.ones(2, 4, dtype=torch.bool))
+    with pytest.raises(ValueError, match="padre impl: expected one of"):
+        padre(torch.zeros(2, 3, 4), weights, impl="magic")
