@@ -131,8 +131,9 @@ def sequence(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructur
     ``Y_i = X B_i``, ``Z_{i+1} = (C_i Z_i) * Y_{i+1}``, ``O = (Z_2 + .. + Z_d) V``. Each
     degree adds one dense map and one convolution. No A_i and no D_i: C_i already mixes tokens
     between any two factors, and V mixes channels once for all degrees, after the sum. The d maps
-    B_i act on the same input, so they can be one matrix product. a = d + 1, b = d - 1: 51,072, 69,120, 87,168 parameters at
-    D = 128, k = 11, 1-D for d = 2, 3, 4; d = 2 costs exactly what ``paper`` costs.
+    B_i act on the same input, so they can be one matrix product. a = d + 1, b = d - 1:
+    51,072, 69,120, 87,168 parameters at D = 128, k = 11, 1-D for d = 2, 3, 4; d = 2 costs exactly
+    what ``paper`` costs.
     """
     dense = Linear()
     return PadreStructure(
