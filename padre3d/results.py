@@ -1,7 +1,8 @@
 """Boxes out: the JSON form of detections, and back.
 
 A file is ``{"boxes": [{"name", "score", "center_m", "size_lwh_m", "yaw_rad", "velocity_mps"}]}``:
-LiDAR frame, gravity centre, yaw counter-clockwise from +x.
+LiDAR frame, gravity centre, yaw counter-clockwise from +x. A velocity nobody knows (nuScenes cannot
+tell it for objects seen once) is NaN in arrays and null in JSON.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def box_arrays(detections: Any, class_names: Sequence[str]) -> BoxArrays:
         class_names: the names the labels count.
 
     Raises:
-        ValueError: if shapes disagree, a number is not finite, a size is not positive or a label
-            has no name.
+        ValueError: if shapes disagree, a number is not finite (a velocity may be NaN), a size is
+            not positive or a label has no name.
     """
     boxes = _to_numpy(detections.boxes, np.float64)
     scores = _to_numpy(detections.scores, np.float64)
@@ -53,7 +54,8 @@ def box_arrays(detections: Any, class_names: Sequence[str]) -> BoxArrays:
     for name, values in (("scores", scores), ("labels", labels)):
         if values.shape != (len(boxes),):
             raise ValueError(f"{name}: expected shape ({len(boxes)},), got {values.shape}")
-    bad = ~(np.isfinite(boxes).all(1) & np.isfinite(scores) & (boxes[:, 3:6] > 0).all(1))
+    good = np.isfinite(boxes[:, :7]).all(1) & ~np.isinf(boxes[:, 7:]).any(1)
+    bad = ~(good & np.isfinite(scores) & (boxes[:, 3:6] > 0).all(1))
     if bad.any():
         first = int(bad.argmax())
         raise ValueError(
@@ -87,7 +89,7 @@ def boxes_to_json(detections: Any, class_names: Sequence[str]) -> dict[str, list
                 "center_m": row[:3],
                 "size_lwh_m": row[3:6],
                 "yaw_rad": row[6],
-                "velocity_mps": row[7:9],
+                "velocity_mps": [None if np.isnan(v) else v for v in row[7:9]],
             }
             for row, score, label in zip(rounded, scores, labels, strict=True)
         ]
@@ -100,7 +102,8 @@ def write_boxes_json(path: str | Path, detections: Any, class_names: Sequence[st
     Raises:
         ValueError: as :func:`box_arrays`; nothing is written then.
     """
-    write_atomic(path, json.dumps(boxes_to_json(detections, class_names), indent=1) + "\n")
+    content = json.dumps(boxes_to_json(detections, class_names), indent=1, allow_nan=False)
+    write_atomic(path, content + "\n")
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:
@@ -157,7 +160,7 @@ def read_boxes_json(
                 *_numbers(record["center_m"], 3),
                 *_numbers(record["size_lwh_m"], 3),
                 float(record["yaw_rad"]),
-                *_numbers(record["velocity_mps"], 2),
+                *_numbers([np.nan if v is None else v for v in record["velocity_mps"]], 2),
             )
             labels[row] = list(class_names).index(record["name"])
         except (KeyError, TypeError, ValueError) as error:
