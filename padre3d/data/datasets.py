@@ -1,0 +1,143 @@
+"""Data sets: nuScenes infos under any class list, and class-balanced sampling of their frames."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+from mmdet3d.datasets import CBGSDataset, NuScenesDataset
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import load
+from mmengine.logging import print_log
+
+
+class NuScenesSweepsDataset(NuScenesDataset):
+    """mmdet3d's NuScenesDataset, with what its users trip over put right.
+
+    - The version (``v1.0-mini``, ...) and the meaning of the labels come from the info file, so
+      infos of any version, of mmdet3d or of one's own categories work, under any class list.
+    - Every sample carries ``classes``; ``metainfo`` carries ``data_root`` and ``ann_file``.
+    - Sweep files resolve by their own folder, not by a word somewhere in the path.
+    - SampleGroundTruth without a ``data_root`` gets this data set's.
+
+    Args:
+        metainfo: ``classes`` gives the class list and its order; default: the info file's.
+        pipeline, **kwargs: as for NuScenesDataset.
+
+    Raises:
+        FileNotFoundError: if the info file is missing.
+        ValueError: if the info file lacks a class or is no info file.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str,
+        metainfo: dict | None = None,
+        pipeline: list | tuple = (),
+        **kwargs: object,
+    ) -> None:
+        metainfo = dict(metainfo or {})
+        self._version_given = "version" in metainfo
+        classes = tuple(metainfo.get("classes", type(self).METAINFO["classes"]))
+        # The base class looks the class list up here; the true mapping follows from the info file.
+        self.METAINFO = dict(type(self).METAINFO, classes=classes)
+        metainfo["classes"] = classes
+        super().__init__(
+            data_root=data_root,
+            ann_file=ann_file,
+            metainfo=metainfo,
+            pipeline=[_with_data_root(step, data_root) for step in pipeline],
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Load the info file: one dict per frame."""
+        if not os.path.isfile(self.ann_file):
+            raise FileNotFoundError(
+                f"info file not found: {self.ann_file}; make it with tools/create_data.py"
+            )
+        infos = load(self.ann_file)
+        if not isinstance(infos, dict) or not {"metainfo", "data_list"} <= infos.keys():
+            raise ValueError(
+                f"{self.ann_file}: expected an mmdet3d 1.1+ info file with 'metainfo' and "
+                "'data_list'; make it with tools/create_data.py"
+            )
+        self._adopt(infos["metainfo"])
+        return [self.parse_data_info(info) for info in infos["data_list"]]
+
+    def _adopt(self, info_meta: dict) -> None:
+        categories = info_meta["categories"]
+        classes = self._metainfo["classes"]
+        unknown = [name for name in classes if categories.get(name, -1) < 0]
+        if unknown:
+            known = [name for name, label in categories.items() if label >= 0]
+            raise ValueError(
+                f"{self.ann_file}: expected classes among {known}, got unknown {unknown}"
+            )
+        self.label_mapping.clear()
+        self.label_mapping.update({label: -1 for label in categories.values()})
+        self.label_mapping.update({categories[name]: i for i, name in enumerate(classes)})
+        self.label_mapping[-1] = -1
+        if not self._version_given:
+            self._metainfo["version"] = info_meta.get("version", self._metainfo["version"])
+        self._metainfo.update(data_root=self.data_root, ann_file=self.ann_file)
+
+    def parse_data_info(self, info: dict) -> dict:
+        """Resolve the paths of a frame's info."""
+        for sweep in info.get("lidar_sweeps", []):
+            path = Path(sweep["lidar_points"]["lidar_path"])
+            folder = "samples" if path.parent.parent.name == "samples" else "sweeps"
+            sweep["lidar_points"]["lidar_path"] = os.path.join(folder, path.name)
+        return super().parse_data_info(info)
+
+    def get_data_info(self, idx: int) -> dict:
+        """Info of a frame, with the class list."""
+        info = super().get_data_info(idx)
+        info["classes"] = self._metainfo["classes"]
+        return info
+
+
+def _with_data_root(step: object, data_root: str) -> object:
+    if isinstance(step, dict) and step.get("type") == "SampleGroundTruth":
+        return dict(step, data_root=step.get("data_root") or data_root)
+    return step
+
+
+class SeededCBGSDataset(CBGSDataset):
+    """Class-balanced grouping and sampling of frames (CBGS, arXiv 1908.09492, section 3.1).
+
+    Every class gets the same number of frames, drawn with replacement among the frames that hold
+    it; in total there are as many as (frame, class) pairs. Unlike mmdet3d's, a class that no frame
+    holds is left out instead of dividing by zero, and the draw depends on ``seed`` alone, so every
+    process and every resumed training sees the same list.
+
+    Args:
+        dataset: the data set or its config.
+        seed: of the draw.
+    """
+
+    def __init__(self, dataset: BaseDataset | dict, seed: int = 0, lazy_init: bool = False) -> None:
+        self.seed = seed
+        super().__init__(
+            copy.deepcopy(dataset) if isinstance(dataset, dict) else dataset, lazy_init
+        )
+
+    def _get_sample_indices(self, dataset: BaseDataset) -> list[int]:
+        classes = self.metainfo["classes"]
+        frames: list[list[int]] = [[] for _ in classes]
+        for index in range(len(dataset)):
+            for label in sorted(dataset.get_cat_ids(index)):
+                if label >= 0:
+                    frames[label].append(index)
+        absent = [name for name, found in zip(classes, frames, strict=True) if not found]
+        if len(absent) == len(classes):
+            raise ValueError(f"CBGS expected frames with objects of {list(classes)}, found none")
+        if absent:
+            print_log(f"CBGS: no training frame holds {', '.join(absent)}", "current")
+        frames = [found for found in frames if found]
+        per_class = sum(map(len, frames)) // len(frames)
+        rng = np.random.default_rng(self.seed)
+        return [int(i) for found in frames for i in rng.choice(found, per_class)]

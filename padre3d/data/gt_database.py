@@ -1,0 +1,142 @@
+"""Ground-truth database: the points of every annotated object, for pasting into other frames.
+
+The points are cut from the cloud of all sweeps, with their time lags, and stored relative to the
+bottom centre of the box. Entries are mmdet3d's: ``box3d_lidar`` is
+``(x, y, z_bottom, length, width, height, yaw, vx, vy)`` in the LiDAR frame of the object's frame.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from padre3d.data.boxes import points_in_box
+from padre3d.data.point_files import write_pickle
+from padre3d.data.sweeps import Sweep, load_cloud, rigid_inverse
+
+
+def frame_objects(
+    info: dict, root: Path, classes: tuple[str, ...], num_sweeps: int = 10
+) -> Iterator[tuple[dict, np.ndarray]]:
+    """Cut the objects out of one frame.
+
+    Args:
+        info: the frame's info, with paths as in the info file.
+        root: data set directory.
+        classes: class names in the order of the info file's labels.
+        num_sweeps: sweeps in the cloud, the key frame included.
+
+    Yields:
+        A database entry without ``path``, and its points (N, 5) relative to the bottom centre.
+        ``num_points_in_gt`` is the info's count in the key frame, ``num_points_in_sweeps`` counts
+        all sweeps.
+    """
+    sweeps = [
+        Sweep(
+            path=str(root / s["lidar_points"]["lidar_path"]),
+            lidar_from_sensor=rigid_inverse(np.asarray(s["lidar_points"]["lidar2sensor"])),
+            time_lag_s=info["timestamp"] - s["timestamp"],
+        )
+        for s in info["lidar_sweeps"]
+    ]
+    key_path = root / "samples" / "LIDAR_TOP" / info["lidar_points"]["lidar_path"]
+    points = load_cloud(str(key_path), sweeps, num_sweeps=num_sweeps)
+    for number, instance in enumerate(info["instances"]):
+        if instance["bbox_label_3d"] < 0 or not instance["bbox_3d_isvalid"]:
+            continue
+        box = np.array([*instance["bbox_3d"], *np.nan_to_num(instance["velocity"])])
+        box[2] -= box[5] / 2
+        inside = points[points_in_box(points, box)]
+        entry = {
+            "name": classes[instance["bbox_label_3d"]],
+            "image_idx": info["sample_idx"],
+            "gt_idx": number,
+            "box3d_lidar": box.astype(np.float32),
+            "num_points_in_gt": instance["num_lidar_pts"],
+            "num_points_in_sweeps": len(inside),
+            "difficulty": 0,
+        }
+        inside[:, :3] -= entry["box3d_lidar"][:3]
+        yield entry, inside
+
+
+def _write_frame(
+    info: dict, root: Path, folder: Path, name: str, classes: tuple[str, ...], num_sweeps: int
+) -> list[dict]:
+    entries = []
+    for entry, points in frame_objects(info, root, classes, num_sweeps):
+        file = f"{info['token']}_{entry['name']}_{entry['gt_idx']}.bin"
+        points.tofile(folder / file)
+        entries.append(dict(entry, path=os.path.join(name, file)))
+    return entries
+
+
+def write_database(
+    infos: list[dict],
+    root: Path,
+    out: Path,
+    *,
+    tag: str,
+    classes: tuple[str, ...],
+    num_sweeps: int = 10,
+    workers: int = 1,
+    on_frame: Callable[[], None] = lambda: None,
+) -> dict[str, int]:
+    """Write ``{tag}_gt_database/`` and then ``{tag}_dbinfos_train.pkl`` into ``out``.
+
+    Both appear whole or not at all; an older database is replaced.
+
+    Args:
+        infos: frames of the training split.
+        root: data set directory.
+        out: where the database goes.
+        tag: first word of the file names.
+        classes: class names in the order of the info file's labels.
+        num_sweeps: sweeps in the cloud, the key frame included.
+        workers: processes that cut frames.
+        on_frame: called after every frame.
+
+    Returns:
+        Number of objects of every class.
+    """
+    name = f"{tag}_gt_database"
+    part = out / f".{name}.{os.getpid()}.part"
+    part.mkdir(parents=True)
+    database: dict[str, list[dict]] = {}
+    try:
+        for entries in _map_frames(infos, root, part, name, classes, num_sweeps, workers):
+            for entry in entries:
+                group = sum(map(len, database.values()))
+                database.setdefault(entry["name"], []).append(dict(entry, group_id=group))
+            on_frame()
+        # The index goes first, so that no index ever names files of another run.
+        (out / f"{tag}_dbinfos_train.pkl").unlink(missing_ok=True)
+        shutil.rmtree(out / name, ignore_errors=True)
+        os.replace(part, out / name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    write_pickle(out / f"{tag}_dbinfos_train.pkl", database)
+    return {name: len(entries) for name, entries in database.items()}
+
+
+def _map_frames(
+    infos: list[dict],
+    root: Path,
+    folder: Path,
+    name: str,
+    classes: tuple[str, ...],
+    num_sweeps: int,
+    workers: int,
+) -> Iterator[list[dict]]:
+    common = (root, folder, name, classes, num_sweeps)
+    if workers <= 1:
+        yield from (_write_frame(info, *common) for info in infos)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        repeated = ([value] * len(infos) for value in common)
+        yield from pool.map(_write_frame, infos, *repeated, chunksize=8)

@@ -1,0 +1,175 @@
+"""Ground-truth sampling: paste objects of other frames into a training frame, and fade it out.
+
+mmdet3d's ObjectSample cannot run with numpy 1.24 or later (it uses ``np.long``), fails on a class
+that the database lacks, and its hook forgets to switch off when a training resumes late.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from padre3d.data.boxes import bev_overlaps_any, points_in_box
+from padre3d.data.point_files import read_points
+
+
+def load_database(info_path: Path, min_points: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Load a database: class name -> boxes (M, 9) float32 with bottom z and their files (M,).
+
+    Arrays and not dicts, so that loader processes share the memory after a fork.
+
+    Args:
+        info_path: ``*_dbinfos_train.pkl``.
+        min_points: objects with fewer points in all their sweeps are left out.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+    """
+    if not info_path.is_file():
+        raise FileNotFoundError(
+            f"ground-truth database not found: {info_path}; make it with tools/create_data.py"
+        )
+    with open(info_path, "rb") as f:
+        entries = pickle.load(f)
+    database = {}
+    for name, objects in entries.items():
+        # Databases of mmdet3d count all sweeps in num_points_in_gt.
+        kept = [
+            o for o in objects if o.get("num_points_in_sweeps", o["num_points_in_gt"]) >= min_points
+        ]
+        if kept:
+            boxes = np.stack([o["box3d_lidar"] for o in kept]).astype(np.float32)
+            database[name] = (boxes, np.array([os.fsencode(o["path"]) for o in kept]))
+    return database
+
+
+class SampleGroundTruth(BaseTransform):
+    """Paste objects from the ground-truth database where they overlap nothing.
+
+    A class is filled up to its number in the frame. Points of the frame inside a pasted box go.
+
+    Args:
+        sample_groups: class name -> objects of that class wanted in a frame.
+        info_file: the database's pickle, relative to ``data_root``.
+        data_root: where the database lies; the data set fills in its own root when None.
+        min_points: least points of an object in all its sweeps.
+        load_dim: columns of the object files.
+
+    Raises:
+        FileNotFoundError: if the database is missing.
+    """
+
+    def __init__(
+        self,
+        sample_groups: dict[str, int],
+        info_file: str = "nuscenes_dbinfos_train.pkl",
+        data_root: str | None = None,
+        min_points: int = 5,
+        load_dim: int = 5,
+    ) -> None:
+        self.root = Path(data_root or ".")
+        self.sample_groups = dict(sample_groups)
+        self.load_dim = load_dim
+        self.database = load_database(self.root / info_file, min_points)
+        self.disabled = False
+        for name in self.sample_groups:
+            count = len(self.database[name][0]) if name in self.database else 0
+            print_log(f"ground-truth database: {count} objects of {name}", "current")
+
+    def transform(self, results: dict) -> dict:
+        """Extend ``points``, ``gt_bboxes_3d`` and ``gt_labels_3d``; reads ``classes``."""
+        if self.disabled:
+            return results
+        boxes = results["gt_bboxes_3d"]
+        present = boxes.numpy()
+        labels = results["gt_labels_3d"]
+        chosen = self._choose(present, labels, list(results["classes"]))
+        if not chosen:
+            return results
+        new_boxes = np.stack([box for box, _, _ in chosen])
+        cloud = results["points"]
+        results["points"] = cloud.new_point(
+            torch.from_numpy(self._paste(cloud.tensor.numpy(), new_boxes, chosen))
+        )
+        results["gt_bboxes_3d"] = boxes.new_box(np.concatenate([present, new_boxes]))
+        new_labels = np.array([label for _, _, label in chosen], dtype=np.int64)
+        results["gt_labels_3d"] = np.concatenate([labels, new_labels])
+        return results
+
+    def _choose(
+        self, present: np.ndarray, labels: np.ndarray, classes: list[str]
+    ) -> list[tuple[np.ndarray, bytes, int]]:
+        """Objects to paste, each as box (9,), file and label."""
+        taken = present
+        chosen = []
+        for name, wanted in self.sample_groups.items():
+            if name not in classes or name not in self.database:
+                continue
+            label = classes.index(name)
+            boxes, files = self.database[name]
+            missing = wanted - int((labels == label).sum())
+            for i in np.unique(np.random.randint(len(boxes), size=max(missing, 0))):
+                if not bev_overlaps_any(boxes[i], taken):
+                    taken = np.concatenate([taken, boxes[i : i + 1]])
+                    chosen.append((boxes[i], files[i], label))
+        return chosen
+
+    def _paste(self, points: np.ndarray, boxes: np.ndarray, chosen: list) -> np.ndarray:
+        keep = np.ones(len(points), dtype=bool)
+        for box in boxes:
+            keep[points_in_box(points, box)] = False
+        parts = []
+        for box, file, _ in chosen:
+            part = read_points(self.root / os.fsdecode(file), self.load_dim)
+            part[:, :3] += box[:3]
+            parts.append(part)
+        return np.concatenate([*parts, points[keep]])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(sample_groups={self.sample_groups})"
+
+
+class FadeGroundTruthSampling(Hook):
+    """Switch ground-truth sampling off for the last epochs, also when a training resumes there.
+
+    Args:
+        last_epochs: epochs at the end of the training without sampling.
+    """
+
+    def __init__(self, last_epochs: int = 4) -> None:
+        if last_epochs < 0:
+            raise ValueError(
+                f"FadeGroundTruthSampling expected last_epochs >= 0, got {last_epochs}"
+            )
+        self.last_epochs = last_epochs
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the samplers of the training data set for the epoch that starts."""
+        disabled = runner.epoch >= runner.max_epochs - self.last_epochs
+        loader = runner.train_dataloader
+        changed = False
+        for sampler in samplers_of(loader.dataset):
+            changed |= sampler.disabled != disabled
+            sampler.disabled = disabled
+        if changed:
+            runner.logger.info(f"ground-truth sampling {'off' if disabled else 'on'}")
+            # Persistent workers hold a copy of the pipeline: the next epoch must start new ones.
+            if getattr(loader, "persistent_workers", False):
+                loader._iterator = None
+
+
+def samplers_of(dataset: object) -> list[SampleGroundTruth]:
+    """The SampleGroundTruth transforms of a data set, through any number of wrappers."""
+    inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    if inner[0] is not None:
+        return [sampler for d in inner for sampler in samplers_of(d)]
+    transforms = getattr(getattr(dataset, "pipeline", None), "transforms", [])
+    return [t for t in transforms if isinstance(t, SampleGroundTruth)]

@@ -1,0 +1,68 @@
+"""Point files: float32 rows, checked when read, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BYTES_PER_VALUE = 4
+
+
+def read_points(path: str | os.PathLike[str], columns: int = 5) -> np.ndarray:
+    """Read a point file such as nuScenes' ``.pcd.bin``.
+
+    Args:
+        path: file of float32 rows.
+        columns: values in a row.
+
+    Returns:
+        (N, columns) float32, writable.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the size is not a whole number of rows or a value is NaN or infinite.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"point file not found: {path}")
+    values = np.fromfile(path, dtype=np.float32)
+    check_point_file_size(path, os.path.getsize(path), columns)
+    points = values.reshape(-1, columns)
+    finite = np.isfinite(points)
+    if not finite.all():
+        bad = int((~finite.all(1)).sum())
+        raise ValueError(
+            f"{path}: expected finite values, "
+            f"found NaN or infinity in {bad} of {len(points)} points"
+        )
+    return points
+
+
+def check_point_file_size(path: str | os.PathLike[str], size: int, columns: int) -> None:
+    """Raise ValueError unless ``size`` bytes are a whole number of float32 rows."""
+    row = columns * BYTES_PER_VALUE
+    if size % row == 0:
+        return
+    fits = [c for c in range(3, 9) if size % (c * BYTES_PER_VALUE) == 0]
+    hint = f"; the size would fit {' or '.join(map(str, fits))} columns" if fits else ""
+    raise ValueError(
+        f"{path}: expected rows of {columns} float32 values ({row} bytes), found {size} bytes, "
+        f"which is {size // row} rows and {size % row} bytes: truncated, or another format{hint}"
+    )
+
+
+def write_pickle(path: str | os.PathLike[str], value: Any) -> None:
+    """Pickle ``value`` to ``path``; a reader sees the old file or the whole new one."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as f:
+            pickle.dump(value, f, protocol=pickle.HIGHEST_PROTOCOL)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

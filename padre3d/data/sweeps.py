@@ -1,0 +1,159 @@
+"""Many sweeps in one cloud: the key frame and the sweeps before it, in the key frame's axes.
+
+The choice is the same in training and test: the key frame and the ``num_sweeps - 1`` sweeps before
+it, nearest in time first. A frame with fewer past sweeps repeats its oldest one (or itself), so a
+network always sees the density that it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.structures.points import LiDARPoints
+
+from padre3d.data.point_files import read_points
+
+TIME_LAG_COLUMN = 4
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A past sweep.
+
+    Attributes:
+        path: its point file.
+        lidar_from_sensor: (4, 4) the sweep's sensor frame to the key frame's LiDAR frame.
+        time_lag_s: how long before the key frame it was taken; positive for the past.
+    """
+
+    path: str
+    lidar_from_sensor: np.ndarray
+    time_lag_s: float
+
+
+def rigid_inverse(transform: np.ndarray) -> np.ndarray:
+    """Inverse (4, 4) of a rotation with translation (4, 4)."""
+    inverse = np.eye(4)
+    inverse[:3, :3] = transform[:3, :3].T
+    inverse[:3, 3] = -transform[:3, :3].T @ transform[:3, 3]
+    return inverse
+
+
+def sweeps_of_info(info: dict) -> list[Sweep]:
+    """Past sweeps of an mmdet3d info with resolved paths, nearest in time first."""
+    return [
+        Sweep(
+            path=sweep["lidar_points"]["lidar_path"],
+            lidar_from_sensor=rigid_inverse(np.asarray(sweep["lidar_points"]["lidar2sensor"])),
+            time_lag_s=info["timestamp"] - sweep["timestamp"],
+        )
+        for sweep in info.get("lidar_sweeps", [])
+    ]
+
+
+def without_close_points(points: np.ndarray, radius_m: float) -> np.ndarray:
+    """Points outside the square ``|x| < radius, |y| < radius``: the ego vehicle's own returns."""
+    close = (np.abs(points[:, 0]) < radius_m) & (np.abs(points[:, 1]) < radius_m)
+    return points[~close]
+
+
+def _read_sweep(sweep: Sweep, columns: int, close_radius_m: float) -> np.ndarray:
+    points = without_close_points(read_points(sweep.path, columns), close_radius_m)
+    motion = sweep.lidar_from_sensor.astype(np.float32)
+    points[:, :3] = points[:, :3] @ motion[:3, :3].T + motion[:3, 3]
+    points[:, TIME_LAG_COLUMN] = sweep.time_lag_s
+    return points
+
+
+def load_cloud(
+    path: str,
+    sweeps: Sequence[Sweep],
+    *,
+    num_sweeps: int = 10,
+    columns: int = 5,
+    close_radius_m: float = 1.0,
+    pad: bool = True,
+) -> np.ndarray:
+    """Load a key frame with its past sweeps.
+
+    Args:
+        path: point file of the key frame; all of its points are kept.
+        sweeps: past sweeps, nearest in time first; the first ``num_sweeps - 1`` are used.
+        num_sweeps: sweeps in the cloud, the key frame included.
+        columns: columns of the files: x, y, z, intensity, and one that the time lag replaces.
+        close_radius_m: half side of the square cut around the sensor in every past sweep.
+        pad: repeat the oldest sweep until there are ``num_sweeps``; a frame without any past
+            repeats itself with time lag 0.
+
+    Returns:
+        (N, columns) float32: x, y, z in metres, intensity as stored, time lag in seconds (0 on the
+        key frame). The key frame's points come first.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`padre3d.data.point_files.read_points`.
+    """
+    key_points = read_points(path, columns)
+    key_points[:, TIME_LAG_COLUMN] = 0
+    past = [_read_sweep(s, columns, close_radius_m) for s in sweeps[: num_sweeps - 1]]
+    missing = num_sweeps - 1 - len(past)
+    if pad and missing:
+        past += [past[-1] if past else without_close_points(key_points, close_radius_m)] * missing
+    return np.concatenate([key_points, *past])
+
+
+class LoadSweeps(BaseTransform):
+    """Load ``results['points']`` from a frame's info, past sweeps included.
+
+    Args:
+        num_sweeps: sweeps in the cloud, the key frame included.
+        load_dim: columns of the point files, at least 5.
+        close_radius_m: half side of the square cut around the sensor in past sweeps.
+        pad: repeat the oldest sweep where a frame has fewer.
+
+    Raises:
+        ValueError: if ``load_dim`` or ``num_sweeps`` is too small, if the info declares another
+            number of columns, or if a file is malformed.
+    """
+
+    def __init__(
+        self,
+        num_sweeps: int = 10,
+        load_dim: int = 5,
+        close_radius_m: float = 1.0,
+        pad: bool = True,
+    ) -> None:
+        if load_dim <= TIME_LAG_COLUMN:
+            raise ValueError(f"LoadSweeps expected load_dim >= 5, got {load_dim}")
+        if num_sweeps < 1:
+            raise ValueError(f"LoadSweeps expected num_sweeps >= 1, got {num_sweeps}")
+        self.num_sweeps = num_sweeps
+        self.load_dim = load_dim
+        self.close_radius_m = close_radius_m
+        self.pad = pad
+
+    def transform(self, results: dict) -> dict:
+        """Add ``points``, LiDARPoints (N, load_dim): see :func:`load_cloud`."""
+        lidar = results["lidar_points"]
+        declared = lidar.get("num_pts_feats", self.load_dim)
+        if declared != self.load_dim:
+            raise ValueError(
+                f"{lidar['lidar_path']}: LoadSweeps expected {self.load_dim} columns, "
+                f"the info declares {declared}"
+            )
+        points = load_cloud(
+            lidar["lidar_path"],
+            sweeps_of_info(results),
+            num_sweeps=self.num_sweeps,
+            columns=self.load_dim,
+            close_radius_m=self.close_radius_m,
+            pad=self.pad,
+        )
+        results["points"] = LiDARPoints(torch.from_numpy(points), points_dim=self.load_dim)
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_sweeps={self.num_sweeps}, load_dim={self.load_dim})"

@@ -1,0 +1,29 @@
+"""The tiny data set, prepared once, and the registration of what configs name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_nuscenes import write_tiny_nuscenes
+
+pytest.importorskip("mmdet3d")
+from padre3d.data import registry  # noqa: E402
+from padre3d.data.prepare import prepare_nuscenes  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory) -> Path:
+    """A prepared data set. Read only."""
+    root = write_tiny_nuscenes(tmp_path_factory.mktemp("tiny") / "nuscenes")
+    prepare_nuscenes(root, "v1.0-mini")
+    return root
+
+
+@pytest.fixture
+def raw_root(tmp_path) -> Path:
+    """A data set of one's own to break, not prepared."""
+    return write_tiny_nuscenes(tmp_path / "nuscenes")
+
+
+registry.register()
