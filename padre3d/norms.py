@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 
@@ -13,13 +13,30 @@ class RowBatchNorm(nn.BatchNorm1d):
     conversion to SyncBatchNorm replaces this layer: that one counts rows over all processes.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise rows (N, C) per channel."""
-        if self.training and x.shape[0] < 2:
-            return F.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-            )
-        return super().forward(x)
+    def forward(self, x: Tensor, counts: Tensor | None = None) -> Tensor:
+        """Normalise rows (N, C) per channel.
+
+        Args:
+            x: rows.
+            counts: (N,) how often each row occurs in the batch; None means once.
+        """
+        if not self.training or (len(x) if counts is None else int(counts.sum())) < 2:
+            scale, shift = evaluation_affine(self)
+            return x * scale + shift
+        if counts is None:
+            return super().forward(x)
+        return self._normalise_counted(x, counts.to(x.dtype).unsqueeze(1))
+
+    def _normalise_counted(self, x: Tensor, counts: Tensor) -> Tensor:
+        """The statistics of the batch in which row n stands ``counts[n]`` times."""
+        total = counts.sum()
+        mean = (x * counts).sum(0) / total
+        variance = ((x - mean).square() * counts).sum(0) / total
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (total / (total - 1)), self.momentum)
+        return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
 def evaluation_affine(norm: nn.Module) -> tuple[Tensor, Tensor]:

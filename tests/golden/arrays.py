@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from padre3d.convert.keys import rename
+from padre3d.convert.keys import KeyMap, rename
 from padre3d.types import Pillars
 
 
@@ -33,8 +33,8 @@ class Golden:
         counter = "num_batches_tracked"
         return {k: v.reshape(()) if k.endswith(counter) else v for k, v in state.items()}
 
-    def load_into(self, module: nn.Module, to_ours) -> nn.Module:
-        module.load_state_dict(rename(self.state(), to_ours), strict=True)
+    def load_into(self, module: nn.Module, keys: KeyMap) -> nn.Module:
+        module.load_state_dict(rename(self.state(), keys), strict=True)
         return module.eval()
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from padre3d.convert.keys import pillar_encoder_key
+from padre3d.convert.keys import PILLAR_ENCODER
 from padre3d.geometry import PillarGrid
 from padre3d.pillars import DynamicPillarEncoder
 
@@ -19,7 +19,7 @@ def golden(golden_dir):
 def encoder(golden):
     grid = PillarGrid(golden["point_cloud_range"].tolist(), golden["voxel_size"][:2].tolist())
     encoder = DynamicPillarEncoder(grid, 5, golden.config["NUM_FILTERS"])
-    return golden.load_into(encoder, pillar_encoder_key)
+    return golden.load_into(encoder, PILLAR_ENCODER)
 
 
 @pytest.fixture(scope="module")

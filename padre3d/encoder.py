@@ -1,0 +1,114 @@
+"""One encoder layer and one block of the backbone, whatever the mixer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padre3d.norms import RowBatchNorm
+from padre3d.types import TokenLayout
+
+
+class EncoderLayer(nn.Module):
+    """``a = mixer(x); y = norm1(x + a); z = norm2(y + FFN(y)); out = norm(x + z)``, as DSVT's.
+
+    Args:
+        dim: channels D.
+        ffn_dim: hidden channels of the feed-forward network (GELU).
+        mixer: the token mixer; see padre3d/mixers.
+        use_mask: whether the mixer is told which tokens are valid.
+        dropout: probability, after the mixer and twice in the feed-forward network.
+    """
+
+    def __init__(
+        self, dim: int, ffn_dim: int, mixer: nn.Module, use_mask: bool, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.mixer, self.use_mask, self.dropout = mixer, use_mask, dropout
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, layout: TokenLayout, pos: Tensor | None) -> Tensor:
+        """Pillar features (N, D) -> (N, D); pos is the tokens' position embedding (G, L, D)."""
+        mask = layout.valid if self.use_mask else None
+        mixed = layout.scatter(self.mixer(layout.gather(x), pos, mask))
+        y = self.norm1(x + self._drop(mixed))
+        hidden = self._drop(F.gelu(self.linear1(y)))
+        z = self.norm2(y + self._drop(self.linear2(hidden)))
+        return self.norm(x + z)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class Block(nn.Module):
+    """Encoder layers and a normalised residual connection around them."""
+
+    def __init__(self, layers: Sequence[EncoderLayer], dim: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, layouts: Sequence[TokenLayout], *positions: Tensor) -> Tensor:
+        """Pillar features (N, D) -> (N, D).
+
+        Args:
+            x: features.
+            layouts: one per layer.
+            positions: one (G, L, D) position embedding per layer, or none at all.
+        """
+        out = x
+        for i, layer in enumerate(self.layers):
+            out = layer(out, layouts[i], positions[i] if positions else None)
+        return self.norm(x + out)
+
+
+class PositionEmbedding(nn.Module):
+    """Linear, BatchNorm, ReLU, Linear of the place in the window.
+
+    All pillars at one place of their windows have one embedding, so the network runs on the table
+    of places (900 for windows of 30 x 30), in training too: the statistics of the batch are those
+    of the table weighted with how often each place occurs. Only synchronised normalisation, which
+    knows no weights, sees every pillar.
+
+    Args:
+        dim: channels D.
+        xy: (P, 2) coordinates of the places.
+    """
+
+    xy: Tensor
+
+    def __init__(self, dim: int, xy: Tensor) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(2, dim)
+        self.norm = RowBatchNorm(dim)
+        self.linear2 = nn.Linear(dim, dim)
+        self.register_buffer("xy", xy, persistent=False)
+
+    def forward(self, places: Tensor, index: Tensor) -> Tensor:
+        """Embeddings of tokens.
+
+        Args:
+            places: (N,) place of each pillar.
+            index: (G, L) pillar of each token.
+
+        Returns:
+            (G, L, D), in single precision.
+        """
+        # Statistics over a batch and coordinates up to half a window: not for half precision.
+        with torch.autocast(self.xy.device.type, enabled=False):
+            if self.training and not isinstance(self.norm, RowBatchNorm):
+                return F.embedding(index, self._network(self.xy[places]))
+            counts = torch.bincount(places, minlength=len(self.xy)) if self.training else None
+            return F.embedding(places[index], self._network(self.xy, counts))
+
+    def _network(self, xy: Tensor, counts: Tensor | None = None) -> Tensor:
+        hidden = self.linear1(xy)
+        hidden = self.norm(hidden) if counts is None else self.norm(hidden, counts)
+        return self.linear2(F.relu(hidden))

@@ -1,0 +1,17 @@
+"""Pillars to token orders and back: constant permutations, DSVT sets, in-window coordinates."""
+
+from padre3d.sequences.orders import ORDERS, permutation
+from padre3d.sequences.planner import TokenPlan, TokenPlanner
+from padre3d.sequences.serial import SerialOrders
+from padre3d.sequences.sets import WindowSets
+from padre3d.sequences.windows import WindowPartition
+
+__all__ = [
+    "ORDERS",
+    "SerialOrders",
+    "TokenPlan",
+    "TokenPlanner",
+    "WindowPartition",
+    "WindowSets",
+    "permutation",
+]
