@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,25 @@ def load_points(
         return points_from_table(read_npy(path, columns), path, time_lag, intensity_scale)
     fields = read_pcd(path) if suffix == ".pcd" else read_ply(path)
     return points_from_fields(fields, path, time_lag, intensity_scale)
+
+
+def point_files(inputs: Sequence[str | Path]) -> list[Path]:
+    """The point files behind files and folders, a folder's in the order of their names.
+
+    Raises:
+        ValueError: if a folder holds no point file, or two files differ only in folder or suffix,
+            so that what is written for them would have one name.
+    """
+    files: list[Path] = []
+    for path in map(Path, inputs):
+        found = [path]
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not found:
+            raise ValueError(f"{path}: expected {', '.join(SUFFIXES)} files, got none")
+        files += found
+    stems = [path.stem for path in files]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise ValueError(f"expected inputs of different names, got {', '.join(twice)} twice")
+    return files
