@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from padre3d.checks import check_shape
@@ -49,8 +48,9 @@ class TokenLayout:
 
     def gather(self, features: Tensor) -> Tensor:
         """Pillar rows (N, D) to tokens (G, L, D)."""
-        return features[self.index]
+        tokens = features.index_select(0, self.index.flatten())
+        return tokens.unflatten(0, self.index.shape)
 
     def scatter(self, tokens: Tensor) -> Tensor:
         """Tokens (G, L, D) to pillar rows (N, D); the inverse of :meth:`gather`."""
-        return torch.flatten(tokens, 0, 1)[self.slot]
+        return tokens.flatten(0, 1).index_select(0, self.slot)
