@@ -1,0 +1,56 @@
+"""Between boxes in metres and the ten numbers the branches predict."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from padre3d.geometry import PillarGrid
+
+
+def encode_boxes(boxes: Tensor, grid: PillarGrid) -> Tensor:
+    """Boxes as regression targets.
+
+    Args:
+        boxes: (M, 9) x, y, z (gravity centre), length, width, height, yaw, vx, vy.
+        grid: the head's map.
+
+    Returns:
+        (M, 10): x and y in cells, z of the top face (z + h/2) in metres, log of length, width and
+        height, sine and cosine of the yaw, vx, vy.
+    """
+    low, cell = boxes.new_tensor(grid.range_m[:2]), boxes.new_tensor(grid.cell_m)
+    yaw = boxes[:, 6:7]
+    return torch.cat(
+        (
+            (boxes[:, :2] - low) / cell,
+            boxes[:, 2:3] + boxes[:, 5:6] / 2,
+            boxes[:, 3:6].log(),
+            torch.sin(yaw),
+            torch.cos(yaw),
+            boxes[:, 7:9],
+        ),
+        1,
+    )
+
+
+def decode_boxes(codes: Tensor, grid: PillarGrid) -> Tensor:
+    """The inverse of :func:`encode_boxes`: codes (..., 10) to boxes (..., 9), gravity centre."""
+    low, cell = codes.new_tensor(grid.range_m[:2]), codes.new_tensor(grid.cell_m)
+    size = codes[..., 3:6].exp()
+    return torch.cat(
+        (
+            codes[..., :2] * cell + low,
+            codes[..., 2:3] - size[..., 2:3] / 2,
+            size,
+            torch.atan2(codes[..., 6:7], codes[..., 7:8]),
+            codes[..., 8:10],
+        ),
+        -1,
+    )
+
+
+def lift(boxes: Tensor) -> Tensor:
+    """Boxes raised by half their own height, as the reference compares them in its IoUs."""
+    z = boxes[..., 2:3] + boxes[..., 5:6] / 2
+    return torch.cat((boxes[..., :2], z, boxes[..., 3:]), -1)

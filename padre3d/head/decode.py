@@ -1,0 +1,63 @@
+"""From raw head outputs to detections."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from padre3d.geometry import PillarGrid
+from padre3d.head.box_coding import decode_boxes
+from padre3d.head.nms import rotated_nms
+from padre3d.head.outputs import Detections, HeadOutputs
+from padre3d.head.settings import DecodeSettings
+
+
+def box_codes(outputs: HeadOutputs) -> Tensor:
+    """The box branches side by side: (B, P, 10) in float32."""
+    parts = (outputs.center, outputs.height, outputs.dim, outputs.rot, outputs.vel)
+    return torch.cat([part.float() for part in parts], -1)
+
+
+def proposal_scores(outputs: HeadOutputs) -> Tensor:
+    """Score (B, P): class probability times heatmap probability, both of the query's class."""
+    scores = outputs.heatmap.float().sigmoid() * outputs.query_heatmap_score.float()
+    return scores.gather(2, outputs.query_labels[..., None]).squeeze(2)
+
+
+def decode_detections(
+    outputs: HeadOutputs, grid: PillarGrid, settings: DecodeSettings
+) -> list[Detections]:
+    """Boxes, filters, IoU rescoring and NMS, in this order; proposals keep their order.
+
+    The rescored value is ``score^(1-a) * iou^a`` with the predicted IoU mapped back to 0..1 and a
+    per class.
+    """
+    boxes, scores = decode_boxes(box_codes(outputs), grid), proposal_scores(outputs)
+    limits = boxes.new_tensor(settings.centre_range_m)
+    centres = boxes[..., :3]
+    keep = (scores > settings.score_thr) & torch.isfinite(boxes).all(-1)
+    keep &= (centres >= limits[:3]).all(-1) & (centres <= limits[3:]).all(-1)
+    alphas = settings.alphas(outputs.heatmap.shape[2])
+    if alphas is not None:
+        alpha = boxes.new_tensor(alphas)[outputs.query_labels]
+        iou = ((outputs.iou.float().squeeze(2) + 1) / 2).clamp(0, 1)
+        scores = scores ** (1 - alpha) * iou**alpha
+    return [
+        _suppress(Detections(box[mask], score[mask], label[mask]), settings)
+        for box, score, label, mask in zip(boxes, scores, outputs.query_labels, keep, strict=True)
+    ]
+
+
+def _suppress(found: Detections, settings: DecodeSettings) -> Detections:
+    """NMS of the classes that ask for it; the order stays."""
+    keep = torch.ones_like(found.labels, dtype=torch.bool)
+    for label in settings.nms_classes:
+        rows = torch.nonzero(found.labels == label).squeeze(1)
+        if len(rows) == 0:
+            continue
+        kept = rotated_nms(
+            found.boxes[rows], found.scores[rows], settings.nms_iou, settings.nms_max
+        )
+        keep[rows] = False
+        keep[rows[kept]] = True
+    return Detections(*(value[keep] for value in found))

@@ -1,0 +1,227 @@
+"""The TransFusion-style head: heatmap, proposals, one local decoder layer, branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padre3d.checks import check_shape
+from padre3d.geometry import PillarGrid
+from padre3d.head.box_coding import decode_boxes, lift
+from padre3d.head.branches import PredictionBranches
+from padre3d.head.decode import box_codes, decode_detections
+from padre3d.head.decoder import LocalDecoderLayer
+from padre3d.head.losses import box_l1_loss, gaussian_focal_loss, iou_l1_loss, sigmoid_focal_loss
+from padre3d.head.outputs import Detections, HeadOutputs
+from padre3d.head.precision import full_precision
+from padre3d.head.queries import ProposalSelector
+from padre3d.head.rotated_iou import aligned_iou_3d
+from padre3d.head.settings import DecodeSettings, LossSettings, TargetSettings
+from padre3d.head.targets import Targets, build_targets, check_ground_truth
+
+# TensorRT's TopK takes no larger K.
+MAX_PROPOSALS = 3840
+
+
+class TransFusionHead(nn.Module):
+    """Boxes from a bird's-eye-view map (Bai et al., TransFusion, 2022; LiDAR branch).
+
+    Args:
+        grid: grid of the *head's* map, or its settings ``dict(range_m=..., cell_m=...)``.
+        in_channels: channels of the map.
+        num_classes: classes.
+        channels: width of the head, a multiple of ``num_heads``.
+        num_proposals: P.
+        num_heads, ffn_channels: of the decoder layer.
+        branch_channels: hidden width of the prediction branches.
+        local_radius: a proposal attends to the (2 * local_radius + 1)^2 cells around it.
+        nms_kernel: odd side of the neighbourhood in which a heatmap value must be the largest.
+        point_classes: classes as small as a cell, without that neighbourhood.
+        dense_heatmap_bias: initial bias of the dense heatmap; None keeps the default
+            initialisation, as the reference does; -2.19 starts at a probability of 0.1.
+        targets, losses, decode: settings or dicts of them.
+        reference: reproduce the reference implementation where ours differs on purpose, see
+            :mod:`padre3d.head`.
+
+    Raises:
+        ValueError: for settings that contradict each other.
+    """
+
+    def __init__(
+        self,
+        grid: PillarGrid | Mapping[str, Any],
+        in_channels: int = 384,
+        num_classes: int = 10,
+        channels: int = 128,
+        num_proposals: int = 200,
+        num_heads: int = 8,
+        ffn_channels: int = 256,
+        branch_channels: int = 64,
+        local_radius: int = 20,
+        nms_kernel: int = 3,
+        point_classes: Sequence[int] = (8, 9),
+        dense_heatmap_bias: float | None = None,
+        targets: TargetSettings | Mapping[str, Any] | None = None,
+        losses: LossSettings | Mapping[str, Any] | None = None,
+        decode: DecodeSettings | Mapping[str, Any] | None = None,
+        reference: bool = False,
+    ) -> None:
+        super().__init__()
+        self.grid = grid if isinstance(grid, PillarGrid) else PillarGrid(**grid)
+        self.in_channels, self.num_classes, self.reference = in_channels, num_classes, reference
+        self.target_settings = _settings(TargetSettings, targets)
+        self.loss_settings = _settings(LossSettings, losses)
+        self.decode_settings = _settings(DecodeSettings, decode)
+        self._check_settings(channels, num_heads, num_proposals, nms_kernel, point_classes)
+
+        self.shared_conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.heatmap_head = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, num_classes, 3, padding=1),
+        )
+        if dense_heatmap_bias is not None:
+            nn.init.constant_(self.heatmap_head[-1].bias, dense_heatmap_bias)
+        self.selector = ProposalSelector(
+            self.grid, num_classes, num_proposals, nms_kernel, tuple(point_classes), reference
+        )
+        self.class_embedding = nn.Linear(num_classes, channels)
+        self.decoder = LocalDecoderLayer(
+            self.grid, channels, num_heads, ffn_channels, local_radius, reference
+        )
+        self.branches = PredictionBranches(channels, num_classes, branch_channels)
+
+    def _check_settings(
+        self,
+        channels: int,
+        num_heads: int,
+        num_proposals: int,
+        nms_kernel: int,
+        point_classes: Sequence[int],
+    ) -> None:
+        most = min(MAX_PROPOSALS, self.num_classes * self.grid.num_cells)
+        for fine, expected, got in (
+            (channels % num_heads == 0, f"channels divisible by {num_heads} heads", channels),
+            (nms_kernel % 2 == 1, "an odd nms_kernel", nms_kernel),
+            (0 < num_proposals <= most, f"1..{most} proposals", num_proposals),
+            (
+                all(0 <= c < self.num_classes for c in point_classes),
+                f"point_classes in 0..{self.num_classes - 1}",
+                tuple(point_classes),
+            ),
+        ):
+            if not fine:
+                raise ValueError(f"TransFusionHead: expected {expected}, got {got}")
+        self.decode_settings.alphas(self.num_classes)
+
+    def forward(self, bev: Tensor) -> HeadOutputs:
+        """A map (B, in_channels, y, x) to raw predictions.
+
+        Raises:
+            ValueError: if the map has other channels or another size.
+        """
+        shape = f"B {self.in_channels} {self.grid.ny} {self.grid.nx}"
+        check_shape(bev, shape, name="TransFusionHead input (B, C, y, x)")
+        features = self.shared_conv(bev)
+        dense = self.heatmap_head(features).float()
+        labels, cells, scores = self.selector(dense)
+        rows = features.flatten(2).transpose(1, 2)
+        query = rows.gather(1, cells[..., None].expand(-1, -1, rows.shape[2]))
+        query = query + F.embedding(labels, self.class_embedding.weight.t())
+        query = self.decoder(query + self.class_embedding.bias, rows, cells)
+        predictions = self.branches(query)
+        position = F.embedding(cells, self.decoder.positions).float()
+        predictions["center"] = predictions["center"] + position
+        return HeadOutputs(
+            **predictions,
+            query_heatmap_score=scores,
+            dense_heatmap=dense,
+            query_labels=labels,
+            query_pos=position,
+        )
+
+    @torch.no_grad()
+    def targets(
+        self, outputs: HeadOutputs, gt_boxes: Sequence[Tensor], gt_labels: Sequence[Tensor]
+    ) -> Targets:
+        """Training targets of a batch; arguments and errors as :meth:`loss`."""
+        check_ground_truth(gt_boxes, gt_labels, len(outputs.center), self.num_classes)
+        return build_targets(
+            decode_boxes(box_codes(outputs), self.grid),
+            outputs.heatmap.float(),
+            [boxes.float() for boxes in gt_boxes],
+            [labels.long() for labels in gt_labels],
+            self.grid,
+            self.target_settings,
+            lifted=self.reference,
+        )
+
+    def loss(
+        self, outputs: HeadOutputs, gt_boxes: Sequence[Tensor], gt_labels: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Weighted losses of a batch.
+
+        Args:
+            outputs: of :meth:`forward`.
+            gt_boxes: per sample (M_b, 9) x, y, z (gravity centre), length, width, height, yaw, vx,
+                vy in metres, radians and m/s; M_b may be 0, an unknown velocity is NaN.
+            gt_labels: per sample (M_b,) class indices.
+
+        Returns:
+            ``loss_heatmap``, ``loss_cls``, ``loss_bbox``, ``loss_iou``, and ``matched_iou``, the
+            mean IoU of matched proposals, which is a figure to watch, not a loss.
+
+        Raises:
+            ValueError: for boxes or labels the losses are not defined for.
+        """
+        with full_precision(outputs.center):
+            targets = self.targets(outputs, gt_boxes, gt_labels)
+            weights = self.loss_settings
+            codes = box_codes(outputs)
+            code_weights = targets.weights * codes.new_tensor(weights.code_weights)
+            matches = max(targets.num_matched, 1)
+            cls = sigmoid_focal_loss(
+                outputs.heatmap.float(), targets.labels, weights.focal_alpha, weights.focal_gamma
+            )
+            heatmap = gaussian_focal_loss(outputs.dense_heatmap.float(), targets.heatmap)
+            bbox = box_l1_loss(codes, targets.codes, code_weights)
+            iou = iou_l1_loss(outputs.iou.float().squeeze(2), self._matched_iou(codes, targets))
+            return {
+                "loss_heatmap": heatmap * weights.heatmap,
+                "loss_cls": cls / matches * weights.cls,
+                "loss_bbox": bbox / matches * weights.bbox,
+                "loss_iou": iou * weights.iou,
+                "matched_iou": targets.matched_iou,
+            }
+
+    @torch.no_grad()
+    def _matched_iou(self, codes: Tensor, targets: Targets) -> Tensor:
+        """IoU (B, P) of each proposal with its box, 0 where it has none."""
+        boxes, wanted = (decode_boxes(c.detach(), self.grid) for c in (codes, targets.codes))
+        if self.reference:
+            boxes, wanted = lift(boxes), lift(wanted)
+        return aligned_iou_3d(boxes, wanted) * (targets.matched >= 0)
+
+    @torch.no_grad()
+    def predict(self, outputs: HeadOutputs, score_thr: float | None = None) -> list[Detections]:
+        """Detections of each sample, in the order of the proposals.
+
+        Args:
+            outputs: of :meth:`forward`.
+            score_thr: replaces that of the settings.
+        """
+        settings = self.decode_settings
+        if score_thr is not None:
+            settings = replace(settings, score_thr=score_thr)
+        return decode_detections(outputs, self.grid, settings)
+
+
+def _settings(kind: type, given: Any) -> Any:
+    """Settings as they are, or built from a dict; None means the defaults."""
+    return given if isinstance(given, kind) else kind(**(given or {}))
