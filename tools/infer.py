@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--columns", type=int, choices=(3, 4, 5), help="columns of .bin and .npy")
     add("--dtype", choices=("float32", "float16"), help="numbers of a .bin")
     add("--time-lag", action=argparse.BooleanOptionalAction,
-        help="the fifth column is a time lag in s; default: unless it holds whole numbers")  # fmt: skip
+        help="column 5 is a time lag in s; default: unless it holds whole numbers")  # fmt: skip
     add("--intensity-scale", type=float, default=1.0, help="255 for intensities from 0 to 1")
     return parser.parse_args(argv)
 
