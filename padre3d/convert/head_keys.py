@@ -33,7 +33,8 @@ HEAD = KeyMap(
             "decoder.cross_posembed.position_embedding_head.{i}.{rest}",
             "decoder.key_position.{i}.{rest}",
         ),
-        ("prediction_head.{branch}.0.{i}.{rest}", "branches.{branch}.{i}.{rest}"),
+        ("prediction_head.{branch}.0.0.{rest}", "branches.{branch}.0.{rest}"),
+        ("prediction_head.{branch}.0.1.{rest}", "branches.{branch}.1.{rest}"),
         ("prediction_head.{branch}.1.{rest}", "branches.{branch}.3.{rest}"),
     ]
 )
@@ -41,17 +42,12 @@ HEAD = KeyMap(
 _POINTWISE = ("class_embedding.", "decoder.query_position.", "decoder.key_position.", "branches.")
 
 
-def is_transposed(key: str, weight: Tensor) -> bool:
-    """Whether a weight (either name) is a 2-D kernel, whose last two axes are exchanged."""
-    return weight.dim() == 4
-
-
 def head_to_ours(key: str, weight: Tensor) -> tuple[str, Tensor] | None:
     """Our name and value of a weight of the reference's head; None for an unknown name."""
     ours = HEAD.to_ours(key)
     if ours is None:
         return None
-    if is_transposed(key, weight):
+    if weight.dim() == 4:
         weight = weight.transpose(2, 3).contiguous()
     elif weight.dim() == 3 and weight.shape[2] == 1:
         weight = weight.squeeze(2)
@@ -63,7 +59,7 @@ def head_to_reference(key: str, weight: Tensor) -> tuple[str, Tensor] | None:
     reference = HEAD.to_reference(key)
     if reference is None:
         return None
-    if is_transposed(key, weight):
+    if weight.dim() == 4:
         weight = weight.transpose(2, 3).contiguous()
     elif weight.dim() == 2 and key.startswith(_POINTWISE):
         weight = weight.unsqueeze(2)
