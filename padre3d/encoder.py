@@ -105,10 +105,15 @@ class PositionEmbedding(nn.Module):
         with torch.autocast(self.xy.device.type, enabled=False):
             if self.training and not isinstance(self.norm, RowBatchNorm):
                 return F.embedding(index, self._network(self.xy[places]))
-            counts = torch.bincount(places, minlength=len(self.xy)) if self.training else None
-            return F.embedding(places[index], self._network(self.xy, counts))
+            counts = self._counts(places) if self.training else None
+            return F.embedding(places[index], self._network(self.xy, counts, len(places)))
 
-    def _network(self, xy: Tensor, counts: Tensor | None = None) -> Tensor:
+    def _counts(self, places: Tensor) -> Tensor:
+        # Unlike bincount this does not ask the device for the largest place.
+        ones = torch.ones(len(places), device=places.device)
+        return ones.new_zeros(len(self.xy)).index_add_(0, places, ones)
+
+    def _network(self, xy: Tensor, counts: Tensor | None = None, total: int = 0) -> Tensor:
         hidden = self.linear1(xy)
-        hidden = self.norm(hidden) if counts is None else self.norm(hidden, counts)
+        hidden = self.norm(hidden) if counts is None else self.norm(hidden, counts, total)
         return self.linear2(F.relu(hidden))

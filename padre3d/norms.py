@@ -13,23 +13,23 @@ class RowBatchNorm(nn.BatchNorm1d):
     conversion to SyncBatchNorm replaces this layer: that one counts rows over all processes.
     """
 
-    def forward(self, x: Tensor, counts: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, counts: Tensor | None = None, total: int = 0) -> Tensor:
         """Normalise rows (N, C) per channel.
 
         Args:
             x: rows.
             counts: (N,) how often each row occurs in the batch; None means once.
+            total: the sum of ``counts``, which the caller knows without asking the device.
         """
-        if not self.training or (len(x) if counts is None else int(counts.sum())) < 2:
+        if not self.training or (len(x) if counts is None else total) < 2:
             scale, shift = evaluation_affine(self)
             return x * scale + shift
         if counts is None:
             return super().forward(x)
-        return self._normalise_counted(x, counts.to(x.dtype).unsqueeze(1))
+        return self._normalise_counted(x, counts.to(x.dtype).unsqueeze(1), total)
 
-    def _normalise_counted(self, x: Tensor, counts: Tensor) -> Tensor:
+    def _normalise_counted(self, x: Tensor, counts: Tensor, total: int) -> Tensor:
         """The statistics of the batch in which row n stands ``counts[n]`` times."""
-        total = counts.sum()
         mean = (x * counts).sum(0) / total
         variance = ((x - mean).square() * counts).sum(0) / total
         with torch.no_grad():

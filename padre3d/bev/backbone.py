@@ -1,0 +1,121 @@
+"""Residual 2-D backbone on the bird's-eye-view map, its stages joined at one resolution."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padre3d.checks import check_shape
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut (the basic block of ResNet).
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        stride: of the first convolution and of the shortcut.
+        project: whether the shortcut is a 1 x 1 convolution instead of the identity.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int, project: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.norm1 = _norm(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = _norm(channels)
+        self.shortcut = None
+        if project:
+            conv = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(OrderedDict(conv=conv, norm=_norm(channels)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, channels, H / stride, W / stride)."""
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = self.norm2(self.conv2(y))
+        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)), inplace=True)
+
+
+class ResidualBEVBackbone(nn.Module):
+    """Residual stages of falling resolution, each resized to one resolution and concatenated.
+
+    Args:
+        in_channels: channels of the map.
+        layers: blocks of each stage, besides the first one that changes stride and channels.
+        strides: stride of each stage.
+        channels: channels of each stage.
+        up_strides: enlargement of each stage's output; below 1 it is a strided convolution.
+        up_channels: channels of each resized output.
+
+    Raises:
+        ValueError: if the lists differ in length or the outputs' resolutions differ.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 128,
+        layers: Sequence[int] = (1, 2, 2),
+        strides: Sequence[int] = (1, 2, 2),
+        channels: Sequence[int] = (128, 128, 256),
+        up_strides: Sequence[float] = (0.5, 1, 2),
+        up_channels: Sequence[int] = (128, 128, 128),
+    ) -> None:
+        super().__init__()
+        lists = (layers, strides, channels, up_strides, up_channels)
+        if len({len(values) for values in lists}) != 1:
+            raise ValueError(f"stages: expected lists of one length, got {[*map(len, lists)]}")
+        self.in_channels, self.out_channels = in_channels, sum(up_channels)
+        self.input_multiple = 1
+        self.stages, self.resize = nn.ModuleList(), nn.ModuleList()
+        resolutions, before = [], in_channels
+        for i, width in enumerate(channels):
+            first = ResidualBlock(before, width, strides[i], project=True)
+            rest = [ResidualBlock(width, width, 1, project=False) for _ in range(layers[i])]
+            self.stages.append(nn.Sequential(first, *rest))
+            self.resize.append(_resize(width, up_channels[i], up_strides[i]))
+            self.input_multiple *= strides[i]
+            resolutions.append(up_strides[i] / self.input_multiple)
+            before = width
+        if len(set(resolutions)) != 1:
+            raise ValueError(
+                f"up_strides: expected outputs of one resolution, got {resolutions} of the input"
+            )
+        self.stride = round(1 / resolutions[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, ny, nx) -> (B, sum of up_channels, ny / stride, nx / stride).
+
+        Raises:
+            ValueError: on a wrong number of channels, or a side the strides do not divide.
+        """
+        check_shape(x, f"B {self.in_channels} H W", name="ResidualBEVBackbone map")
+        if x.shape[2] % self.input_multiple or x.shape[3] % self.input_multiple:
+            raise ValueError(
+                f"ResidualBEVBackbone map: expected sides divisible by {self.input_multiple}, "
+                f"got {tuple(x.shape[2:])}"
+            )
+        outputs = []
+        for stage, resize in zip(self.stages, self.resize, strict=True):
+            x = stage(x)
+            outputs.append(resize(x))
+        return torch.cat(outputs, 1)
+
+
+def _resize(in_channels: int, out_channels: int, stride: float) -> nn.Sequential:
+    if stride >= 1:
+        size = round(stride)
+        conv = nn.ConvTranspose2d(in_channels, out_channels, size, size, bias=False)
+    else:
+        size = round(1 / stride)
+        conv = nn.Conv2d(in_channels, out_channels, size, size, bias=False)
+    return nn.Sequential(
+        OrderedDict(conv=conv, norm=_norm(out_channels), relu=nn.ReLU(inplace=True))
+    )

@@ -1,0 +1,38 @@
+"""Pillars onto the map: where they land, both forms, and gradients."""
+
+import torch
+
+from padre3d.bev import inverse_map, map_from_inverse, scatter_to_map
+from padre3d.types import Pillars
+
+NY, NX = 4, 6
+COORDS = torch.tensor([[0, 0, 5], [0, 3, 1], [2, 0, 0], [2, 3, 5]])
+
+
+def test_each_pillar_lands_in_its_cell():
+    features = torch.arange(1.0, 9.0).view(4, 2)
+    bev = scatter_to_map(Pillars(features, COORDS, 4), NY, NX)
+    expected = torch.zeros(4, 2, NY, NX)
+    for row, (b, y, x) in enumerate(COORDS.tolist()):
+        expected[b, :, y, x] = features[row]
+    assert torch.equal(bev, expected)
+    assert bev.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_both_forms_agree_in_value_and_gradient():
+    features = torch.randn(4, 3, requires_grad=True)
+    weight = torch.randn(4, 3, NY, NX)
+    bev = scatter_to_map(Pillars(features, COORDS, 4), NY, NX)
+    gathered = map_from_inverse(features, inverse_map(COORDS, 4, NY, NX))
+    assert torch.equal(bev, gathered)
+    for result in (bev, gathered):
+        (gradient,) = torch.autograd.grad((result * weight).sum(), features)
+        b, y, x = COORDS.unbind(1)
+        assert torch.equal(gradient, weight[b, :, y, x])
+
+
+def test_no_pillars_give_an_empty_map():
+    pillars = Pillars(torch.zeros(0, 3), torch.zeros((0, 3), dtype=torch.long), 2)
+    assert torch.equal(scatter_to_map(pillars, NY, NX), torch.zeros(2, 3, NY, NX))
+    inverse = inverse_map(pillars.coords, 2, NY, NX)
+    assert torch.equal(map_from_inverse(pillars.features, inverse), torch.zeros(2, 3, NY, NX))
