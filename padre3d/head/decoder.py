@@ -34,16 +34,17 @@ class PositionEmbedding(nn.Sequential):
             nn.Linear(channels, channels),
         )
 
-    def forward(self, positions: Tensor, counts: Tensor | None = None) -> Tensor:
+    def forward(self, positions: Tensor, counts: Tensor | None = None, total: int = 0) -> Tensor:
         """Positions (N, 2) to embeddings (N, channels).
 
-        ``counts`` (N,) gives batch statistics as if position n occurred ``counts[n]`` times (not
-        once the norm has been converted to SyncBatchNorm, which has no such statistics).
+        ``counts`` (N,), with their sum ``total``, gives batch statistics as if position n occurred
+        ``counts[n]`` times (not once the norm has been converted to SyncBatchNorm, which has no
+        such statistics).
         """
         with full_precision(positions):
             hidden = self[0](positions.to(self[0].weight.dtype))
             weighted = counts is not None and isinstance(self[1], RowBatchNorm)
-            hidden = self[1](hidden, counts) if weighted else self[1](hidden)
+            hidden = self[1](hidden, counts, total) if weighted else self[1](hidden)
             return self[3](self[2](hidden))
 
 
@@ -89,16 +90,15 @@ class LocalCrossAttention(Projections):
         """
         channels, heads = self.channels, self.num_heads
         depth = channels // heads
-        w_query, w_key, w_value = self.in_proj_weight.split(channels)
-        b_query, _, b_value = self.in_proj_bias.split(channels)
-        q = F.linear(query, w_query, b_query) * depth**-0.5
-        q = q.view(-1, heads, depth).transpose(0, 1)
-        q = (q @ w_key.view(heads, depth, channels)).transpose(0, 1)
+        weight, offset = self.in_proj_weight, self.in_proj_bias
+        to_key = weight[channels : 2 * channels].view(heads, depth, channels)
+        to_value = weight[2 * channels :].view(heads, depth, channels)
+        q = F.linear(query, weight[:channels], offset[:channels]) * depth**-0.5
+        q = (q.view(-1, heads, depth).transpose(0, 1) @ to_key).transpose(0, 1)
         weights = torch.softmax(q @ keys.transpose(1, 2) + bias[:, None], -1)
         context = (weights @ keys).transpose(0, 1)
-        values = context @ w_value.view(heads, depth, channels).transpose(1, 2)
-        values = values.transpose(0, 1).reshape(-1, channels)
-        return self.out_proj(values + b_value)
+        values = (context @ to_value.transpose(1, 2)).transpose(0, 1).reshape(-1, channels)
+        return self.out_proj(values + offset[2 * channels :])
 
 
 class LocalDecoderLayer(nn.Module):
@@ -171,7 +171,7 @@ class LocalDecoderLayer(nn.Module):
         counts = None
         if self.reference and self.training:
             counts = torch.bincount(ids.flatten(), minlength=num_cells).float()
-        position = self.key_position(self.positions, counts)
+        position = self.key_position(self.positions, counts, ids.numel())
         rows = (features + position.to(features.dtype)).flatten(0, 1)
         if batch > 1:
             sample = torch.arange(batch, device=cells.device).repeat_interleave(cells.shape[1])
