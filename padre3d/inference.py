@@ -29,13 +29,13 @@ def init_model(config: str | Path, checkpoint: str | Path, device: str = "cpu") 
         ValueError: if the checkpoint is not whole or belongs to another config.
         FileNotFoundError: if a file is missing.
     """
+    if not Path(config).is_file():
+        raise FileNotFoundError(f"config {config}: expected a file, found none")
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
     from padre3d.plugin import MODELS
 
-    if not Path(config).is_file():
-        raise FileNotFoundError(f"config {config}: expected a file, found none")
     cfg = Config.fromfile(config)
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
     model = MODELS.build(cfg.model)

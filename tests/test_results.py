@@ -126,8 +126,10 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
 
 
 def test_real_annotation_agrees_with_its_points(real_dir):
-    """Counting the points in every box again gives the annotation's own counts, but for points on
-    the surface: a few of the largest boxes differ by up to 4 %."""
+    """Counting the points in every box again gives the annotation's own counts.
+
+    nuScenes counted in another frame: points on a surface fall on either side of it.
+    """
     from padre3d.io import load_points
 
     path = next(real_dir.glob("n015*.json"))
@@ -142,7 +144,9 @@ def test_real_annotation_agrees_with_its_points(real_dir):
     along = np.abs(offset[..., 0] * cos + offset[..., 1] * sin) <= boxes[:, 3:4] / 2
     across = np.abs(offset[..., 1] * cos - offset[..., 0] * sin) <= boxes[:, 4:5] / 2
     counted = (along & across & (np.abs(offset[..., 2]) <= boxes[:, 5:6] / 2)).sum(1)
-    np.testing.assert_allclose(counted, [r["num_lidar_pts"] for r in annotated], rtol=0.05, atol=1)
+    given = np.array([r["num_lidar_pts"] for r in annotated])
+    np.testing.assert_allclose(counted, given, rtol=0.1, atol=1)
+    assert (counted == given).sum() >= 60
     assert len(read_boxes_json(path, NUSCENES_CLASSES, min_lidar_pts=5).boxes) == sum(
         r["num_lidar_pts"] >= 5 for r in annotated
     )
