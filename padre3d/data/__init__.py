@@ -3,12 +3,15 @@
 | module | what | needs |
 |---|---|---|
 | point_files | float32 point files, checked | numpy |
-| sweeps | key frame + past sweeps -> one cloud, and its transform | numpy, mmdet3d |
+| sweeps | key frame + past sweeps -> one cloud | numpy |
+| loading | the pipeline step around it | mmdet3d |
 | boxes | points in boxes, overlap of boxes in BEV | numpy |
 | nuscenes_tables | opens a nuScenes directory, checks it before long work | nuscenes-devkit |
 | infos | tables -> mmdet3d 1.4 infos | nuscenes-devkit |
 | gt_database | infos -> object points for sampling | numpy |
+| prepare | both, with checks and progress | nuscenes-devkit, rich |
 | gt_sampling | pastes objects of the database; hook that fades it out | mmdet3d |
 | datasets | data set on the infos, class-balanced sampling of frames | mmdet3d |
 | metric | official nuScenes evaluation | mmdet3d, nuscenes-devkit |
+| registry | what configs may name | mmdet3d |
 """

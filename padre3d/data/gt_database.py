@@ -17,7 +17,7 @@ import numpy as np
 
 from padre3d.data.boxes import points_in_box
 from padre3d.data.point_files import write_pickle
-from padre3d.data.sweeps import Sweep, load_cloud, rigid_inverse
+from padre3d.data.sweeps import load_cloud, sweeps_of_info
 
 
 def frame_objects(
@@ -36,16 +36,8 @@ def frame_objects(
         ``num_points_in_gt`` is the info's count in the key frame, ``num_points_in_sweeps`` counts
         all sweeps.
     """
-    sweeps = [
-        Sweep(
-            path=str(root / s["lidar_points"]["lidar_path"]),
-            lidar_from_sensor=rigid_inverse(np.asarray(s["lidar_points"]["lidar2sensor"])),
-            time_lag_s=info["timestamp"] - s["timestamp"],
-        )
-        for s in info["lidar_sweeps"]
-    ]
     key_path = root / "samples" / "LIDAR_TOP" / info["lidar_points"]["lidar_path"]
-    points = load_cloud(str(key_path), sweeps, num_sweeps=num_sweeps)
+    points = load_cloud(str(key_path), sweeps_of_info(info, str(root)), num_sweeps=num_sweeps)
     for number, instance in enumerate(info["instances"]):
         if instance["bbox_label_3d"] < 0 or not instance["bbox_3d_isvalid"]:
             continue

@@ -6,8 +6,8 @@ from mmdet3d.registry import DATASETS, HOOKS, METRICS, TRANSFORMS
 
 from padre3d.data.datasets import NuScenesSweepsDataset, SeededCBGSDataset
 from padre3d.data.gt_sampling import FadeGroundTruthSampling, SampleGroundTruth
+from padre3d.data.loading import LoadSweeps
 from padre3d.data.metric import NuScenesDetectionMetric
-from padre3d.data.sweeps import LoadSweeps
 
 MODULES = (
     (DATASETS, NuScenesSweepsDataset),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
 from tiny_nuscenes import write_tiny_nuscenes
 
 pytest.importorskip("mmdet3d")
@@ -27,3 +28,10 @@ def raw_root(tmp_path) -> Path:
 
 
 registry.register()
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    """Configs name modules of mmdet3d without its name."""
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        yield

@@ -4,7 +4,8 @@ from mmengine.fileio import load
 from tiny_nuscenes import OBJECTS, SCENES, START_US, lidar_to_global, object_centre
 
 from padre3d.data.datasets import NuScenesSweepsDataset
-from padre3d.data.sweeps import LoadSweeps, Sweep, load_cloud, rigid_inverse, without_close_points
+from padre3d.data.loading import LoadSweeps
+from padre3d.data.sweeps import Sweep, load_cloud, rigid_inverse, without_close_points
 
 PREFIX = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
 

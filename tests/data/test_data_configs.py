@@ -1,0 +1,125 @@
+import math
+import os
+
+import pytest
+import torch
+from mmdet3d.registry import DATASETS, METRICS
+from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
+
+from padre3d.geometry import NUSCENES_CLASSES
+
+EPOCH_LENGTH = 10
+
+
+@pytest.fixture
+def base(repo_root, monkeypatch, tiny_root):
+    monkeypatch.setenv("NUSCENES_ROOT", str(tiny_root))
+    return lambda name: Config.fromfile(repo_root / "configs/_base_" / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrapper", "length"),
+    [("nuscenes.py", "SeededCBGSDataset", 20), ("nuscenes_nocbgs.py", "NuScenesSweepsDataset", 4)],
+)
+def test_training_data(base, name, wrapper, length):
+    cfg = base(f"datasets/{name}").train_dataloader.dataset
+    assert cfg.type == wrapper
+    dataset = DATASETS.build(cfg)
+    assert len(dataset) == length
+    assert tuple(dataset.metainfo["classes"]) == NUSCENES_CLASSES
+    sample = dataset[3]
+    points = sample["inputs"]["points"]
+    truth = sample["data_samples"].gt_instances_3d
+    assert points.shape[1] == 5
+    assert (points[:, :2].abs() < 54).all()
+    assert ((points[:, 2] > -5) & (points[:, 2] < 3)).all()
+    assert set(truth.labels_3d.tolist()) <= {0, 1, 7, 8, 9}
+    assert truth.bboxes_3d.tensor.shape == (len(truth.labels_3d), 9)
+
+
+def test_validation_data_are_the_same_twice(base):
+    dataset = DATASETS.build(base("datasets/nuscenes.py").val_dataloader.dataset)
+    first, second = dataset[2], dataset[2]
+    torch.testing.assert_close(
+        first["inputs"]["points"], second["inputs"]["points"], rtol=0, atol=0
+    )
+    lags = first["inputs"]["points"][:, 4].unique()
+    torch.testing.assert_close(lags, torch.arange(10) * 0.05, atol=1e-5, rtol=0)
+
+
+def test_root_and_classes_by_options(base, tiny_root):
+    cfg = base("datasets/nuscenes.py")
+    cfg.merge_from_dict(
+        {
+            "train_dataloader.dataset.dataset.data_root": str(tiny_root) + os.sep,
+            "train_dataloader.dataset.dataset.metainfo.classes": ["bicycle", "car"],
+        }
+    )
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    labels = {
+        int(i) for n in range(8) for i in dataset[n]["data_samples"].gt_instances_3d.labels_3d
+    }
+    assert labels == {0, 1}
+
+
+def test_the_default_root(repo_root, monkeypatch):
+    monkeypatch.delenv("NUSCENES_ROOT", raising=False)
+    cfg = Config.fromfile(repo_root / "configs/_base_/datasets/nuscenes.py")
+    assert cfg.val_dataloader.dataset.data_root == "data/nuscenes"
+    assert cfg.train_dataloader.dataset.dataset.data_root == "data/nuscenes"
+
+
+def test_evaluator_needs_no_paths(base):
+    metric = METRICS.build(base("datasets/nuscenes.py").val_evaluator)
+    assert metric.data_root is None
+
+
+def cosine(start, end, part):
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.25])
+@pytest.mark.parametrize(
+    ("name", "epochs", "peak"),
+    [("onecycle_20e.py", 20, 5e-3), ("onecycle_36e_nocbgs.py", 36, 3e-3)],
+)
+def test_one_cycle_follows_its_formula(base, name, epochs, peak, ratio):
+    """Also after scaling the optimizer's rate, which is what --auto-scale-lr does."""
+    cfg = base(f"schedules/{name}")
+    assert cfg.train_cfg.max_epochs == epochs
+    settings = cfg.optim_wrapper.optimizer
+    peak *= ratio
+    optimizer = torch.optim.AdamW(
+        [torch.zeros(1, requires_grad=True)], lr=settings.lr * ratio, betas=settings.betas
+    )
+    schedulers = [
+        PARAM_SCHEDULERS.build(
+            dict(s), default_args=dict(optimizer=optimizer, epoch_length=EPOCH_LENGTH)
+        )
+        for s in cfg.param_scheduler
+    ]
+    total = epochs * EPOCH_LENGTH
+    turn = 0.4 * total
+    for step in range(total):
+        group = optimizer.param_groups[0]
+        if step < turn:
+            rate, momentum = cosine(peak / 10, peak, step / turn), cosine(0.95, 0.85, step / turn)
+        else:
+            part = (step - turn) / (total - turn)
+            rate, momentum = cosine(peak, peak / 1e5, part), cosine(0.85, 0.95, part)
+        # mmengine counts the steps between begin and end - 1: one step of difference.
+        slack = 2.5 / turn
+        assert group["lr"] == pytest.approx(rate, abs=peak * slack)
+        assert group["betas"][0] == pytest.approx(momentum, abs=0.1 * slack)
+        assert group["betas"][1] == 0.99
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert optimizer.param_groups[0]["lr"] < peak * 1e-3
+
+
+def test_samples_per_step(base):
+    loader = base("datasets/nuscenes.py").train_dataloader
+    assert base("schedules/onecycle_20e.py").auto_scale_lr.base_batch_size == 8 * loader.batch_size
+    assert base("schedules/onecycle_36e_nocbgs.py").auto_scale_lr.base_batch_size == 16

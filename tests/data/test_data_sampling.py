@@ -1,0 +1,182 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.structures import LiDARInstance3DBoxes
+from mmdet3d.structures.points import LiDARPoints
+from mmengine.dataset import ConcatDataset, pseudo_collate
+from mmengine.logging import MMLogger
+from torch.utils.data import DataLoader
+
+from padre3d.data.boxes import bev_overlaps_any, points_in_box
+from padre3d.data.datasets import NuScenesSweepsDataset, SeededCBGSDataset
+from padre3d.data.gt_sampling import FadeGroundTruthSampling, SampleGroundTruth, samplers_of
+
+CLASSES = ("car", "truck", "bicycle", "bus")
+PREFIX = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
+
+
+def frame(tiny_root, num_points=3000):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-30, 30, (num_points, 5)).astype(np.float32)
+    points[:, 2] /= 10
+    boxes = torch.tensor([[0.0, 0, -1, 4, 2, 1.5, 0.3, 1, 0]])
+    return dict(
+        points=LiDARPoints(torch.from_numpy(points), points_dim=5),
+        gt_bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=9),
+        gt_labels_3d=np.array([0]),
+        classes=CLASSES,
+    )
+
+
+def sampler(tiny_root, **groups):
+    return SampleGroundTruth(sample_groups=groups, data_root=str(tiny_root))
+
+
+def test_objects_are_pasted_with_box_label_velocity_and_points(tiny_root):
+    np.random.seed(0)
+    before = frame(tiny_root)
+    old_points = before["points"].tensor.numpy().copy()
+    results = sampler(tiny_root, truck=1).transform(before)
+    boxes = results["gt_bboxes_3d"].numpy()
+    assert results["gt_labels_3d"].tolist() == [0, 1]
+    database_boxes, files = sampler(tiny_root, truck=1).database["truck"]
+    number = int(np.flatnonzero((database_boxes == boxes[1]).all(1))[0])
+    own = np.fromfile(tiny_root / files[number].decode(), np.float32).reshape(-1, 5)
+    own[:, :3] += boxes[1, :3]
+    points = results["points"].numpy()
+    np.testing.assert_array_equal(points[: len(own)], own)
+    # The frame's own points inside the pasted box are gone, all others are there.
+    hidden = points_in_box(old_points, boxes[1])
+    assert len(hidden) > 0
+    np.testing.assert_array_equal(points[len(own) :], np.delete(old_points, hidden, axis=0))
+
+
+def test_classes_are_filled_up_and_nothing_overlaps(tiny_root):
+    np.random.seed(1)
+    groups = dict(car=3, truck=2, bicycle=4, bus=5, pedestrian=9)
+    transform = sampler(tiny_root, **groups)
+    seen = set()
+    for _ in range(20):
+        results = transform.transform(frame(tiny_root, 10))
+        boxes, labels = results["gt_bboxes_3d"].numpy(), results["gt_labels_3d"]
+        assert len(boxes) == len(labels)
+        assert (labels == 0).sum() <= 3
+        assert (labels == 1).sum() <= 2
+        assert (labels == 2).sum() <= 4
+        # The database has no bus; pedestrians are none of the classes.
+        assert labels.max() <= 2
+        for i in range(len(boxes)):
+            assert not bev_overlaps_any(boxes[i], np.delete(boxes, i, axis=0))
+        seen.add(len(labels))
+    assert max(seen) > 5
+
+
+def test_a_class_that_has_enough_gets_no_more(tiny_root):
+    results = sampler(tiny_root, car=1).transform(frame(tiny_root))
+    assert results["gt_labels_3d"].tolist() == [0]
+
+
+def test_into_an_empty_frame(tiny_root):
+    empty = frame(tiny_root, 0)
+    empty["gt_bboxes_3d"] = LiDARInstance3DBoxes(torch.zeros(0, 9), box_dim=9)
+    empty["gt_labels_3d"] = np.zeros(0, np.int64)
+    results = sampler(tiny_root, truck=1).transform(empty)
+    assert results["gt_labels_3d"].tolist() == [1]
+    assert len(results["points"]) == 600 or len(results["points"]) > 60
+
+
+def test_objects_with_too_few_points_are_left_out(tiny_root):
+    # The traffic cone has 1 point per sweep: 10 in all; only the padded or full frames reach 10.
+    loose = SampleGroundTruth({"traffic_cone": 1}, data_root=str(tiny_root), min_points=10)
+    strict = SampleGroundTruth({"traffic_cone": 1}, data_root=str(tiny_root), min_points=11)
+    assert len(loose.database["traffic_cone"][0]) == 4
+    assert "traffic_cone" not in strict.database
+
+
+def test_missing_database_says_how_to_make_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"dbinfos_train\.pkl; make it with tools/create"):
+        SampleGroundTruth({"car": 2}, data_root=str(tmp_path))
+
+
+class CountBoxes:
+    """Stands for the rest of a pipeline: what the sampler made of a frame."""
+
+    def __call__(self, results):
+        return {
+            "data_samples": SimpleNamespace(
+                gt_instances_3d=SimpleNamespace(labels_3d=results["gt_labels_3d"])
+            ),
+            "count": len(results["gt_labels_3d"]),
+        }
+
+
+def training_data(tiny_root):
+    return NuScenesSweepsDataset(
+        str(tiny_root),
+        "nuscenes_infos_train.pkl",
+        data_prefix=PREFIX,
+        metainfo=dict(classes=("car", "truck", "bicycle")),
+        pipeline=[
+            dict(type="LoadAnnotations3D", with_bbox_3d=True, with_label_3d=True),
+            dict(type="LoadSweeps", num_sweeps=1),
+            dict(type="SampleGroundTruth", sample_groups=dict(car=3, truck=3, bicycle=3)),
+            CountBoxes(),
+        ],
+    )
+
+
+def runner(loader, epoch, max_epochs=20):
+    return SimpleNamespace(
+        epoch=epoch,
+        max_epochs=max_epochs,
+        train_dataloader=loader,
+        logger=MMLogger.get_current_instance(),
+    )
+
+
+@pytest.mark.parametrize("start", [0, 15, 16, 17, 19])
+def test_sampling_is_off_in_the_last_four_epochs_wherever_the_training_starts(tiny_root, start):
+    hook = FadeGroundTruthSampling(last_epochs=4)
+    loader = DataLoader(SeededCBGSDataset(training_data(tiny_root)))
+    (sampler,) = samplers_of(loader.dataset)
+    states = []
+    for epoch in range(start, 20):
+        hook.before_train_epoch(runner(loader, epoch))
+        states.append(sampler.disabled)
+    assert states == [epoch >= 16 for epoch in range(start, 20)]
+
+
+def test_a_new_training_with_the_same_data_switches_on_again(tiny_root):
+    loader = DataLoader(training_data(tiny_root))
+    hook = FadeGroundTruthSampling()
+    hook.before_train_epoch(runner(loader, 19))
+    hook.before_train_epoch(runner(loader, 0))
+    assert not samplers_of(loader.dataset)[0].disabled
+
+
+def test_samplers_are_found_in_concatenated_data(tiny_root):
+    both = ConcatDataset([training_data(tiny_root), training_data(tiny_root)])
+    assert len(samplers_of(both)) == 2
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_worker_processes_see_the_change(tiny_root, persistent):
+    """Six objects in a frame; sampling adds to them."""
+    loader = DataLoader(
+        SeededCBGSDataset(training_data(tiny_root)),
+        batch_size=4,
+        num_workers=1,
+        persistent_workers=persistent,
+        collate_fn=pseudo_collate,
+    )
+    hook = FadeGroundTruthSampling(last_epochs=2)
+    most = []
+    for epoch in range(4):
+        hook.before_train_epoch(runner(loader, epoch, max_epochs=4))
+        # Six objects in a frame, three of them of other classes (label -1).
+        most.append(max(count for batch in loader for count in batch["count"]))
+    assert most[0] > 6
+    assert most[1] > 6
+    assert most[2:] == [6, 6]
