@@ -7,12 +7,14 @@ output at masked tokens is arbitrary but finite. ``build_mixer`` makes one from 
 
 from padre3d.mixers.build import MIXERS, build_mixer
 from padre3d.mixers.padre import PADRe
+from padre3d.mixers.padre_cross import CrossPADRe
 from padre3d.mixers.set_attention import SetAttention
 from padre3d.mixers.structure import PRESETS, PadreStructure, preset
 
 __all__ = [
     "MIXERS",
     "PRESETS",
+    "CrossPADRe",
     "PADRe",
     "PadreStructure",
     "SetAttention",

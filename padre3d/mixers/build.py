@@ -6,12 +6,27 @@ from typing import Any
 
 from torch import nn
 
+from padre3d.mixers.castling import Castling
+from padre3d.mixers.conv2former import Conv2Former
+from padre3d.mixers.conv_control import ConvControl
+from padre3d.mixers.hyena import Hyena
+from padre3d.mixers.mamba import Mamba
 from padre3d.mixers.padre import PADRe
-from padre3d.mixers.set_attention import SetAttention
+from padre3d.mixers.padre_rational import RationalPADRe
+from padre3d.mixers.set_attention import SelfAttention, SetAttention
+from padre3d.mixers.sima import SimA
 
 MIXERS: dict[str, type[nn.Module]] = {
     "padre": PADRe,
+    "padre_rational": RationalPADRe,
+    "conv_control": ConvControl,
     "set_attention": SetAttention,
+    "self_attention": SelfAttention,
+    "sima": SimA,
+    "conv2former": Conv2Former,
+    "hyena": Hyena,
+    "mamba": Mamba,
+    "castling": Castling,
 }
 
 

@@ -21,6 +21,22 @@ MASKED_LOGIT = -3e4
 IMPLEMENTATIONS = ("sdpa", "explicit")
 
 
+def taylor_attention(q: Tensor, k: Tensor, v: Tensor, degree: int) -> Tensor:
+    """Eq. 82: softmax attention with exp cut after the term of ``degree``: a rational function.
+
+    Args:
+        q, k, v: (..., L, D).
+        degree: d of Eq. 81; the ratio has degree (2 d + 1) / 2 d in the input.
+    """
+    logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    term = torch.ones_like(logits)
+    series = term
+    for power in range(1, degree + 1):
+        term = term * logits / power
+        series = series + term
+    return series @ v / series.sum(-1, keepdim=True)
+
+
 class SetAttention(nn.Module):
     """Softmax self-attention; all tokens of one row of the batch attend to each other.
 
@@ -64,6 +80,12 @@ class SetAttention(nn.Module):
         if key_bias is not None:
             logits = logits + key_bias
         return logits.softmax(-1) @ v
+
+
+class SelfAttention(SetAttention):
+    """Softmax self-attention over whole sequences: quadratic in their length."""
+
+    tokens = "sequence"
 
 
 def _key_bias(x: Tensor, mask: Tensor | None) -> Tensor | None:

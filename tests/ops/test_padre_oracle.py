@@ -4,72 +4,9 @@ import random
 
 import pytest
 import torch
+from random_structures import leaf, leaves, random_weights
 
-from padre3d.ops.padre import (
-    ChannelLowRank,
-    PadreWeights,
-    Pointwise,
-    TokenConv1d,
-    TokenConv2d,
-    TokenDense,
-    TokenLowRank,
-    padre,
-)
-
-
-def leaf(*shape):
-    return torch.randn(*shape, requires_grad=True)
-
-
-def random_token_map(rng, tokens, channels, size):
-    kind = rng.choice(["none", "dense", "low_rank", "depthwise", "grouped", "full", "image"])
-    bias = leaf(channels) if rng.random() < 0.5 else None
-    kernel = rng.choice([1, 3, 5, 11])
-    if kind == "none":
-        return None
-    if kind == "dense":
-        return TokenDense(leaf(tokens, tokens), leaf(tokens) if bias is not None else None)
-    if kind == "low_rank":
-        return TokenLowRank(leaf(tokens, 2), leaf(2, tokens))
-    if kind == "image" and size is not None:
-        return TokenConv2d(leaf(channels, 1, kernel, kernel), size, bias, groups=channels)
-    groups = {"grouped": 2, "full": 1}.get(kind, channels)
-    return TokenConv1d(leaf(channels, channels // groups, kernel), bias, groups)
-
-
-def random_channel_map(rng, channels):
-    kind = rng.choice(["none", "pointwise", "low_rank"])
-    bias = leaf(channels) if rng.random() < 0.5 else None
-    if kind == "none":
-        return None
-    if kind == "pointwise":
-        return Pointwise(leaf(channels, channels), bias)
-    return ChannelLowRank(leaf(channels, 2), leaf(2, channels), bias)
-
-
-def random_weights(rng, degree, tokens, channels, size):
-    w_shapes = [None, (degree,), (degree, channels), (degree, tokens, channels)]
-    w, last = rng.choice(w_shapes), rng.choice([None, (channels,), (tokens, channels)])
-    resize = rng.random() < 0.3
-    return PadreWeights(
-        a=tuple(random_token_map(rng, tokens, channels, size) for _ in range(degree)),
-        b=tuple(random_channel_map(rng, channels) for _ in range(degree)),
-        c=tuple(random_token_map(rng, tokens, channels, size) for _ in range(degree - 1)),
-        d=tuple(random_channel_map(rng, channels) for _ in range(degree - 1)),
-        terms=rng.choice([None, (degree,), tuple(range(min(2, degree), degree + 1))]),
-        w=None if w is None else leaf(*w),
-        l=None if last is None else leaf(*last),
-        u=TokenDense(leaf(3, tokens)) if resize else None,
-        v=Pointwise(leaf(5, channels), leaf(5)) if resize else None,
-        normalise=rng.choice([None, None, "rms", "layer"]),
-        basis=rng.choice(["monomial", "monomial", "chebyshev", "legendre"]),
-    )
-
-
-def leaves(weights):
-    maps = [*weights.a, *weights.b, *weights.c, *weights.d, weights.u, weights.v]
-    tensors = [v for m in maps if m is not None for v in vars(m).values()]
-    return [t for t in [*tensors, weights.w, weights.l] if isinstance(t, torch.Tensor)]
+from padre3d.ops.padre import PadreWeights, Pointwise, TokenConv1d, padre
 
 
 def gradients(out, inputs, cotangent):

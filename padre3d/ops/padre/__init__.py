@@ -5,10 +5,13 @@
 | maps.py | the structured linear maps A_i, B_i, C_i, D_i, U, V and how each is applied |
 | api.py | ``padre``: the semantics, validation and the choice of implementation |
 | eager.py | the fast path, one function per equation |
+| cross.py | several inputs (appendix A.1) |
+| rational.py | a ratio of two polynomials (appendix A.2) |
 | reference.py | the same equations with explicit matrices in float64: the oracle of the tests |
 """
 
 from padre3d.ops.padre.api import PadreWeights, padre
+from padre3d.ops.padre.cross import cross_padre
 from padre3d.ops.padre.maps import (
     ChannelLowRank,
     ChannelMap,
@@ -18,17 +21,23 @@ from padre3d.ops.padre.maps import (
     TokenDense,
     TokenLowRank,
     TokenMap,
+    TokenMean,
 )
+from padre3d.ops.padre.rational import RationalWeights, rational_padre
 
 __all__ = [
     "ChannelLowRank",
     "ChannelMap",
     "PadreWeights",
     "Pointwise",
+    "RationalWeights",
     "TokenConv1d",
     "TokenConv2d",
     "TokenDense",
     "TokenLowRank",
     "TokenMap",
+    "TokenMean",
+    "cross_padre",
     "padre",
+    "rational_padre",
 ]

@@ -20,7 +20,7 @@ from padre3d.ops.padre import eager, reference
 from padre3d.ops.padre.maps import ChannelMap, TokenConv1d, TokenConv2d, TokenMap
 
 BASES = ("monomial", "chebyshev", "legendre")
-NORMALISATIONS = (None, "rms", "layer")
+NORMALISATIONS = (None, "rms", "layer", "max")
 IMPLEMENTATIONS = {"eager": eager.padre, "reference": reference.padre}
 
 
@@ -40,7 +40,8 @@ class PadreWeights:
         u: token map U of Eq. 7.
         v: channel map V of Eq. 7.
         normalise: normalisation of each Y_i over its channels (section 3.3): None, "rms" (divide by
-            the root mean square) or "layer" (subtract the mean first).
+            the root mean square), "layer" (subtract the mean first) or "max" (divide by the largest
+            magnitude: into [-1, 1], where the orthogonal bases are bounded).
         basis: "monomial" is Eq. 3; "chebyshev" and "legendre" use the three-term recurrence of
             these polynomials (section 5, open question), see :func:`eager.recurrence`.
     """

@@ -39,15 +39,24 @@ def normalise(y: Tensor, kind: str | None) -> Tensor:
     """Section 3.3: normalise Y_i over its channels (no learned scale: B_i and D_i have it)."""
     if kind is None:
         return y
+    if kind == "max":
+        return y / y.abs().amax(-1, keepdim=True).clamp_min(EPSILON)
     if kind == "layer":
         y = y - y.mean(-1, keepdim=True)
     return y * torch.rsqrt(y.square().mean(-1, keepdim=True) + EPSILON)
 
 
+def linear_term(
+    x: Tensor, a: TokenMap | None, b: ChannelMap | None, norm: str | None, pad: Tensor | None
+) -> Tensor:
+    """Eq. 1: ``Y_i = A_i X B_i``, normalised if asked for."""
+    return normalise(mix_tokens(mix_channels(x, b), a, pad), norm)
+
+
 def linear_terms(x: Tensor, weights: PadreWeights, pad: Tensor | None) -> list[Tensor]:
-    """Eq. 1: ``Y_i = A_i X B_i``."""
+    """Eq. 1 for i = 1..d."""
     return [
-        normalise(mix_tokens(mix_channels(x, b), a, pad), weights.normalise)
+        linear_term(x, a, b, weights.normalise, pad)
         for a, b in zip(weights.a, weights.b, strict=True)
     ]
 

@@ -10,6 +10,7 @@ although the paper's matrices have none; with them a map is affine.
 | TokenLowRank | N' x r times r x N | (N' + N) r D |
 | TokenConv1d | banded Toeplitz per channel, or per pair of channels of a group | N k D^2 / groups |
 | TokenConv2d | the same on an H x W image, N = H W | N k^2 D^2 / groups |
+| TokenMean | N' x N, all entries 1 / N | N D |
 | Pointwise | D x D' | N D D' |
 | ChannelLowRank | D x r times r x D' | N (D + D') r |
 """
@@ -85,6 +86,23 @@ class TokenConv2d:
 
 
 @dataclass(frozen=True)
+class TokenMean:
+    """Every one of ``tokens`` outputs is the mean token: rank 1 and free of the input's length.
+
+    ``counts`` (G,): how many real tokens each sequence has, where padding is zero; None means all.
+    """
+
+    tokens: int
+    counts: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, N, D) -> (G, N', D), a broadcast view."""
+        total = x.sum(1, keepdim=True)
+        counts = x.shape[1] if self.counts is None else self.counts.view(-1, 1, 1)
+        return (total / counts).expand(-1, self.tokens, -1)
+
+
+@dataclass(frozen=True)
 class Pointwise:
     """``weight`` (D', D), the transposed right matrix as in ``torch.nn.Linear``; ``bias`` (D',)."""
 
@@ -116,8 +134,8 @@ def _convolve(image: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -
     # The CPU's gradient of a convolution bias is slow, that of an addition is not: 15 % of a step.
     apart = bias is not None and bias.is_cpu and torch.is_grad_enabled()
     out = F.conv2d(image, weight, None if apart else bias, padding=padding, groups=groups)
-    return out + bias.view(-1, 1, 1) if bias is not None and apart else out
+    return out + bias.to(out.dtype).view(-1, 1, 1) if bias is not None and apart else out
 
 
-TokenMap = TokenDense | TokenLowRank | TokenConv1d | TokenConv2d
+TokenMap = TokenDense | TokenLowRank | TokenConv1d | TokenConv2d | TokenMean
 ChannelMap = Pointwise | ChannelLowRank

@@ -22,6 +22,7 @@ from padre3d.ops.padre.maps import (
     TokenDense,
     TokenLowRank,
     TokenMap,
+    TokenMean,
 )
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def _right(x: Tensor, channel_map: ChannelMap | None) -> Tensor:
 def _normalised(y: Tensor, kind: str | None) -> Tensor:
     if kind is None:
         return y
+    if kind == "max":
+        return y / y.abs().max(1, keepdim=True).values.clamp(min=1e-6)
     if kind == "layer":
         y = y - y.mean(1, keepdim=True)
     return y / (y.square().mean(1, keepdim=True) + 1e-6).sqrt()
@@ -106,6 +109,9 @@ def token_matrix(token_map: TokenMap, tokens: int, channels: int) -> tuple[Tenso
     if isinstance(token_map, TokenLowRank):
         product = token_map.left.double() @ token_map.right.double()
         return _same_for_every_channel(product, channels), 0.0
+    if isinstance(token_map, TokenMean) and token_map.counts is None:
+        mean = torch.full((token_map.tokens, tokens), 1 / tokens, dtype=torch.float64)
+        return _same_for_every_channel(mean, channels), 0.0
     if isinstance(token_map, TokenConv1d):
         positions = [(0, n) for n in range(tokens)]
         weight = token_map.weight.double().unsqueeze(2)

@@ -1,0 +1,47 @@
+"""Conv2Former's convolutional modulation (appendix B.2).
+
+A = DConv(W_1 X),  V = W_2 X,  Z = A * V         (Eqs. 28-30), then an output projection
+
+A homogeneous polynomial of degree 2 (Eq. 34), and exactly PADRe with d = 2, B_1 = W_1, C_1 = DConv,
+B_2 = W_2: the ``sequence`` preset of degree 2 computes the same function. It is written out here
+from its own definition so that the tests can compare the two.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.linear_maps import TokenWeights
+from padre3d.mixers.structure import Conv
+
+
+class Conv2Former(nn.Module):
+    """Eqs. 28-30 along a sequence.
+
+    Args:
+        dim: channels D.
+        kernel_size: odd width of the depthwise convolution.
+        gelu: apply GELU to W_1 X, as that scheme's authors do; the equations (and the claim of
+            degree 2) are without.
+    """
+
+    tokens = "sequence"
+    repeats_are_tokens = True
+
+    def __init__(self, dim: int, kernel_size: int = 11, gelu: bool = False) -> None:
+        super().__init__()
+        self.dim, self.gelu = dim, gelu
+        self.w1 = nn.Linear(dim, dim)
+        self.w2 = nn.Linear(dim, dim)
+        self.conv = TokenWeights(Conv(kernel_size), dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool."""
+        check_mixer_inputs(x, pos, mask, self.dim)
+        tokens = zero_masked(with_position(x, pos), mask)
+        hidden = F.gelu(self.w1(tokens)) if self.gelu else self.w1(tokens)
+        a = self.conv.tensors(None)(zero_masked(hidden, mask))
+        return self.out(a * self.w2(tokens))

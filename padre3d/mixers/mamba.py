@@ -1,0 +1,76 @@
+"""Mamba's selective state-space mixer (appendix B.4).
+
+The block: two projections x and z of E channels, a short causal depthwise convolution with SiLU on
+x, the selective scan of :mod:`padre3d.ops.selective_scan` with B and C linear in x and
+Delta = softplus of a low-rank linear map (Eqs. 60-62), a skip D x, the gate SiLU(z), a projection
+back. With the activations and Delta held constant the scan is a homogeneous polynomial of degree 3,
+up to O(Delta^2) (Eqs. 63-75).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
+from padre3d.ops.selective_scan import selective_scan
+
+
+class Mamba(nn.Module):
+    """Selective scan along a sequence, from its first token to its last.
+
+    Args:
+        dim: channels D.
+        state: states S per channel.
+        expand: E = expand * D.
+        kernel_size: taps of the causal convolution.
+        discretisation: "zoh" (Eqs. 53, 54) or "euler" (Eqs. 68, 69).
+    """
+
+    tokens = "sequence"
+    repeats_are_tokens = True
+
+    def __init__(
+        self,
+        dim: int,
+        state: int = 16,
+        expand: int = 1,
+        kernel_size: int = 4,
+        discretisation: str = "zoh",
+    ) -> None:
+        super().__init__()
+        inner, rank = expand * dim, math.ceil(dim / 16)
+        self.dim, self.state, self.rank, self.discretisation = dim, state, rank, discretisation
+        self.project_in = nn.Linear(dim, 2 * inner)
+        self.conv = nn.Conv1d(inner, inner, kernel_size, groups=inner)
+        self.project_bc = nn.Linear(inner, 2 * state, bias=False)
+        self.project_delta = nn.Sequential(
+            nn.Linear(inner, rank, bias=False), nn.Linear(rank, inner)
+        )
+        # Step sizes between 0.001 and 0.1 and decays 1..S: the scheme's own starting point.
+        delta = torch.exp(torch.empty(inner).uniform_(math.log(1e-3), math.log(1e-1)))
+        self.project_delta[1].bias.data = delta + torch.log(-torch.expm1(-delta))
+        self.log_a = nn.Parameter(torch.arange(1.0, state + 1).log().repeat(inner, 1))
+        self.skip = nn.Parameter(torch.ones(inner))
+        self.project_out = nn.Linear(inner, dim)
+
+    def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool.
+
+        Masked tokens have step size 0: they leave the state as it is.
+        """
+        check_mixer_inputs(x, pos, mask, self.dim)
+        tokens = zero_masked(with_position(x, pos), mask)
+        u, gate = self.project_in(tokens).chunk(2, dim=-1)
+        u = F.silu(self._causal_convolution(zero_masked(u, mask)))
+        b, c = self.project_bc(u).split(self.state, dim=-1)
+        delta = zero_masked(F.softplus(self.project_delta(u)), mask)
+        y = selective_scan(u, delta, -self.log_a.exp(), b, c, self.discretisation)
+        return self.project_out((y + self.skip * u) * F.silu(gate))
+
+    def _causal_convolution(self, x: Tensor) -> Tensor:
+        padded = F.pad(x.transpose(1, 2), (self.conv.kernel_size[0] - 1, 0))
+        return self.conv(padded).transpose(1, 2)

@@ -1,0 +1,50 @@
+"""SimA (appendix B.1): attention with column-wise l1 normalisation in place of softmax.
+
+O = Qhat (Khat^T V),  Qhat^i = Q^i / ||Q^i||_1,  Khat^i = K^i / ||K^i||_1    (Eqs. 21-23)
+
+The i-th column runs over the tokens. With the norms taken as coefficients, O is a homogeneous
+polynomial of degree 3 (Eqs. 26, 27).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from padre3d.mixers.heads import Heads, linear_attention
+from padre3d.mixers.interface import check_mixer_inputs
+
+EPSILON = 1e-6
+
+
+def column_norms(x: Tensor) -> Tensor:
+    """||x^i||_1 over the tokens of (..., L, D): (..., 1, D). Zero columns count as epsilon."""
+    return x.abs().sum(-2, keepdim=True).clamp_min(EPSILON)
+
+
+def sima(q: Tensor, k: Tensor, v: Tensor, q_norms: Tensor, k_norms: Tensor) -> Tensor:
+    """Eq. 21 with the norms given: degree 3 in the input once they are constants."""
+    return linear_attention(q / q_norms, k / k_norms, v)
+
+
+class SimA(nn.Module):
+    """SimA on one set of tokens; positions enter queries and keys.
+
+    Args:
+        dim: channels D, a multiple of ``num_heads``.
+        num_heads: heads, each with its own D / h columns.
+    """
+
+    tokens = "set"
+    repeats_are_tokens = False
+
+    def __init__(self, dim: int, num_heads: int = 8) -> None:
+        super().__init__()
+        self.dim = dim
+        self.heads = Heads(dim, num_heads)
+
+    def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool."""
+        check_mixer_inputs(x, pos, mask, self.dim)
+        q, k, v = self.heads.project(x, pos, mask)
+        out = sima(q, k, v, column_norms(q), column_norms(k))
+        return self.heads.out(self.heads.merge(out))

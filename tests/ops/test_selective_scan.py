@@ -1,0 +1,70 @@
+"""The state-space recurrence: against its definition, its closed form, and its approximation."""
+
+import pytest
+import torch
+
+from padre3d.ops.selective_scan import discretise, linear_recurrence, selective_scan
+
+
+def problem(length, channels=3, states=4):
+    torch.manual_seed(length)
+    x = torch.randn(2, length, channels, dtype=torch.float64)
+    delta = 0.1 * torch.rand(2, length, channels, dtype=torch.float64)
+    a = -(0.5 + torch.rand(channels, states, dtype=torch.float64))
+    b, c = torch.randn(2, 2, length, states, dtype=torch.float64)
+    return x, delta, a, b, c
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 10, 49, 50, 51])
+def test_recurrence_equals_the_loop(length):
+    torch.manual_seed(0)
+    decay = torch.rand(2, length, 3).double().requires_grad_()
+    drive = torch.randn(2, length, 3).double().requires_grad_()
+    state, expected = torch.zeros(2, 3).double(), []
+    for t in range(length):
+        state = decay[:, t] * state + drive[:, t]
+        expected.append(state)
+    got = linear_recurrence(decay, drive)
+    if length == 0:
+        assert got.shape == (2, 0, 3)
+        return
+    expected = torch.stack(expected, 1)
+    torch.testing.assert_close(got, expected)
+    cotangent = torch.randn_like(got)
+    for g, h in zip(
+        torch.autograd.grad(got, [decay, drive], cotangent),
+        torch.autograd.grad(expected, [decay, drive], cotangent),
+        strict=True,
+    ):
+        torch.testing.assert_close(g, h)
+
+
+def test_lemma_2_closed_form():
+    """Eq. 55: with constant matrices, y_t = sum_n C Abar^(t-n) Bbar x_n."""
+    x, delta, a, b, c = problem(12, channels=1)
+    delta, b, c = (v[:, :1].expand_as(v) for v in (delta, b, c))
+    decay, _ = discretise(delta, a, b, x)
+    _, unit = discretise(delta, a, b, torch.ones_like(x))
+    expected = torch.zeros_like(x)
+    for t in range(12):
+        for n in range(t + 1):
+            kernel = (c[:, 0] * decay[:, 0, 0] ** (t - n) * unit[:, 0, 0]).sum(-1, keepdim=True)
+            expected[:, t] += kernel * x[:, n]
+    torch.testing.assert_close(selective_scan(x, delta, a, b, c), expected)
+
+
+def test_b_4_approximation_error_falls_with_the_square_of_the_step():
+    """Eqs. 64-70: Abar = I + Delta A and Bbar = Delta B are wrong by O(Delta^2)."""
+    x, delta, a, b, c = problem(40)
+    errors = []
+    for step in [0.2, 0.1, 0.05, 0.025, 0.0125]:
+        exact = selective_scan(x, step * delta, a, b, c, "zoh")
+        errors.append((selective_scan(x, step * delta, a, b, c, "euler") - exact).norm())
+    ratios = [float(e / f) for e, f in zip(errors[:-1], errors[1:], strict=True)]
+    assert all(3.5 < r < 4.5 for r in ratios)
+    assert abs(ratios[-1] - 4) < 0.1 < abs(ratios[0] - 4)  # and tend to 4
+
+
+def test_unknown_discretisation_is_named():
+    with pytest.raises(ValueError, match="discretisation: expected one of"):
+        selective_scan(*problem(3), "rk4")
