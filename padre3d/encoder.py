@@ -33,6 +33,7 @@ class EncoderLayer(nn.Module):
         self.linear2 = nn.Linear(ffn_dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.norm = nn.LayerNorm(dim)
+        _initialise(self.linear1, self.linear2)
 
     def forward(self, x: Tensor, layout: TokenLayout, pos: Tensor | None) -> Tensor:
         """Pillar features (N, D) -> (N, D); pos is the tokens' position embedding (G, L, D)."""
@@ -54,6 +55,7 @@ class Block(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(dim)
+        _initialise(self.linear1, self.linear2)
 
     def forward(self, x: Tensor, layouts: Sequence[TokenLayout], *positions: Tensor) -> Tensor:
         """Pillar features (N, D) -> (N, D).
@@ -89,6 +91,7 @@ class PositionEmbedding(nn.Module):
         self.linear1 = nn.Linear(2, dim)
         self.norm = RowBatchNorm(dim)
         self.linear2 = nn.Linear(dim, dim)
+        _initialise(self.linear1, self.linear2)
         self.register_buffer("xy", xy, persistent=False)
 
     def forward(self, places: Tensor, index: Tensor) -> Tensor:
@@ -103,17 +106,22 @@ class PositionEmbedding(nn.Module):
         """
         # Statistics over a batch and coordinates up to half a window: not for half precision.
         with torch.autocast(self.xy.device.type, enabled=False):
-            if self.training and not isinstance(self.norm, RowBatchNorm):
+            if not self.training:
+                return F.embedding(places[index], self._network(self.xy))
+            if not isinstance(self.norm, RowBatchNorm):
                 return F.embedding(index, self._network(self.xy[places]))
-            counts = self._counts(places) if self.training else None
+            # Unlike bincount this does not ask the device for the largest place.
+            ones = torch.ones(len(places), device=places.device)
+            counts = ones.new_zeros(len(self.xy)).index_add_(0, places, ones)
             return F.embedding(places[index], self._network(self.xy, counts, len(places)))
-
-    def _counts(self, places: Tensor) -> Tensor:
-        # Unlike bincount this does not ask the device for the largest place.
-        ones = torch.ones(len(places), device=places.device)
-        return ones.new_zeros(len(self.xy)).index_add_(0, places, ones)
 
     def _network(self, xy: Tensor, counts: Tensor | None = None, total: int = 0) -> Tensor:
         hidden = self.linear1(xy)
         hidden = self.norm(hidden) if counts is None else self.norm(hidden, counts, total)
         return self.linear2(F.relu(hidden))
+
+
+def _initialise(*layers: nn.Linear) -> None:
+    """Xavier-uniform weights, as DSVT starts its backbone; mixers initialise themselves."""
+    for layer in layers:
+        nn.init.xavier_uniform_(layer.weight)

@@ -11,7 +11,8 @@ from padre3d.bev import ResidualBEVBackbone, scatter_to_map
 from padre3d.encoder import PositionEmbedding
 from padre3d.geometry import PillarGrid
 from padre3d.pillars import DynamicPillarEncoder
-from padre3d.types import Pillars
+from padre3d.sequences import TokenPlan
+from padre3d.types import Pillars, TokenLayout
 
 GRID = PillarGrid((-6.0, -4.8, -5.0, 6.0, 4.8, 3.0), (0.3, 0.3))
 MIXERS = {
@@ -179,15 +180,49 @@ def test_orders_reach_the_mixers():
             assert (first - second).abs().max() > 1e-3
 
 
+class RunOnTensors(torch.nn.Module):
+    """The part of the backbone that is exported: tensors in, tensor out."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, features, index, slot, places):
+        layouts = [TokenLayout(i, None, s) for i, s in zip(index, slot, strict=True)]
+        return self.backbone.run(features, TokenPlan(tuple(layouts), tuple(places)))
+
+    def inputs(self, batch):
+        plan = self.backbone.plan(batch)
+        index, slot = zip(*((lay.index, lay.slot) for lay in plan.layouts), strict=True)
+        return batch.features, torch.stack(index), torch.stack(slot), torch.stack(plan.places)
+
+
 @torch.no_grad()
-def test_run_needs_tensors_only():
-    """The exported graph: features and index tensors in, features out."""
-    backbone = build()
-    batch = pillars([200])
-    plan = backbone.plan(batch)
-    assert torch.equal(backbone.run(batch.features, plan), backbone(batch).features)
-    assert len(plan.layouts) == 4
-    assert len(plan.places) == 2
+def test_export_for_any_number_of_pillars():
+    """Exported with 150 pillars, run with 222."""
+    module = RunOnTensors(build())
+    n = torch.export.Dim("n", min=2, max=60_000)
+    shapes = ({0: n}, {2: n}, {1: n}, {1: n})
+    exported = torch.export.export(
+        module, module.inputs(pillars([150])), dynamic_shapes=shapes
+    ).module()
+    other = pillars([222], seed=3)
+    expected = module.backbone(other).features
+    torch.testing.assert_close(exported(*module.inputs(other)), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", MIXERS)
+def test_autocast_trains_and_stays_close(name, dtype):
+    backbone = build(name).train()
+    batch = pillars([120, 0, 90])
+    expected = backbone(batch).features
+    with torch.autocast("cpu", dtype=dtype):
+        result = backbone(batch).features
+    (result.float() * torch.randn(result.shape)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in backbone.parameters())
+    # Outputs of the last LayerNorm are of order 1.
+    assert (result - expected).abs().max() < 8 * torch.finfo(dtype).eps
 
 
 @torch.no_grad()
@@ -213,6 +248,14 @@ def test_submanifold_descriptor_reads_occupied_neighbours_of_its_sample():
     expected = batch.features + F.relu(descriptor.norm(convolved))
     torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
     assert backbone(batch).features.isfinite().all()
+
+
+def test_initial_weights_are_xavier_uniform():
+    backbone = build()
+    embed, layer = backbone.position_embeddings[1][0], backbone.blocks[1].layers[0]
+    for linear in (embed.linear1, embed.linear2, layer.linear1, layer.linear2):
+        bound = (6 / sum(linear.weight.shape)) ** 0.5
+        assert 0.8 * bound < linear.weight.abs().max() <= bound
 
 
 @pytest.mark.parametrize(

@@ -70,15 +70,15 @@ class SerialOrders(nn.Module):
         rank = torch.stack(
             [sums[sample, k, place] for k, place in enumerate(self.places_of(coords))]
         )
-        number = torch.arange(len(coords), device=coords.device)
+        number = torch.arange(coords.shape[0], device=coords.device)
         if batch_size == 1:
-            length, valid = len(coords), None
+            length, valid = coords.shape[0], None
         else:
             counts = sums[:, 0, -1]
             length = int(counts.max())
             valid = torch.arange(length, device=coords.device) < counts.unsqueeze(1)
         slots = sample * length + rank.long() - 1
-        index = number.new_zeros((len(slots), batch_size * length))
+        index = number.new_zeros((slots.shape[0], batch_size * length))
         index.scatter_(1, slots, number.expand_as(slots))
-        index = index.view(len(slots), batch_size, length)
+        index = index.view(slots.shape[0], batch_size, length)
         return [TokenLayout(i, valid, s) for i, s in zip(index, slots, strict=True)]
