@@ -1,7 +1,8 @@
 """Checkpoints: weights-only loading, and the newest intact file of a training.
 
-mmengine 0.10 calls ``torch.load`` without ``weights_only``, which recent torch refuses for its
-training checkpoints; listing the few plain data classes they hold keeps the safe loader.
+mmengine's training checkpoints hold log buffers that only an unsafe load can rebuild, and recent
+torch refuses them. :class:`PlainCheckpointHook` leaves the buffers out (the log file has their
+values), so every checkpoint here loads with ``weights_only=True``, for resuming too.
 """
 
 from __future__ import annotations
@@ -12,24 +13,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
-# numpy 2 moved the module that numpy 1 pickles name.
-_multiarray = getattr(np, "_core", None) or np.core
 _SAFE = [
-    HistoryBuffer,
     defaultdict,
     np.ndarray,
     np.dtype,
-    _multiarray.multiarray._reconstruct,
-    _multiarray.multiarray.scalar,
+    np.core.multiarray._reconstruct,
+    np.core.multiarray.scalar,
     *{type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "u4", "u8", "u1", "?")},
 ]
 _NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth$")
 
 
+class PlainCheckpointHook(Hook):
+    """Keeps checkpoints free of objects that a weights-only load refuses."""
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Drop the smoothed log values; a resumed training starts smoothing anew."""
+        if "message_hub" in checkpoint:
+            checkpoint["message_hub"]["log_scalars"] = {}
+
+
 def allow_training_checkpoints() -> None:
-    """Let torch's weights-only loader read mmengine's training checkpoints."""
+    """Let torch's weights-only loader read the numpy scalars of a training's state."""
     torch.serialization.add_safe_globals(_SAFE)
 
 

@@ -15,7 +15,7 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from padre3d.bev import scatter_to_bev
+from padre3d.bev import scatter_to_map
 from padre3d.geometry import NUSCENES_CLASSES, PillarGrid
 from padre3d.head import Detections, HeadOutputs
 
@@ -62,7 +62,7 @@ class PADReDetector(Base3DDetector):
     def forward_points(self, points: list[Tensor]) -> HeadOutputs:
         """Raw head outputs of a batch of clouds, each (P_b, 5): x, y, z, intensity, time lag."""
         pillars = self.backbone(self.pillar_encoder(points))
-        return self.head(self.bev_backbone(scatter_to_bev(pillars, self.grid)))
+        return self.head(self.bev_backbone(scatter_to_map(pillars, self.grid.ny, self.grid.nx)))
 
     @torch.no_grad()
     def predict_points(self, points: list[Tensor]) -> list[Detections]:
@@ -72,7 +72,7 @@ class PADReDetector(Base3DDetector):
     def extract_feat(self, batch_inputs: dict) -> Tensor:
         """BEV map (B, C, y, x) of mmdet3d's input dict."""
         pillars = self.backbone(self.pillar_encoder(batch_inputs["points"]))
-        return self.bev_backbone(scatter_to_bev(pillars, self.grid))
+        return self.bev_backbone(scatter_to_map(pillars, self.grid.ny, self.grid.nx))
 
     def _forward(
         self, batch_inputs: dict, batch_data_samples: list[Det3DDataSample] | None = None

@@ -6,6 +6,7 @@ Name it in a config: ``custom_imports = dict(imports=['padre3d.plugin'])``.
 from __future__ import annotations
 
 import sys
+import warnings
 
 
 def _without_broken_open3d() -> None:
@@ -21,22 +22,37 @@ def _without_broken_open3d() -> None:
 
 
 _without_broken_open3d()
+# mmdet3d imports spconv where it is installed, and spconv greets every process with eight of these.
+warnings.filterwarnings("ignore", category=FutureWarning, module="spconv")
 
-from mmdet3d.registry import MODELS  # noqa: E402
+from mmdet3d.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS  # noqa: E402
 
 from padre3d.backbone import VoxelBackbone  # noqa: E402
 from padre3d.bev import ResidualBEVBackbone  # noqa: E402
-from padre3d.checkpoint import allow_training_checkpoints  # noqa: E402
+from padre3d.checkpoint import PlainCheckpointHook, allow_training_checkpoints  # noqa: E402
+from padre3d.data.datasets import NuScenesSweepsDataset, SeededCBGSDataset  # noqa: E402
+from padre3d.data.gt_sampling import FadeGroundTruthSampling, SampleGroundTruth  # noqa: E402
+from padre3d.data.loading import LoadSweeps  # noqa: E402
+from padre3d.data.metric import NuScenesDetectionMetric  # noqa: E402
 from padre3d.detector import PADReDetector  # noqa: E402
 from padre3d.head import TransFusionHead  # noqa: E402
 from padre3d.pillars import DynamicPillarEncoder  # noqa: E402
 
+_REGISTERED = {
+    MODELS: (
+        PADReDetector,
+        DynamicPillarEncoder,
+        VoxelBackbone,
+        ResidualBEVBackbone,
+        TransFusionHead,
+    ),
+    DATASETS: (NuScenesSweepsDataset, SeededCBGSDataset),
+    TRANSFORMS: (LoadSweeps, SampleGroundTruth),
+    METRICS: (NuScenesDetectionMetric,),
+    HOOKS: (FadeGroundTruthSampling, PlainCheckpointHook),
+}
+
 allow_training_checkpoints()
-for _module in (
-    PADReDetector,
-    DynamicPillarEncoder,
-    VoxelBackbone,
-    ResidualBEVBackbone,
-    TransFusionHead,
-):
-    MODELS.register_module(module=_module)
+for _registry, _modules in _REGISTERED.items():
+    for _module in _modules:
+        _registry.register_module(module=_module)

@@ -8,6 +8,7 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
+    plain_checkpoint=dict(type="PlainCheckpointHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
 env_cfg = dict(
