@@ -55,7 +55,6 @@ class Block(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(dim)
-        _initialise(self.linear1, self.linear2)
 
     def forward(self, x: Tensor, layouts: Sequence[TokenLayout], *positions: Tensor) -> Tensor:
         """Pillar features (N, D) -> (N, D).
