@@ -51,9 +51,9 @@ def matching_costs(
     negative = -(1 - probability + 1e-12).log() * (1 - alpha) * probability**gamma
     classification = (positive - negative) * settings.cls_cost
 
-    extent = boxes.new_tensor(grid.range_m[3:5]) - boxes.new_tensor(grid.range_m[:2])
-    distance = (boxes[:, None, :2] - gt_boxes[None, :, :2]).abs() / extent
-    centre = distance.sum(-1) * settings.reg_cost
+    distance = (boxes[:, None, :2] - gt_boxes[None, :, :2]).abs()
+    extent_x, extent_y = grid.nx * grid.cell_m[0], grid.ny * grid.cell_m[1]
+    centre = (distance[..., 0] / extent_x + distance[..., 1] / extent_y) * settings.reg_cost
 
     iou = pairwise_iou_3d(*((lift(boxes), lift(gt_boxes)) if lifted else (boxes, gt_boxes)))
     return MatchingCosts(

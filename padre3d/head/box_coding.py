@@ -1,4 +1,8 @@
-"""Between boxes in metres and the ten numbers the branches predict."""
+"""Between boxes in metres and the ten numbers the branches predict.
+
+Ranges and cell sizes enter as plain numbers: a constant tensor made here would be copied to the
+device, which waits for it, in every training step.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,10 @@ def encode_boxes(boxes: Tensor, grid: PillarGrid) -> Tensor:
         (M, 10): x and y in cells, z of the top face (z + h/2) in metres, log of length, width and
         height, sine and cosine of the yaw, vx, vy.
     """
-    low, cell = boxes.new_tensor(grid.range_m[:2]), boxes.new_tensor(grid.cell_m)
     yaw = boxes[:, 6:7]
     return torch.cat(
         (
-            (boxes[:, :2] - low) / cell,
+            metres_to_cells(boxes[:, :2], grid),
             boxes[:, 2:3] + boxes[:, 5:6] / 2,
             boxes[:, 3:6].log(),
             torch.sin(yaw),
@@ -36,11 +39,11 @@ def encode_boxes(boxes: Tensor, grid: PillarGrid) -> Tensor:
 
 def decode_boxes(codes: Tensor, grid: PillarGrid) -> Tensor:
     """The inverse of :func:`encode_boxes`: codes (..., 10) to boxes (..., 9), gravity centre."""
-    low, cell = codes.new_tensor(grid.range_m[:2]), codes.new_tensor(grid.cell_m)
     size = codes[..., 3:6].exp()
     return torch.cat(
         (
-            codes[..., :2] * cell + low,
+            codes[..., :1] * grid.cell_m[0] + grid.range_m[0],
+            codes[..., 1:2] * grid.cell_m[1] + grid.range_m[1],
             codes[..., 2:3] - size[..., 2:3] / 2,
             size,
             torch.atan2(codes[..., 6:7], codes[..., 7:8]),
@@ -48,6 +51,12 @@ def decode_boxes(codes: Tensor, grid: PillarGrid) -> Tensor:
         ),
         -1,
     )
+
+
+def metres_to_cells(xy: Tensor, grid: PillarGrid) -> Tensor:
+    """Positions (..., 2) in metres to cells of the map; the first cell spans 0..1."""
+    axes = [(xy[..., i] - grid.range_m[i]) / grid.cell_m[i] for i in range(2)]
+    return torch.stack(axes, -1)
 
 
 def lift(boxes: Tensor) -> Tensor:

@@ -170,7 +170,8 @@ class LocalDecoderLayer(nn.Module):
         ids, bias = self.window(cells.flatten())
         counts = None
         if self.reference and self.training:
-            counts = torch.bincount(ids.flatten(), minlength=num_cells).float()
+            counts = torch.zeros(num_cells, device=ids.device)
+            counts.index_add_(0, ids.flatten(), counts.new_ones(ids.numel()))
         position = self.key_position(self.positions, counts, ids.numel())
         rows = (features + position.to(features.dtype)).flatten(0, 1)
         if batch > 1:

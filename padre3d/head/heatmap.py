@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from padre3d.geometry import PillarGrid
+from padre3d.head.box_coding import metres_to_cells
 
 
 def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float) -> Tensor:
@@ -50,10 +51,9 @@ def draw_heatmap(
     heatmap = boxes.new_zeros(num_classes, grid.num_cells)
     if len(boxes) == 0:
         return heatmap.view(num_classes, grid.ny, grid.nx)
-    low, cell = boxes.new_tensor(grid.range_m[:2]), boxes.new_tensor(grid.cell_m)
-    size = boxes[:, 3:5] / cell
-    radius = gaussian_radius(size[:, 0], size[:, 1], min_overlap).trunc().clamp_min(min_radius)
-    centre = (boxes[:, :2] - low) / cell
+    length, width = boxes[:, 3] / grid.cell_m[0], boxes[:, 4] / grid.cell_m[1]
+    radius = gaussian_radius(length, width, min_overlap).trunc().clamp_min(min_radius)
+    centre = metres_to_cells(boxes[:, :2], grid)
     inside = (centre >= 0).all(1) & (centre[:, 0] < grid.nx) & (centre[:, 1] < grid.ny)
     centre = centre.trunc()
     along_x = _bell(centre[:, 0], radius, grid.nx)

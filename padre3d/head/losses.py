@@ -21,8 +21,8 @@ def gaussian_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """
     p = logits.sigmoid().clamp(_CLAMP, 1 - _CLAMP)
     positive = target == 1
-    on_centre = -p.log() * (1 - p) ** 2
-    elsewhere = -(1 - p).log() * p**2 * (1 - target) ** 4
+    on_centre = -p.log() * (1 - p).square()
+    elsewhere = -(1 - p).log() * p.square() * (1 - target).square().square()
     total = torch.where(positive, on_centre, elsewhere).sum()
     return total / positive.sum().clamp_min(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from padre3d.head.rotated_iou import pairwise_iou_bev
+from padre3d.head.rotated_iou import bev_columns, pairwise_iou_bev
 
 
 def rotated_nms(boxes: Tensor, scores: Tensor, iou_thr: float, max_kept: int) -> Tensor:
@@ -21,7 +21,7 @@ def rotated_nms(boxes: Tensor, scores: Tensor, iou_thr: float, max_kept: int) ->
         Indices of the kept boxes, best first.
     """
     order = torch.argsort(scores, descending=True, stable=True)
-    bev = boxes[order][:, [0, 1, 3, 4, 6]]
+    bev = bev_columns(boxes[order])
     overlaps = (pairwise_iou_bev(bev, bev) > iou_thr).cpu().numpy()
     kept: list[int] = []
     for candidate in range(len(overlaps)):

@@ -33,8 +33,9 @@ def _edges_in_frame(box: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
     y = shift[..., 1] * cos_f - shift[..., 0] * sin_f
     turn = box[..., 4] - frame[..., 4]
     cos, sin = torch.cos(turn)[..., None], torch.sin(turn)[..., None]
-    along = box[..., 2, None] / 2 * box.new_tensor([1.0, -1.0, -1.0, 1.0])
-    across = box[..., 3, None] / 2 * box.new_tensor([1.0, 1.0, -1.0, -1.0])
+    along, across = box[..., 2] / 2, box[..., 3] / 2
+    along = torch.stack((along, -along, -along, along), -1)
+    across = torch.stack((across, across, -across, -across), -1)
     corners = torch.stack(
         (x[..., None] + along * cos - across * sin, y[..., None] + along * sin + across * cos), -1
     )
@@ -79,6 +80,11 @@ def _ratio(intersection: Tensor, size_a: Tensor, size_b: Tensor, dtype: torch.dt
     return torch.nan_to_num(iou, nan=0.0, posinf=0.0).clamp(0, 1).to(dtype)
 
 
+def bev_columns(boxes: Tensor) -> Tensor:
+    """Columns x, y, length, width, yaw of boxes (..., >= 7) with z and height between them."""
+    return torch.cat((boxes[..., :2], boxes[..., 3:5], boxes[..., 6:7]), -1)
+
+
 def aligned_iou_bev(a: Tensor, b: Tensor) -> Tensor:
     """Bird's-eye-view IoU (...) of boxes (..., 5) ``x, y, length, width, yaw``, one by one."""
     inter = bev_intersection(a, b)
@@ -100,8 +106,7 @@ def aligned_iou_3d(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         (...) in 0..1, 0 where a box is not finite. IoU = (BEV overlap x height overlap) / union.
     """
-    columns = [0, 1, 3, 4, 6]
-    inter = bev_intersection(a[..., columns], b[..., columns])
+    inter = bev_intersection(bev_columns(a), bev_columns(b))
     za, zb = a[..., 2].double(), b[..., 2].double()
     ha, hb = a[..., 5].double().clamp_min(0), b[..., 5].double().clamp_min(0)
     top = torch.minimum(za + ha / 2, zb + hb / 2)

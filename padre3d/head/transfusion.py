@@ -52,6 +52,8 @@ class TransFusionHead(nn.Module):
         ValueError: for settings that contradict each other.
     """
 
+    code_weights: Tensor
+
     def __init__(
         self,
         grid: PillarGrid | Mapping[str, Any],
@@ -88,6 +90,8 @@ class TransFusionHead(nn.Module):
         )
         if dense_heatmap_bias is not None:
             nn.init.constant_(self.heatmap_head[-1].bias, dense_heatmap_bias)
+        code_weights = torch.tensor(self.loss_settings.code_weights)
+        self.register_buffer("code_weights", code_weights, persistent=False)
         self.selector = ProposalSelector(
             self.grid, num_classes, num_proposals, nms_kernel, tuple(point_classes), reference
         )
@@ -184,7 +188,7 @@ class TransFusionHead(nn.Module):
             targets = self.targets(outputs, gt_boxes, gt_labels)
             weights = self.loss_settings
             codes = box_codes(outputs)
-            code_weights = targets.weights * codes.new_tensor(weights.code_weights)
+            code_weights = targets.weights * self.code_weights.float()
             matches = max(targets.num_matched, 1)
             cls = sigmoid_focal_loss(
                 outputs.heatmap.float(), targets.labels, weights.focal_alpha, weights.focal_gamma

@@ -4,6 +4,8 @@ The reference's per-proposal tensors are (B, size, K), ours (B, K, size); its ma
 (y, x). Proposals are matched by (label, cell).
 """
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +148,21 @@ def test_key_map_is_complete_and_reversible(golden, head):
     assert back.keys() == state.keys()
     for key, value in state.items():
         assert torch.equal(back[key], value), key
+
+
+def test_full_size_head_has_the_parameters_of_the_reference(golden_dir):
+    listed = json.loads((golden_dir / "full_keys.json").read_text())["keys"]
+    prefix = "dense_head."
+    state = {
+        key.removeprefix(prefix): torch.empty(entry["shape"])
+        for key, entry in listed.items()
+        if key.startswith(prefix)
+    }
+    grid = PillarGrid((-54.0, -54.0, -5.0, 54.0, 54.0, 3.0), (0.6, 0.6))
+    ours = {key: value.shape for key, value in TransFusionHead(grid).state_dict().items()}
+    assert {key: value.shape for key, value in convert_head(state).items()} == ours
+    with pytest.raises(ValueError, match="nonsense.weight"):
+        convert_head({"nonsense.weight": torch.zeros(1)})
 
 
 def test_inference(golden, head):

@@ -1,0 +1,106 @@
+"""The head as an ONNX graph: only operators every runtime has, and the same values."""
+
+import warnings
+
+import pytest
+import torch
+
+from padre3d.head import TransFusionHead
+from padre3d.norms import RowBatchNorm
+
+# Found by trying: TensorRT, onnxruntime, OpenVINO and QNN all take these.
+WHITELIST = set(
+    [
+        "Gather",
+        "GatherElements",
+        "Gemm",
+        "MatMul",
+        "Conv",
+        "ConvTranspose",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Relu",
+        "Sigmoid",
+        "Gelu",
+        "Softmax",
+        "LayerNormalization",
+        "MaxPool",
+        "TopK",
+        "CumSum",
+        "Concat",
+        "Slice",
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Expand",
+        "Cast",
+        "Equal",
+        "Less",
+        "And",
+        "Where",
+        "Mod",
+        "Floor",
+        "Abs",
+        "Sign",
+        "Constant",
+    ]
+)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["ours", "reference"])
+def exported(request, tmp_path_factory):
+    """A head with real statistics, its input, its outputs and its ONNX file."""
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    head = TransFusionHead(
+        dict(range_m=(-12, -9.6, -5, 12, 9.6, 3), cell_m=(1.2, 1.2)),
+        in_channels=6, channels=16, num_heads=4, num_proposals=20, ffn_channels=32,
+        local_radius=4, reference=request.param,
+    ).eval()  # fmt: skip
+    for module in head.modules():
+        if isinstance(module, (RowBatchNorm, torch.nn.BatchNorm2d)):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    bev = torch.randn(1, 6, 16, 20)
+    with torch.no_grad():
+        outputs = head(bev)
+    path = tmp_path_factory.mktemp("head") / "head.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            head, (bev,), path, opset_version=20, dynamo=True, verbose=False,
+            input_names=["bev"], output_names=list(outputs._fields),
+        )  # fmt: skip
+    return bev, outputs, path
+
+
+def test_graph_has_only_portable_operators(exported):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(exported[2])
+    used = {node.op_type for node in model.graph.node}
+    assert used <= WHITELIST, used - WHITELIST
+    assert {"TopK", "MaxPool", "Gather", "Softmax"} <= used
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+
+
+def test_onnxruntime_gives_the_same_values(exported):
+    runtime = pytest.importorskip("onnxruntime")
+    bev, outputs, path = exported
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    values = session.run(None, {"bev": bev.numpy()})
+    found = type(outputs)(*map(torch.from_numpy, values))
+    torch.testing.assert_close(found.dense_heatmap, outputs.dense_heatmap, atol=1e-4, rtol=1e-4)
+
+    def order(o):
+        """Proposals sorted by (label, y, x): near-ties may change their rank."""
+        x, y = o.query_pos[0].unbind(1)
+        return (o.query_labels[0] * 1e6 + y * 1e3 + x).argsort()
+
+    ours, theirs = order(outputs), order(found)
+    for name in set(outputs._fields) - {"dense_heatmap"}:
+        expected, value = getattr(outputs, name)[0][ours], getattr(found, name)[0][theirs]
+        torch.testing.assert_close(value, expected, atol=1e-4, rtol=1e-4, msg=name)
+    assert torch.equal(found.query_labels[0][theirs], outputs.query_labels[0][ours])
