@@ -58,16 +58,17 @@ def linear_recurrence(decay: Tensor, drive: Tensor) -> Tensor:
     rest = drive.shape[2:]
     decay = torch.cat([decay, decay.new_ones(groups, missing, *rest)], 1)
     drive = torch.cat([drive, drive.new_zeros(groups, missing, *rest)], 1)
-    decay = decay.view(groups, chunks, chunk, *rest)
-    drive = drive.view(groups, chunks, chunk, *rest)
+    # unbind, not indexing: the gradient of one index is as large as the whole tensor
+    decays = decay.view(groups, chunks, chunk, *rest).unbind(2)
+    drives = drive.view(groups, chunks, chunk, *rest).unbind(2)
 
-    inside, reach = [drive[:, :, 0]], [decay[:, :, 0]]
-    for t in range(1, chunk):
-        inside.append(decay[:, :, t] * inside[-1] + drive[:, :, t])
-        reach.append(decay[:, :, t] * reach[-1])
-    carries = [torch.zeros_like(inside[-1][:, 0])]
-    for c in range(chunks - 1):
-        carries.append(reach[-1][:, c] * carries[-1] + inside[-1][:, c])
+    inside, reach = [drives[0]], [decays[0]]
+    for step, push in zip(decays[1:], drives[1:], strict=True):
+        inside.append(step * inside[-1] + push)
+        reach.append(step * reach[-1])
+    carries = [torch.zeros_like(drives[0][:, 0])]
+    for jump, push in zip(reach[-1].unbind(1)[:-1], inside[-1].unbind(1)[:-1], strict=True):
+        carries.append(jump * carries[-1] + push)
     carry = torch.stack(carries, 1).unsqueeze(2)
     states = torch.stack(inside, 2) + torch.stack(reach, 2) * carry
     return states.flatten(1, 2)[:, :length]

@@ -111,3 +111,20 @@ def test_unknown_type_lists_the_known_ones():
         build_mixer(dict(type="transformer"), DIM)
     with pytest.raises(ValueError, match="cannot be built from"):
         build_mixer(dict(type="padre", colour="red"), DIM)
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=str)
+def test_masked_tokens_in_the_middle_are_not_seen(cfg):
+    mixer = make(cfg)
+    mask = torch.rand(2, 20) < 0.7
+    x = torch.randn(2, 20, DIM)
+    other = torch.where(mask.unsqueeze(-1), x, torch.randn(2, 20, DIM) * 100)
+    torch.testing.assert_close(mixer(x, None, mask)[mask], mixer(other, None, mask)[mask])
+
+
+def test_mamba_steps_over_masked_tokens():
+    """With a one-tap convolution, masked tokens might as well not be there."""
+    mixer = make(dict(type="mamba", state=4, kernel_size=1))
+    x, mask = torch.randn(1, 20, DIM), torch.arange(20)[None] % 3 != 1
+    expected = mixer(x[mask][None])
+    torch.testing.assert_close(mixer(x, None, mask)[mask][None], expected)
