@@ -33,7 +33,7 @@ def test_orthogonal_bases_are_bounded_where_the_factors_are():
 
 
 def test_bounded_monomials_vanish_and_chebyshev_does_not():
-    """The finding: with independent factors in [-1, 1], only the monomials leave float16's range."""
+    """The finding: with independent factors in [-1, 1], only monomials leave float16's range."""
     monomial = measure("monomial", "max", 12, "independent", tokens=512)[-1]
     chebyshev = measure("chebyshev", "max", 12, "independent", tokens=512)[-1]
     assert monomial.underflow > 0.95
