@@ -1,4 +1,4 @@
-"""The tiny reference detector from points to the BEV features, at full grid size, stage by stage."""
+"""The tiny reference detector, points to BEV features at full grid size, stage by stage."""
 
 import pytest
 import torch
