@@ -13,5 +13,4 @@
 | gt_sampling | pastes objects of the database; hook that fades it out | mmdet3d |
 | datasets | data set on the infos, class-balanced sampling of frames | mmdet3d |
 | metric | official nuScenes evaluation | mmdet3d, nuscenes-devkit |
-| registry | what configs may name | mmdet3d |
 """
