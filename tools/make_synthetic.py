@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--version", choices=["v1.0-mini", "v1.0-trainval"],
                         help="default: v1.0-mini up to ten scenes")  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace what is at --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace the data set at --out")
     parser.add_argument("--compare", type=Path, help="annotation of a real frame or its folder")
     return parser.parse_args()
 

@@ -7,7 +7,7 @@ import numpy as np
 from padre3d.synthetic.meshes import Mesh, ball, box, cylinder, leaf_cloud, merge
 from padre3d.synthetic.street import Street
 
-_WALLS = ("brick", "concrete", "paint_light", "paint_grey")
+_WALLS = ("brick", "brick", "concrete", "stone", "paint_grey")
 
 
 def place(street: Street, mesh: Mesh, s: float, d: float, yaw: float = 0.0) -> Mesh:
@@ -64,11 +64,11 @@ def wall(street: Street, rng: np.random.Generator, s_range: tuple[float, float],
 
 def tree(rng: np.random.Generator) -> Mesh:
     """A trunk under a crown of loose leaves; the base is z = 0."""
-    height, crown = rng.uniform(4, 10), rng.uniform(1.2, 3.0)
+    height, crown = rng.uniform(4.5, 12), rng.uniform(1.2, 3.4)
     trunk = cylinder((0, 0, height * 0.3), rng.uniform(0.1, 0.3), height * 0.6 + 0.4, "wood")
     leaves = leaf_cloud(
         rng, (0, 0, height - crown), (crown, crown, rng.uniform(0.8, 1.3) * crown),
-        int(rng.uniform(140, 340)), rng.uniform(0.25, 0.5),
+        int(rng.uniform(250, 600)), rng.uniform(0.25, 0.55),
     )  # fmt: skip
     return merge([trunk, leaves])
 

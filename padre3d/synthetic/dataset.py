@@ -38,7 +38,7 @@ def generate(
         scene_seconds: length of a scene; 2 key frames and 20 sweeps a second.
         workers: processes.
         version: ``v1.0-mini`` (default up to ten scenes) or ``v1.0-trainval``.
-        overwrite: replace what is at ``out_dir``.
+        overwrite: replace the data set at ``out_dir``.
         progress: show a progress bar.
 
     Returns:
@@ -46,7 +46,8 @@ def generate(
 
     Raises:
         ValueError: for a number out of range or an unknown version.
-        FileExistsError: if ``out_dir`` is not empty and ``overwrite`` is false.
+        FileExistsError: if ``out_dir`` is not empty and ``overwrite`` is false, or if it holds
+            something else than a synthetic data set.
     """
     out_dir = Path(out_dir)
     version = version or ("v1.0-mini" if num_scenes <= 10 else "v1.0-trainval")
@@ -57,8 +58,7 @@ def generate(
             "expected scene_seconds >= 0.05, workers >= 1 and seed >= 0, "
             f"got {scene_seconds}, {workers} and {seed}"
         )
-    if out_dir.exists() and not overwrite and (out_dir.is_file() or any(out_dir.iterdir())):
-        raise FileExistsError(f"{out_dir} is not empty: choose another folder or overwrite it")
+    _check_free(out_dir, overwrite)
     partial = out_dir.with_name(out_dir.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     for folder in ("samples/LIDAR_TOP", "sweeps/LIDAR_TOP", "maps"):
@@ -77,6 +77,15 @@ def generate(
         shutil.rmtree(out_dir)
     partial.rename(out_dir)
     return statistics
+
+
+def _check_free(out_dir: Path, overwrite: bool) -> None:
+    if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
+        return
+    if not overwrite:
+        raise FileExistsError(f"{out_dir} is not empty: choose another folder or overwrite it")
+    if not (out_dir / "statistics.json").is_file():
+        raise FileExistsError(f"{out_dir} holds no statistics.json: not a synthetic data set")
 
 
 def _run(

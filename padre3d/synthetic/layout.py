@@ -12,7 +12,7 @@ from padre3d.synthetic.catalog import SIZES
 from padre3d.synthetic.meshes import Mesh
 from padre3d.synthetic.street import PARKING_M, Street
 
-_LOTS = ["building"] * 8 + ["parking", "parking", "site", "site", "yard", "park", "park"]
+_LOTS = ["building"] * 9 + ["parking", "parking", "site", "site", "yard", "park", "park"]
 _PARKED_MIX = (("car", 0.84), ("truck", 0.08), ("motorcycle", 0.05), ("trailer", 0.03))
 
 
@@ -84,11 +84,11 @@ class Layout:
         rng, middle = self.rng, sum(s_range) / 2
         fence = d - side * 2.0
         name = "barrier" if rng.random() < 0.75 else "traffic_cone"
-        for s in np.arange(s_range[0] + 1.5, s_range[1] - 1.4, 2.9 if name == "barrier" else 4.0):
+        for s in np.arange(s_range[0] + 1.5, s_range[1] - 1.4, 2.9 if name == "barrier" else 5.0):
             if rng.random() < 0.9:
                 yaw = np.pi / 2 + rng.normal(scale=0.06)
                 self._add(name, s, fence + rng.normal(scale=0.12), yaw, role="thing")
-        for s in np.arange(s_range[0] + 5, s_range[1] - 4, 16.0):
+        for s in np.arange(s_range[0] + 5, s_range[1] - 4, 20.0):
             self._add("construction_vehicle", s, d + side * rng.uniform(3, 9),
                       rng.uniform(-np.pi, np.pi))  # fmt: skip
         if rng.random() < 0.5:
@@ -129,7 +129,7 @@ class Layout:
                 if kind < 0.5:
                     make = clutter.tree if kind < 0.28 else clutter.bush
                     self.meshes.append(clutter.place(self.street, make(rng), *where))
-                elif kind < 0.58:
+                elif kind < 0.55:
                     role = "walker" if rng.random() < 0.7 else "sitting"
                     low = (0.8, 0.7, 1.25) if role == "sitting" else None
                     self._add("pedestrian", *where, rng.uniform(-np.pi, np.pi), role=role,
@@ -163,9 +163,10 @@ class Layout:
         kind = "construction_vehicle" if rng.random() < 0.6 else "truck"
         size = SIZES[kind].draw(rng)
         size = (size[0], min(size[1], 2.5), size[2])
-        self._add(kind, s + length / 2, d, rng.choice([0, np.pi]), size_lwh_m=size)
+        on_kerb = d + side * 0.6
+        self._add(kind, s + length / 2, on_kerb, rng.choice([0, np.pi]), size_lwh_m=size)
         for _ in range(int(rng.integers(0, 3))):
-            self._add("pedestrian", s + 0.2 * length + rng.uniform(-2, 2), d,
+            self._add("pedestrian", s + rng.uniform(0.5, 3.5), d,
                       rng.uniform(-np.pi, np.pi), role="walker")  # fmt: skip
         return s - 4, s + length + 4
 
@@ -202,7 +203,7 @@ class Layout:
         s = street.start_m
         while s < street.end_m:
             if not street.near_crossing(s, 1.5):
-                if rng.random() < 0.06:
+                if rng.random() < 0.045:
                     for n in range(int(rng.integers(1, 4))):
                         name = "bicycle" if rng.random() < 0.6 else "motorcycle"
                         yaw = side * np.pi / 2 + rng.normal(scale=0.2)

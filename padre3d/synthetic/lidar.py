@@ -20,7 +20,7 @@ LIDAR_IN_EGO_M = (0.943713, 0.0, 1.84023)
 
 _ALBEDO = np.array([m[0] for m in MATERIALS.values()])
 _LOSS = np.array([m[1] for m in MATERIALS.values()])
-_GLOBAL_LOSS = 0.01
+_GLOBAL_LOSS = 0.004
 
 
 def beam_directions() -> Array:
@@ -46,34 +46,55 @@ def _embree_scene(vertices: Array, faces: NDArray[np.int32]) -> object:
     return scene
 
 
-class Hits:
-    """First hits of a set of rays: range (inf without one), material and |cos| of incidence."""
+class Target:
+    """Triangles that can be hit.
 
-    def __init__(self, count: int) -> None:
-        self.range_m = np.full(count, np.inf, np.float32)
-        self.material = np.zeros(count, np.int16)
-        self.cosine = np.ones(count, np.float32)
+    Args:
+        mesh: vertices in the frame of the rays.
+        texture: (F,) factor on each triangle's brightness.
+    """
+
+    def __init__(self, mesh: Mesh, texture: Array | None = None) -> None:
+        self._scene = _embree_scene(mesh.vertices, mesh.faces)
+        self._material = mesh.material
+        self._texture = np.ones(len(mesh.faces)) if texture is None else texture
 
     def cast(
         self,
-        scene: object,
-        material: NDArray[np.int16],
+        hits: Hits,
         origin: NDArray[np.float32],
         direction: NDArray[np.float32],
         rays: NDArray[np.intp] | slice = slice(None),
     ) -> None:
-        """Keep the hits in ``scene`` that are nearer than those found so far."""
-        start, along = origin[rays], direction[rays]
-        found = scene.run(start, along, output=True)  # type: ignore[attr-defined]
+        """Keep in ``hits`` what is nearer here than what was found so far."""
+        along = direction[rays]
+        found = self._scene.run(origin[rays], along, output=True)  # type: ignore[attr-defined]
         face, reach = found["primID"], found["tfar"]
-        index = np.arange(len(self.range_m))[rays]
-        nearer = (face >= 0) & (reach < self.range_m[index])
-        index, face, along = index[nearer], face[nearer], along[nearer]
+        index = np.arange(len(hits.range_m))[rays]
+        nearer = (face >= 0) & (reach < hits.range_m[index])
+        index, face = index[nearer], face[nearer]
         normal = found["Ng"][nearer]
         length = np.sqrt(np.einsum("ij,ij->i", normal, normal)) + 1e-12
-        self.range_m[index] = reach[nearer]
-        self.material[index] = material[face]
-        self.cosine[index] = np.abs(np.einsum("ij,ij->i", normal, along)) / length
+        cosine = np.abs(np.einsum("ij,ij->i", normal, along[nearer])) / length
+        material = self._material[face]
+        hits.range_m[index] = reach[nearer]
+        hits.loss[index] = _LOSS[material]
+        hits.echo[index] = _ALBEDO[material] * self._texture[face] * (0.2 + 0.8 * cosine)
+
+
+class Hits:
+    """First hits of a set of rays.
+
+    Attributes:
+        range_m: inf without a hit.
+        echo: intensity 0-255 that comes back.
+        loss: chance that it does not come back, from the material.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.range_m = np.full(count, np.inf, np.float32)
+        self.echo = np.zeros(count, np.float32)
+        self.loss = np.zeros(count, np.float32)
 
 
 class Lidar:
@@ -81,19 +102,22 @@ class Lidar:
 
     Args:
         static: all triangles that never move, in the global frame.
+        rng: draws the brightness of each static triangle.
         ego_in_lidar: rotation (3, 3) and translation (3,) from the ego to the LiDAR frame.
     """
 
-    def __init__(self, static: Mesh, ego_in_lidar: tuple[Array, Array]) -> None:
-        self._static = _embree_scene(static.vertices, static.faces)
-        self._static_material = static.material
+    def __init__(
+        self, static: Mesh, rng: np.random.Generator, ego_in_lidar: tuple[Array, Array]
+    ) -> None:
+        self._static = Target(static, rng.lognormal(0.0, 0.3, len(static.faces)))
         self.directions = beam_directions()
         flat = self.directions.reshape(-1, 3).astype(np.float32)
         body = _ego_body()
         vertices = body.vertices @ ego_in_lidar[0].T + ego_in_lidar[1]
         self._own = Hits(len(flat))
-        self._own.cast(_embree_scene(vertices, body.faces), body.material,
-                       np.zeros_like(flat), flat)  # fmt: skip
+        Target(Mesh(vertices, body.faces, body.material)).cast(
+            self._own, np.zeros_like(flat), flat
+        )
 
     def sweep(
         self,
@@ -114,15 +138,13 @@ class Lidar:
         """
         origin, direction = self._rays(poses)
         hits = Hits(len(origin))
-        hits.cast(self._static, self._static_material, origin, direction)
+        self._static.cast(hits, origin, direction)
         if moving:
             rays = self._rays_towards(moving, poses[1])
             if len(rays):
-                mesh = merge(moving)
-                scene = _embree_scene(mesh.vertices, mesh.faces)
-                hits.cast(scene, mesh.material, origin, direction, rays)
+                Target(merge(moving)).cast(hits, origin, direction, rays)
         own = self._own.range_m < hits.range_m
-        for name in ("range_m", "material", "cosine"):
+        for name in ("range_m", "echo", "loss"):
             getattr(hits, name)[own] = getattr(self._own, name)[own]
         range_m, intensity = _measure(hits, rng)
         points = np.empty((len(origin), 5), np.float32)
@@ -171,14 +193,13 @@ def _measure(hits: Hits, rng: np.random.Generator) -> tuple[Array, Array]:
     """Measured range (0 where lost) and intensity of each ray."""
     count = len(hits.range_m)
     true_m = np.where(np.isfinite(hits.range_m), hits.range_m, 1e3)
-    echo = _ALBEDO[hits.material] * (0.15 + 0.85 * hits.cosine)
     # Power falls with the square of range: a weak echo is lost more often.
-    signal = echo / (true_m / 50.0) ** 2
-    seen = (1 - np.exp(-signal / 3.0)) * (1 - _LOSS[hits.material]) * (1 - _GLOBAL_LOSS)
+    signal = hits.echo / (true_m / 50.0) ** 2
+    seen = (1 - np.exp(-signal / 3.0)) * (1 - hits.loss) * (1 - _GLOBAL_LOSS)
     returned = (rng.random(count) < seen) & (true_m < MAX_RANGE_M)
     noisy = true_m + rng.normal(scale=RANGE_NOISE_M, size=count)
     noisy = np.round(noisy / RANGE_STEP_M) * RANGE_STEP_M
-    intensity = echo * rng.lognormal(-0.06, 0.35, count)
+    intensity = hits.echo * rng.lognormal(0.0, 0.12, count)
     stray = rng.integers(1, 20, count)
     intensity = np.where(returned, np.clip(np.round(intensity), 0, 255), stray)
     return np.where(returned, np.maximum(noisy, 0.0), 0.0), intensity

@@ -141,7 +141,8 @@ def make_scene(
     world = build_world(task.seed, task.index, task.num_sweeps)
     still = [posed_mesh(a, 0) for a in world.actors if not a.moves]
     turn, shift = world.lidar_in_ego
-    lidar = Lidar(merge([world.clutter, *still]), (turn.T, -turn.T @ shift))
+    texture_rng = np.random.default_rng([task.seed, task.index, task.num_sweeps, 1])
+    lidar = Lidar(merge([world.clutter, *still]), texture_rng, (turn.T, -turn.T @ shift))
     recorder = _Recorder(task, world)
     for sweep in range(task.num_sweeps):
         poses = world.lidar_pose(sweep), world.lidar_pose(sweep + 1)

@@ -15,7 +15,7 @@ WARM_UP_S = 6.0
 EGO_LENGTH_M = 4.08
 
 _LANE_MIX = (
-    ("car", 0.66), ("truck", 0.12), ("bus", 0.07), ("combination", 0.06), ("motorcycle", 0.09),
+    ("car", 0.75), ("truck", 0.08), ("bus", 0.07), ("combination", 0.04), ("motorcycle", 0.06),
 )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def fill_lane(
 ) -> None:
     """Place vehicles from front to back; with ``ego_wish_mps`` the ego vehicle stands at u = 0."""
     u, ego_pending = u_range[1] - rng.uniform(0, gap_m), ego_wish_mps is not None
-    while u > u_range[0]:
+    while ego_pending or u > u_range[0]:
         kind, sizes, wish = _draw_vehicle(rng, mix)
         length = sum(size[0] for size in sizes)
         if ego_pending and u - length < EGO_LENGTH_M / 2 + 8:
@@ -157,7 +157,7 @@ def main_lanes(street: Street, rng: np.random.Generator, ego_wish_mps: float) ->
             fill_lane(lane, rng, (ends[0], ends[1]), gap_m, ego_wish_mps=ego)
             lanes.append(lane)
         bikes = Lane(direction, -direction * bike_d, stops)
-        fill_lane(bikes, rng, (ends[0], ends[1]), 75.0, (("bicycle", 1.0),))
+        fill_lane(bikes, rng, (ends[0], ends[1]), 150.0, (("bicycle", 1.0),))
         lanes.append(bikes)
     return lanes
 
@@ -192,7 +192,7 @@ def walkers(street: Street, rng: np.random.Generator, times_s: Array) -> list[Ac
                     continue
                 actors.append(_walker(street, rng, along, np.full(len(along), d), speed,
                                       0.0 if speed >= 0 else np.pi, times_s))  # fmt: skip
-            s += rng.exponential(32.0) + 2
+            s += rng.exponential(44.0) + 4
     return actors + _crossers(street, rng, times_s)
 
 
@@ -226,14 +226,13 @@ def _crossers(street: Street, rng: np.random.Generator, times_s: Array) -> list[
     for centre, half, green in street.crossings:
         if green:
             continue
-        for _ in range(int(rng.integers(2, 7))):
+        for _ in range(int(rng.integers(2, 6))):
             s = centre + rng.choice([-1, 1]) * (half + rng.uniform(0.8, 2.2))
             way = int(rng.choice([-1, 1]))
             edge = street.half_width_m + 2
             d = way * (rng.uniform(-1.2 * edge, 0.8 * edge) + rng.uniform(0.9, 1.6) * times_s)
-            walking = np.abs(d) < edge + 8
-            if not walking.all():  # who has arrived stands still
-                d = np.clip(d, -edge - 8, edge + 8)
+            rest = edge + rng.uniform(1, 9)  # who has arrived stands still
+            d = np.clip(d, -rest, rest)
             actors.append(
                 _walker(street, rng, np.full(len(d), s), d, 1.2, way * np.pi / 2, times_s)
             )

@@ -1,0 +1,1 @@
+"""Tests of padre3d.synthetic."""
