@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from tiny_nuscenes import write_tiny_nuscenes
 
 pytest.importorskip("mmdet3d")
-from padre3d.data import registry  # noqa: E402
+import padre3d.plugin  # noqa: E402, F401
 from padre3d.data.prepare import prepare_nuscenes  # noqa: E402
 
 
@@ -25,9 +25,6 @@ def tiny_root(tmp_path_factory) -> Path:
 def raw_root(tmp_path) -> Path:
     """A data set of one's own to break, not prepared."""
     return write_tiny_nuscenes(tmp_path / "nuscenes")
-
-
-registry.register()
 
 
 @pytest.fixture(autouse=True)
