@@ -23,7 +23,7 @@ def scatter_to_map(pillars: Pillars, ny: int, nx: int) -> Tensor:
     """
     channels = pillars.features.shape[1]
     canvas = pillars.features.new_zeros((pillars.batch_size * ny * nx, channels))
-    canvas = canvas.index_copy(0, _cell_ids(pillars.coords, ny, nx), pillars.features)
+    canvas.index_copy_(0, _cell_ids(pillars.coords, ny, nx), pillars.features)
     return canvas.view(pillars.batch_size, ny, nx, channels).permute(0, 3, 1, 2)
 
 
