@@ -18,7 +18,6 @@ from padre3d.head.decode import box_codes, decode_detections
 from padre3d.head.decoder import LocalDecoderLayer
 from padre3d.head.losses import box_l1_loss, gaussian_focal_loss, iou_l1_loss, sigmoid_focal_loss
 from padre3d.head.outputs import Detections, HeadOutputs
-from padre3d.head.precision import full_precision
 from padre3d.head.queries import ProposalSelector
 from padre3d.head.rotated_iou import aligned_iou_3d
 from padre3d.head.settings import DecodeSettings, LossSettings, TargetSettings
@@ -184,25 +183,24 @@ class TransFusionHead(nn.Module):
         Raises:
             ValueError: for boxes or labels the losses are not defined for.
         """
-        with full_precision(outputs.center):
-            targets = self.targets(outputs, gt_boxes, gt_labels)
-            weights = self.loss_settings
-            codes = box_codes(outputs)
-            code_weights = targets.weights * self.code_weights.float()
-            matches = max(targets.num_matched, 1)
-            cls = sigmoid_focal_loss(
-                outputs.heatmap.float(), targets.labels, weights.focal_alpha, weights.focal_gamma
-            )
-            heatmap = gaussian_focal_loss(outputs.dense_heatmap.float(), targets.heatmap)
-            bbox = box_l1_loss(codes, targets.codes, code_weights)
-            iou = iou_l1_loss(outputs.iou.float().squeeze(2), self._matched_iou(codes, targets))
-            return {
-                "loss_heatmap": heatmap * weights.heatmap,
-                "loss_cls": cls / matches * weights.cls,
-                "loss_bbox": bbox / matches * weights.bbox,
-                "loss_iou": iou * weights.iou,
-                "matched_iou": targets.matched_iou,
-            }
+        targets = self.targets(outputs, gt_boxes, gt_labels)
+        weights = self.loss_settings
+        codes = box_codes(outputs)
+        code_weights = targets.weights * self.code_weights.float()
+        matches = max(targets.num_matched, 1)
+        cls = sigmoid_focal_loss(
+            outputs.heatmap.float(), targets.labels, weights.focal_alpha, weights.focal_gamma
+        )
+        heatmap = gaussian_focal_loss(outputs.dense_heatmap.float(), targets.heatmap)
+        bbox = box_l1_loss(codes, targets.codes, code_weights)
+        iou = iou_l1_loss(outputs.iou.float().squeeze(2), self._matched_iou(codes, targets))
+        return {
+            "loss_heatmap": heatmap * weights.heatmap,
+            "loss_cls": cls / matches * weights.cls,
+            "loss_bbox": bbox / matches * weights.bbox,
+            "loss_iou": iou * weights.iou,
+            "matched_iou": targets.matched_iou,
+        }
 
     @torch.no_grad()
     def _matched_iou(self, codes: Tensor, targets: Targets) -> Tensor:

@@ -99,6 +99,8 @@ def test_rescoring_per_class():
     torch.testing.assert_close(head.predict(outputs)[0].scores, torch.tensor([0.5, 0.5]))
     outputs = outputs._replace(iou=torch.full((1, 2, 1), -0.6))
     torch.testing.assert_close(head.predict(outputs)[0].scores, torch.tensor([0.5, 0.2]))
+    outputs = outputs._replace(iou=torch.full((1, 2, 1), 1.4))  # the branch has no bound
+    torch.testing.assert_close(head.predict(outputs)[0].scores, torch.tensor([0.5, 1.0]))
 
 
 def test_targets_of_a_perfect_prediction():
@@ -112,6 +114,22 @@ def test_targets_of_a_perfect_prediction():
     losses = head.loss(outputs, [boxes[order]], [labels[order]])
     for name in ("loss_bbox", "loss_iou", "loss_cls"):
         assert losses[name].item() == pytest.approx(0.0, abs=1e-4), name
+
+
+def test_losses_are_means_over_the_matches():
+    """Twice the same sample, or the same sample once."""
+    boxes, labels = some_boxes(5)
+    head = make_head(num_proposals=5)
+    outputs = outputs_that_say(boxes, labels)
+    outputs = outputs._replace(
+        center=outputs.center + 0.1, heatmap=outputs.heatmap / 20, iou=outputs.iou * 0.3
+    )
+    twice = HeadOutputs(*(torch.cat((value, value)) for value in outputs))
+    one, two = head.loss(outputs, [boxes], [labels]), head.loss(twice, [boxes] * 2, [labels] * 2)
+    for name, value in one.items():
+        assert value.item() > 0
+        torch.testing.assert_close(two[name], value)
+    assert one["loss_bbox"].item() == pytest.approx(0.2 * 0.25, rel=1e-4)
 
 
 @pytest.mark.parametrize("reference", [False, True])
@@ -263,8 +281,8 @@ def test_head_learns_its_boxes():
     head = make_head(num_proposals=20, in_channels=8, dense_heatmap_bias=-2.19).train()
     boxes, labels = some_boxes(6, seed=5)
     bev = torch.randn(1, 8, 16, 20, generator=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.AdamW(head.parameters(), lr=6e-3)
-    for _ in range(160):
+    optimizer = torch.optim.AdamW(head.parameters(), lr=4e-3)
+    for _ in range(220):
         losses = head.loss(head(bev), [boxes], [labels])
         optimizer.zero_grad()
         sum(v for n, v in losses.items() if "loss" in n).backward()
