@@ -306,12 +306,12 @@ def _pedestrian(
     stride = 0.32 * length
     parts = [
         box((0, 0, (hip + neck) / 2), (0.24, 0.62 * width, neck - hip), cloth, top=(0.9, 0.95)),
-        ball((0.02, 0, 0.92 * height), (0.1, 0.085, 0.085 * height), "skin"),
+        ball((0.02, 0, 0.91 * height), (0.1, 0.085, 0.085 * height), "skin"),
     ]
     for side in (-1, 1):
         leg = box((0, side * 0.13 * width / 0.67, hip / 2), (0.16, 0.15, hip), "cloth")
         leg.swing = side * stride * np.clip(1 - leg.vertices[:, 2] / hip, 0, 1)
-        arm = box((0, side * 0.42 * width, 0.66 * height), (0.11, 0.1, 0.34 * height), cloth)
+        arm = box((0, side * (0.5 * width - 0.055), 0.66 * height), (0.11, 0.1, 0.34 * height), cloth)
         arm.swing = -side * 0.6 * stride * (arm.vertices[:, 2] < 0.6 * height)
         parts += [leg, arm]
     if rng.random() < 0.25:

@@ -11,8 +11,9 @@ from padre3d.synthetic.actors import Actor, make_actor
 from padre3d.synthetic.catalog import SIZES
 from padre3d.synthetic.meshes import Mesh
 from padre3d.synthetic.street import PARKING_M, Street
+from padre3d.synthetic.traffic import deal
 
-_LOTS = ["building"] * 9 + ["parking", "parking", "site", "site", "yard", "park", "park"]
+_LOTS = {"building": 7, "parking": 1, "site": 1, "park": 2, "yard": 1}
 _PARKED_MIX = (("car", 0.84), ("truck", 0.08), ("motorcycle", 0.05), ("trailer", 0.03))
 
 
@@ -47,11 +48,9 @@ class Layout:
         self.actors.append(actor)
 
     def _lots(self) -> Iterator[tuple[str, tuple[float, float]]]:
-        deck: list[str] = []
+        kinds = deal(self.rng, _LOTS)
         s = self.street.start_m
         while s < self.street.end_m - 12:
-            if not deck:
-                deck = list(self.rng.permutation(_LOTS))
             length = self.rng.uniform(14, 34)
             hit = [c + h for c, h, _ in self.street.crossings if s - 4 < c + h and c - h < s + 14]
             if hit:
@@ -59,7 +58,7 @@ class Layout:
                 continue
             nearest = [c - h - 4 for c, h, _ in self.street.crossings if c - h > s]
             end = min([s + length, *nearest])
-            yield deck.pop(), (s, end)
+            yield next(kinds), (s, end)
             s = end + self.rng.choice([0.5, 3.0, 8.0])
 
     def _build_lot(self, kind: str, s_range: tuple[float, float], side: int) -> None:

@@ -20,10 +20,9 @@ from padre3d.synthetic.street import Street
 from padre3d.synthetic.tables import Row, link, token
 from padre3d.synthetic.traffic import (
     WARM_UP_S,
+    all_lanes,
     follow,
     lane_actors,
-    main_lanes,
-    side_lanes,
     walkers,
 )
 
@@ -84,9 +83,9 @@ def build_world(seed: int, index: int, num_sweeps: int) -> World:
     street = Street(rng, ego_wish * (steps * SWEEP_S + WARM_UP_S))
     layout = Layout(street, rng)
     actors = list(layout.actors)
-    lanes = main_lanes(street, rng, ego_wish)
+    lanes = all_lanes(street, rng, ego_wish)
     ego_s = np.zeros(0)
-    for n, lane in enumerate(lanes + side_lanes(street, rng)):
+    for n, lane in enumerate(lanes):
         track = follow(lane, warm_up + steps, SWEEP_S)[warm_up:]
         if n == 0:
             ego_s = track[:, lane.kinds.index("ego")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +15,7 @@ from padre3d.synthetic.street import MARGIN_M, PARKING_M, Street
 WARM_UP_S = 6.0
 EGO_LENGTH_M = 4.08
 
-_LANE_MIX = (
-    ("car", 0.75), ("truck", 0.08), ("bus", 0.07), ("combination", 0.04), ("motorcycle", 0.06),
-)  # fmt: skip
+_LANE_CARDS = {"car": 15, "truck": 2, "bus": 1, "combination": 1, "motorcycle": 1}
 
 
 @dataclass
@@ -67,7 +66,8 @@ def follow(
         front = u + length / 2
         gap = np.concatenate([[np.inf], u[:-1] - length[:-1] / 2 - front[1:]])
         closing = np.concatenate([[0.0], speed[1:] - speed[:-1]])
-        red = stops[np.searchsorted(stops, front + 0.01)] - front
+        # Who overshoots a line by less than a metre still waits at it.
+        red = stops[np.searchsorted(stops, front - 1.0)] - front
         closing = np.where(red < gap, speed, closing)
         # A light stops a vehicle at the line itself, a vehicle at its standstill distance.
         gap = np.maximum(np.minimum(gap, red + standstill_m), 0.1)
@@ -81,8 +81,14 @@ def follow(
     return out
 
 
-def _draw_vehicle(rng: np.random.Generator, mix: tuple) -> tuple[str, list, float]:
-    kind = str(rng.choice([m[0] for m in mix], p=[m[1] for m in mix]))
+def deal(rng: np.random.Generator, cards: Mapping[str, int]) -> Iterator[str]:
+    """Shuffled packs of cards without end: rare kinds turn up in every pack."""
+    pack = [kind for kind, count in cards.items() for _ in range(count)]
+    while True:
+        yield from (pack[n] for n in rng.permutation(len(pack)))
+
+
+def _draw_vehicle(rng: np.random.Generator, kind: str) -> tuple[str, list, float]:
     if kind == "combination":
         tractor = SIZES["truck"].draw(rng)
         tractor = (float(np.clip(tractor[0], 5.5, 7.5)), 2.5, max(tractor[2], 3.0))
@@ -96,13 +102,13 @@ def fill_lane(
     rng: np.random.Generator,
     u_range: tuple[float, float],
     gap_m: float,
-    mix: tuple = _LANE_MIX,
+    kinds: Iterator[str],
     ego_wish_mps: float | None = None,
 ) -> None:
     """Place vehicles from front to back; with ``ego_wish_mps`` the ego vehicle stands at u = 0."""
     u, ego_pending = u_range[1] - rng.uniform(0, gap_m), ego_wish_mps is not None
     while ego_pending or u > u_range[0]:
-        kind, sizes, wish = _draw_vehicle(rng, mix)
+        kind, sizes, wish = _draw_vehicle(rng, next(kinds))
         length = sum(size[0] for size in sizes)
         if ego_pending and u - length < EGO_LENGTH_M / 2 + 8:
             lane.add("ego", [(EGO_LENGTH_M, 1.73, 1.56)], 0.0, float(ego_wish_mps or 0.0))
@@ -141,9 +147,16 @@ def lane_actors(
     return actors
 
 
-def main_lanes(street: Street, rng: np.random.Generator, ego_wish_mps: float) -> list[Lane]:
-    """Lanes of the main street with their vehicles; the first lane holds the ego vehicle."""
-    lanes = []
+def all_lanes(street: Street, rng: np.random.Generator, ego_wish_mps: float) -> list[Lane]:
+    """All lanes with their vehicles; the first one holds the ego vehicle."""
+    kinds = deal(rng, _LANE_CARDS)
+    return _main_lanes(street, rng, kinds, ego_wish_mps) + _side_lanes(street, rng, kinds)
+
+
+def _main_lanes(
+    street: Street, rng: np.random.Generator, kinds: Iterator[str], ego_wish_mps: float
+) -> list[Lane]:
+    lanes: list[Lane] = []
     gap_m = rng.uniform(35, 75) * street.lanes**0.5
     ego_lane = int(rng.integers(street.lanes))
     order = [ego_lane] + [n for n in range(street.lanes) if n != ego_lane]
@@ -154,15 +167,15 @@ def main_lanes(street: Street, rng: np.random.Generator, ego_wish_mps: float) ->
         for n in order if direction == 1 else range(street.lanes):
             lane = Lane(direction, street.lane_centre_m(n, direction), stops)
             ego = ego_wish_mps if not lanes else None
-            fill_lane(lane, rng, (ends[0], ends[1]), gap_m, ego_wish_mps=ego)
+            fill_lane(lane, rng, (ends[0], ends[1]), gap_m, kinds, ego)
             lanes.append(lane)
         bikes = Lane(direction, -direction * bike_d, stops)
-        fill_lane(bikes, rng, (ends[0], ends[1]), 150.0, (("bicycle", 1.0),))
+        fill_lane(bikes, rng, (ends[0], ends[1]), 150.0, deal(rng, {"bicycle": 1}))
         lanes.append(bikes)
     return lanes
 
 
-def side_lanes(street: Street, rng: np.random.Generator) -> list[Lane]:
+def _side_lanes(street: Street, rng: np.random.Generator, kinds: Iterator[str]) -> list[Lane]:
     """Lanes of the side streets; they wait where the main street has green."""
     lanes = []
     for s, half, green in street.crossings:
@@ -170,7 +183,8 @@ def side_lanes(street: Street, rng: np.random.Generator) -> list[Lane]:
             stop = [-street.half_width_m - 3.0] if green else []
             lane = Lane(direction, s + direction * half / 2, stop, side_street=True)
             reach = MARGIN_M - 5
-            fill_lane(lane, rng, (-reach, street.half_width_m if not green else stop[0]), 45.0)
+            front = stop[0] if green else street.half_width_m
+            fill_lane(lane, rng, (-reach, front), 45.0, kinds)
             lanes.append(lane)
     return lanes
 
@@ -185,7 +199,7 @@ def walkers(street: Street, rng: np.random.Generator, times_s: Array) -> list[Ac
             if _walks_into_traffic(street, s, speed * times_s[-1]):
                 speed = 0.0
             for n in range(int(rng.choice([1, 2, 3, 5], p=[0.55, 0.27, 0.13, 0.05]))):
-                start = s + 0.8 * n + rng.normal(scale=0.3)
+                start = s + 1.0 * n + rng.uniform(-0.1, 0.1)
                 d = side * (street.half_width_m + rng.uniform(2.0, street.sidewalk_m))
                 along = start + speed * times_s
                 if speed == 0.0 and street.near_crossing(start, 1.0):

@@ -167,8 +167,8 @@ def test_occupied_pillars_counts_cells_in_range():
 
 def test_same_seed_same_bytes_for_any_number_of_workers(tmp_path):
     made = []
-    for name, seed, workers in (("a", 3, 1), ("b", 3, 2), ("c", 4, 1)):
-        generate(tmp_path / name, 2, seed, scene_seconds=0.6, workers=workers)
+    for name, scenes, seed, workers in (("a", 2, 3, 1), ("b", 2, 3, 2), ("c", 1, 4, 1)):
+        generate(tmp_path / name, scenes, seed, scene_seconds=0.6, workers=workers)
         made.append(digest(tmp_path / name))
     assert made[0] == made[1]
     assert len(made[0]) == 2 * 12 + 13 + 2 + 1

