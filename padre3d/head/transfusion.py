@@ -134,7 +134,8 @@ class TransFusionHead(nn.Module):
         features = self.shared_conv(bev)
         dense = self.heatmap_head(features).float()
         labels, cells, scores = self.selector(dense)
-        rows = features.flatten(2).transpose(1, 2)
+        # A copy, so that the windows gather whole rows of memory: several times faster.
+        rows = features.flatten(2).transpose(1, 2).contiguous()
         query = rows.gather(1, cells[..., None].expand(-1, -1, rows.shape[2]))
         query = query + F.embedding(labels, self.class_embedding.weight.t())
         query = self.decoder(query + self.class_embedding.bias, rows, cells)
