@@ -8,6 +8,7 @@ output at masked tokens is arbitrary but finite. ``build_mixer`` makes one from 
 from padre3d.mixers.build import MIXERS, build_mixer
 from padre3d.mixers.padre import PADRe
 from padre3d.mixers.padre_cross import CrossPADRe
+from padre3d.mixers.replace import replace_attention, set_token_size
 from padre3d.mixers.set_attention import SetAttention
 from padre3d.mixers.structure import PRESETS, PadreStructure, preset
 
@@ -20,4 +21,6 @@ __all__ = [
     "SetAttention",
     "build_mixer",
     "preset",
+    "replace_attention",
+    "set_token_size",
 ]

@@ -17,6 +17,7 @@ from padre3d.ops.padre import (
     TokenDense,
     TokenLowRank,
     TokenMap,
+    TokenPrefix,
 )
 
 Size = tuple[int, int]
@@ -65,13 +66,22 @@ class TokenWeights(nn.Module):
             self.left = _normal(spec.tokens, spec.rank, variance=1 / spec.rank)
             self.right = _normal(spec.rank, spec.tokens, variance=1 / spec.tokens)
 
-    def tensors(self, size: Size | None) -> TokenMap:
-        """The map as the operator takes it; ``size`` (H, W) is needed by a 2-D convolution."""
+    def tensors(self, size: Size | None, prefix: int = 0) -> TokenMap:
+        """The map as the operator takes it.
+
+        Args:
+            size: (H, W) of the token image; needed by a 2-D convolution.
+            prefix: leading tokens that a convolution passes by, see ``TokenPrefix``.
+        """
         if isinstance(self.spec, Dense):
             return TokenDense(self.weight)
         if isinstance(self.spec, LowRank):
             return TokenLowRank(self.left, self.right)
-        if self.spec.dims == 1:
+        conv = self._convolution(self.spec, size)
+        return TokenPrefix(conv, prefix) if prefix else conv
+
+    def _convolution(self, spec: Conv, size: Size | None) -> TokenConv1d | TokenConv2d:
+        if spec.dims == 1:
             return TokenConv1d(self.weight, self.bias, self.groups)
         if size is None:
             raise ValueError("a 2-D PADRe: expected size=(H, W) of the token image, got None")
@@ -88,9 +98,9 @@ def channel_weights(spec: ChannelSpec, dim: int, gain: float = 1.0) -> ChannelWe
     return nn.Identity() if spec is None else ChannelWeights(spec, dim, gain)
 
 
-def token_map(module: nn.Module, size: Size | None) -> TokenMap | None:
+def token_map(module: nn.Module, size: Size | None, prefix: int = 0) -> TokenMap | None:
     """The operator's record of a module made by :func:`token_weights`."""
-    return module.tensors(size) if isinstance(module, TokenWeights) else None
+    return module.tensors(size, prefix) if isinstance(module, TokenWeights) else None
 
 
 def channel_map(module: nn.Module) -> ChannelMap | None:

@@ -32,7 +32,9 @@ class PADRe(nn.Module):
         kernel_size: odd width k of the convolutions over tokens.
         dims: 1 for sequences, 2 for images; an image needs ``size``.
         size: (H, W) of the token image, if it is always the same.
-        structure: any structure, in place of the four arguments before it.
+        prefix: leading tokens outside the sequence or image, such as a class token: a convolution
+            passes them by and gives them the mean of its result (``TokenPrefix``). No mask then.
+        structure: any structure, in place of degree, preset, kernel_size and dims.
         impl: implementation of :func:`padre3d.ops.padre.padre`.
     """
 
@@ -47,6 +49,7 @@ class PADRe(nn.Module):
         kernel_size: int = 11,
         dims: int = 1,
         size: tuple[int, int] | None = None,
+        prefix: int = 0,
         structure: PadreStructure | None = None,
         impl: str = "eager",
     ) -> None:
@@ -56,6 +59,7 @@ class PADRe(nn.Module):
             self.tokens = "sequence" if preset == "sequence" else "set"
         s = structure
         self.dim, self.structure, self.size, self.impl = dim, s, size, impl
+        self.prefix = prefix
         gains = [1.0] + [HIGHER_DEGREE_GAIN] * (s.degree - 1)
         self.a = nn.ModuleList(token_weights(spec, dim) for spec in s.a)
         self.b = nn.ModuleList(
@@ -73,14 +77,14 @@ class PADRe(nn.Module):
         """The weights as the operator takes them; ``size`` (H, W) for 2-D structures."""
         size = self.size if size is None else size
         return PadreWeights(
-            a=tuple(token_map(m, size) for m in self.a),
+            a=tuple(token_map(m, size, self.prefix) for m in self.a),
             b=tuple(channel_map(m) for m in self.b),
-            c=tuple(token_map(m, size) for m in self.c),
+            c=tuple(token_map(m, size, self.prefix) for m in self.c),
             d=tuple(channel_map(m) for m in self.d),
             terms=self.structure.terms,
             w=self.w,
             l=self.l,
-            u=token_map(self.u, size),
+            u=token_map(self.u, size, self.prefix),
             v=channel_map(self.v),
             normalise=self.structure.normalise,
             basis=self.structure.basis,
@@ -98,6 +102,8 @@ class PADRe(nn.Module):
         pos is (G, L, D), mask (G, L) bool, size (H, W) with H W = L for 2-D structures.
         """
         check_mixer_inputs(x, pos, mask, self.dim)
+        if self.prefix and mask is not None:
+            raise ValueError("PADRe with prefix tokens: expected mask=None, got a mask")
         tokens = zero_masked(with_position(x, pos), mask)
         return padre(tokens, self.weights(size), mask, impl=self.impl)
 

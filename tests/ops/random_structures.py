@@ -11,6 +11,7 @@ from padre3d.ops.padre import (
     TokenDense,
     TokenLowRank,
     TokenMean,
+    TokenPrefix,
 )
 
 
@@ -20,7 +21,7 @@ def leaf(*shape):
 
 def random_token_map(rng, tokens, channels, size):
     kind = rng.choice(
-        ["none", "dense", "low_rank", "depthwise", "grouped", "full", "image", "mean"]
+        ["none", "dense", "low_rank", "depthwise", "grouped", "full", "image", "mean", "prefix"]
     )
     bias = leaf(channels) if rng.random() < 0.5 else None
     kernel = rng.choice([1, 3, 5, 11])
@@ -34,6 +35,8 @@ def random_token_map(rng, tokens, channels, size):
         return TokenMean(tokens)
     if kind == "image" and size is not None:
         return TokenConv2d(leaf(channels, 1, kernel, kernel), size, bias, groups=channels)
+    if kind == "prefix" and tokens > 2:
+        return TokenPrefix(TokenConv1d(leaf(channels, 1, kernel), bias, channels), 2)
     groups = {"grouped": 2, "full": 1}.get(kind, channels)
     return TokenConv1d(leaf(channels, channels // groups, kernel), bias, groups)
 
@@ -69,5 +72,6 @@ def random_weights(rng, degree, tokens, channels, size):
 
 def leaves(weights):
     maps = [*weights.a, *weights.b, *weights.c, *weights.d, weights.u, weights.v]
+    maps += [m.conv for m in maps if isinstance(m, TokenPrefix)]
     tensors = [v for m in maps if m is not None for v in vars(m).values()]
     return [t for t in [*tensors, weights.w, weights.l] if isinstance(t, torch.Tensor)]

@@ -10,7 +10,7 @@ from random_structures import random_weights
 from torch.utils.flop_counter import FlopCounterMode
 
 from padre3d.mixers import build_mixer
-from padre3d.ops.padre import PadreWeights, eager, padre
+from padre3d.ops.padre import PadreWeights, TokenPrefix, eager, padre
 
 CHANNELS, TOKENS = 4, 9
 
@@ -34,11 +34,13 @@ def polynomial(seed, degree, **changes):
 
 
 def without_biases(weights):
+    def strip_one(m):
+        if isinstance(m, TokenPrefix):
+            return dataclasses.replace(m, conv=strip_one(m.conv))
+        return dataclasses.replace(m, bias=None) if getattr(m, "bias", None) is not None else m
+
     def strip(maps):
-        return tuple(
-            dataclasses.replace(m, bias=None) if getattr(m, "bias", None) is not None else m
-            for m in maps
-        )
+        return tuple(map(strip_one, maps))
 
     maps = {name: strip(getattr(weights, name)) for name in "abcd"}
     return dataclasses.replace(weights, **maps)

@@ -22,6 +22,7 @@ from padre3d.ops.padre.maps import (
     TokenLowRank,
     TokenMap,
     TokenMean,
+    TokenPrefix,
 )
 from padre3d.ops.padre.rational import RationalWeights, rational_padre
 
@@ -37,6 +38,7 @@ __all__ = [
     "TokenLowRank",
     "TokenMap",
     "TokenMean",
+    "TokenPrefix",
     "cross_padre",
     "padre",
     "rational_padre",

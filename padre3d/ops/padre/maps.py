@@ -10,6 +10,7 @@ although the paper's matrices have none; with them a map is affine.
 | TokenLowRank | N' x r times r x N | (N' + N) r D |
 | TokenConv1d | banded Toeplitz per channel, or per pair of channels of a group | N k D^2 / groups |
 | TokenConv2d | the same on an H x W image, N = H W | N k^2 D^2 / groups |
+| TokenPrefix | a convolution with rows for tokens outside the image in front | as the convolution |
 | TokenMean | N' x N, all entries 1 / N | N D |
 | Pointwise | D x D' | N D D' |
 | ChannelLowRank | D x r times r x D' | N (D + D') r |
@@ -86,6 +87,23 @@ class TokenConv2d:
 
 
 @dataclass(frozen=True)
+class TokenPrefix:
+    """A convolution for all tokens but the first ``prefix`` (the class token of a ViT).
+
+    As a matrix: prefix row p is e_p plus the mean of all convolved rows; the other rows are the
+    convolution and do not see the prefix. No weights beyond the convolution's.
+    """
+
+    conv: TokenConv1d | TokenConv2d
+    prefix: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, prefix + N, D) -> (G, prefix + N, D)."""
+        rest = self.conv(x[:, self.prefix :])
+        return torch.cat([x[:, : self.prefix] + rest.mean(1, keepdim=True), rest], 1)
+
+
+@dataclass(frozen=True)
 class TokenMean:
     """Every one of ``tokens`` outputs is the mean token: rank 1 and free of the input's length.
 
@@ -137,5 +155,5 @@ def _convolve(image: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -
     return out + bias.to(out.dtype).view(-1, 1, 1) if bias is not None and apart else out
 
 
-TokenMap = TokenDense | TokenLowRank | TokenConv1d | TokenConv2d | TokenMean
+TokenMap = TokenDense | TokenLowRank | TokenConv1d | TokenConv2d | TokenPrefix | TokenMean
 ChannelMap = Pointwise | ChannelLowRank

@@ -23,6 +23,7 @@ from padre3d.ops.padre.maps import (
     TokenLowRank,
     TokenMap,
     TokenMean,
+    TokenPrefix,
 )
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def token_matrix(token_map: TokenMap, tokens: int, channels: int) -> tuple[Tenso
     if isinstance(token_map, TokenMean) and token_map.counts is None:
         mean = torch.full((token_map.tokens, tokens), 1 / tokens, dtype=torch.float64)
         return _same_for_every_channel(mean, channels), 0.0
+    if isinstance(token_map, TokenPrefix):
+        return _prefix_matrix(token_map, tokens, channels)
     if isinstance(token_map, TokenConv1d):
         positions = [(0, n) for n in range(tokens)]
         weight = token_map.weight.double().unsqueeze(2)
@@ -122,6 +125,20 @@ def token_matrix(token_map: TokenMap, tokens: int, channels: int) -> tuple[Tenso
         raise TypeError(f"not a token map: {type(token_map).__name__}")
     bias = 0.0 if token_map.bias is None else token_map.bias.double()
     return _convolution_matrix(weight, positions, token_map.groups), bias
+
+
+def _prefix_matrix(
+    token_map: TokenPrefix, tokens: int, channels: int
+) -> tuple[Tensor, Tensor | float]:
+    """Prefix rows are the identity plus the mean row of the convolution of the other tokens."""
+    first = token_map.prefix
+    inner, bias = token_matrix(token_map.conv, tokens - first, channels)
+    matrix = inner.new_zeros(tokens, channels, tokens, channels)
+    matrix[first:, :, first:] = inner
+    for p in range(first):
+        matrix[p, :, first:] = inner.mean(0)
+        matrix[p, :, p] = torch.eye(channels, dtype=torch.float64)
+    return matrix, bias
 
 
 def _same_for_every_channel(matrix: Tensor, channels: int) -> Tensor:
