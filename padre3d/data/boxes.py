@@ -9,13 +9,20 @@ from __future__ import annotations
 import numpy as np
 
 
-def points_in_box(points: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Indices (K,) of the points (N, >= 3) that lie in one box (>= 7,), its faces included."""
-    x, y, z, length, width, height, yaw = (float(v) for v in box[:7])
+def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
+    """Indices (K,) of the points (N, >= 3) that lie in each box (M, >= 7), its faces included."""
+    # Columns of their own are read several times faster than every fifth value.
+    x, y = points[:, 0].copy(), points[:, 1].copy()
+    return [_points_in_box(points, x, y, box) for box in boxes]
+
+
+def _points_in_box(points: np.ndarray, x: np.ndarray, y: np.ndarray, box: np.ndarray) -> np.ndarray:
+    centre, (length, width, height, yaw) = box[:3], (float(v) for v in box[3:7])
     reach = 0.5 * np.hypot(length, width)
     # The axis-aligned square around the box leaves few points for the exact test.
-    near = np.flatnonzero((np.abs(points[:, 0] - x) <= reach) & (np.abs(points[:, 1] - y) <= reach))
-    offset = points[near, :3].astype(np.float64) - (x, y, z)
+    near = np.flatnonzero(np.abs(x - x.dtype.type(centre[0])) <= reach)
+    near = near[np.abs(y[near] - y.dtype.type(centre[1])) <= reach]
+    offset = points[near, :3].astype(np.float64) - centre
     cos, sin = np.cos(yaw), np.sin(yaw)
     along = offset[:, 0] * cos + offset[:, 1] * sin
     across = offset[:, 1] * cos - offset[:, 0] * sin

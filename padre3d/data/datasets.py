@@ -101,7 +101,7 @@ class NuScenesSweepsDataset(NuScenesDataset):
 
 
 def _with_data_root(step: object, data_root: str) -> object:
-    if isinstance(step, dict) and step.get("type") == "SampleGroundTruth":
+    if isinstance(step, dict) and str(step.get("type")).endswith("SampleGroundTruth"):
         return dict(step, data_root=step.get("data_root") or data_root)
     return step
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from padre3d.data.boxes import points_in_box
+from padre3d.data.boxes import points_in_boxes
 from padre3d.data.point_files import write_pickle
 from padre3d.data.sweeps import load_cloud, sweeps_of_info
 
@@ -38,12 +38,14 @@ def frame_objects(
     """
     key_path = root / "samples" / "LIDAR_TOP" / info["lidar_points"]["lidar_path"]
     points = load_cloud(str(key_path), sweeps_of_info(info, str(root)), num_sweeps=num_sweeps)
-    for number, instance in enumerate(info["instances"]):
-        if instance["bbox_label_3d"] < 0 or not instance["bbox_3d_isvalid"]:
-            continue
-        box = np.array([*instance["bbox_3d"], *np.nan_to_num(instance["velocity"])])
-        box[2] -= box[5] / 2
-        inside = points[points_in_box(points, box)]
+    instances = [
+        (number, instance, _box(instance))
+        for number, instance in enumerate(info["instances"])
+        if instance["bbox_label_3d"] >= 0 and instance["bbox_3d_isvalid"]
+    ]
+    members = points_in_boxes(points, np.array([box for _, _, box in instances]))
+    for (number, instance, box), indices in zip(instances, members, strict=True):
+        inside = points[indices]
         entry = {
             "name": classes[instance["bbox_label_3d"]],
             "image_idx": info["sample_idx"],
@@ -55,6 +57,13 @@ def frame_objects(
         }
         inside[:, :3] -= entry["box3d_lidar"][:3]
         yield entry, inside
+
+
+def _box(instance: dict) -> np.ndarray:
+    """Box (9,) of an info's instance, with bottom z; an unknown velocity is 0."""
+    box = np.array([*instance["bbox_3d"], *np.nan_to_num(instance["velocity"])])
+    box[2] -= box[5] / 2
+    return box
 
 
 def _write_frame(
@@ -97,7 +106,8 @@ def write_database(
         Number of objects of every class.
     """
     name = f"{tag}_gt_database"
-    part = out / f".{name}.{os.getpid()}.part"
+    part = out / f".{name}.part"
+    shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     database: dict[str, list[dict]] = {}
     try:

@@ -92,8 +92,9 @@ def frame_info(
             if channel.startswith("CAM_")
         },
     }
-    if with_annotations:
-        info["instances"] = _instances(nusc, sample, lidar2global, categories, classes)
+    info["instances"] = (
+        _instances(nusc, sample, lidar2global, categories, classes) if with_annotations else []
+    )
     return info
 
 

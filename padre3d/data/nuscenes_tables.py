@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from nuscenes import NuScenes
@@ -118,31 +118,42 @@ def past_sweeps(nusc: NuScenes, sample: dict, max_sweeps: int) -> list[dict]:
 
 
 def check_point_files(
-    nusc: NuScenes, samples: Iterable[dict], max_sweeps: int, columns: int = 5
-) -> int:
+    nusc: NuScenes,
+    samples: Iterable[dict],
+    max_sweeps: int,
+    columns: int = 5,
+    on_sample: Callable[[], None] = lambda: None,
+) -> None:
     """Check that every point file that the samples need is there and whole.
 
-    Returns:
-        Number of files.
+    Args:
+        nusc: the tables.
+        samples: sample records.
+        max_sweeps: past sweeps that each needs.
+        columns: float32 columns of the files.
+        on_sample: called after every sample.
 
     Raises:
         FileNotFoundError: naming the number of missing files and the first of them.
         ValueError: naming a truncated file.
     """
-    names = set()
+    seen: set[str] = set()
+    missing: list[str] = []
     for sample in samples:
-        names.add(nusc.get("sample_data", sample["data"][LIDAR_CHANNEL])["filename"])
-        names.update(s["filename"] for s in past_sweeps(nusc, sample, max_sweeps))
-    missing = []
-    for name in sorted(names):
-        path = os.path.join(nusc.dataroot, name)
-        try:
-            check_point_file_size(path, os.stat(path).st_size, columns)
-        except FileNotFoundError:
-            missing.append(name)
+        key = nusc.get("sample_data", sample["data"][LIDAR_CHANNEL])
+        for record in [key, *past_sweeps(nusc, sample, max_sweeps)]:
+            name = record["filename"]
+            if name in seen:
+                continue
+            seen.add(name)
+            path = os.path.join(nusc.dataroot, name)
+            try:
+                check_point_file_size(path, os.stat(path).st_size, columns)
+            except FileNotFoundError:
+                missing.append(name)
+        on_sample()
     if missing:
         raise FileNotFoundError(
-            f"expected {len(names)} LiDAR files in {nusc.dataroot}, missing {len(missing)}: "
-            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
+            f"expected {len(seen)} LiDAR files in {nusc.dataroot}, missing {len(missing)}: "
+            f"{', '.join(sorted(missing)[:3])}{', ...' if len(missing) > 3 else ''}"
         )
-    return len(names)

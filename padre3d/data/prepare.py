@@ -51,14 +51,11 @@ def prepare_nuscenes(
     out = out or root
     if max_sweeps < 1:
         raise ValueError(f"expected max_sweeps >= 1, got {max_sweeps}")
-    nusc = open_nuscenes(root, version)
-    samples = samples_of_splits(nusc)
-    every_sample = [s for split in samples.values() for s in split]
-    check_point_files(nusc, every_sample, max_sweeps)
     classes = tuple(dict.fromkeys(categories.values())) if categories else INFO_CLASSES
-    out.mkdir(parents=True, exist_ok=True)
     written = []
     with _progress() as progress:
+        nusc, samples = _open_and_check(root, version, max_sweeps, progress)
+        out.mkdir(parents=True, exist_ok=True)
         for split, records in samples.items():
             infos = _split_infos(nusc, records, split, max_sweeps, categories, classes, progress)
             path = out / f"{tag}_infos_{split}.pkl"
@@ -78,6 +75,19 @@ def prepare_nuscenes(
                 )
                 written += [out / f"{tag}_gt_database", out / f"{tag}_dbinfos_train.pkl"]
     return written
+
+
+def _open_and_check(
+    root: Path, version: str, max_sweeps: int, progress: Progress
+) -> tuple[NuScenes, dict[str, list[dict]]]:
+    task = progress.add_task("tables", total=None)
+    nusc = open_nuscenes(root, version)
+    samples = samples_of_splits(nusc)
+    progress.update(task, total=1, completed=1)
+    every_sample = [sample for split in samples.values() for sample in split]
+    task = progress.add_task("point files are there", total=len(every_sample))
+    check_point_files(nusc, every_sample, max_sweeps, on_sample=lambda: progress.advance(task))
+    return nusc, samples
 
 
 def _split_infos(

@@ -4,7 +4,7 @@ from nuscenes.utils.geometry_utils import points_in_box as devkit_points_in_box
 from pyquaternion import Quaternion
 from shapely.geometry import Polygon
 
-from padre3d.data.boxes import bev_corners, bev_overlaps_any, points_in_box
+from padre3d.data.boxes import bev_corners, bev_overlaps_any, points_in_boxes
 
 
 def test_points_in_box_by_hand():
@@ -20,7 +20,7 @@ def test_points_in_box_by_hand():
             [10.9, 22.1, 1.5],  # beyond the front
         ]
     )
-    np.testing.assert_array_equal(points_in_box(points, box), [0, 2])
+    np.testing.assert_array_equal(points_in_boxes(points, box[None])[0], [0, 2])
 
 
 def test_points_in_box_agrees_with_the_devkit():
@@ -34,7 +34,9 @@ def test_points_in_box_agrees_with_the_devkit():
             Box(centre, [width, length, height], Quaternion(axis=[0, 0, 1], radians=yaw)), points.T
         )
         box = np.array([*centre[:2], centre[2] - height / 2, *size, yaw])
-        np.testing.assert_array_equal(points_in_box(points, box), np.flatnonzero(expected))
+        np.testing.assert_array_equal(
+            points_in_boxes(points, box[None])[0], np.flatnonzero(expected)
+        )
 
 
 def test_corners_by_hand():

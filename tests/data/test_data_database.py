@@ -3,7 +3,7 @@ import pytest
 from mmengine.fileio import load
 from tiny_nuscenes import OBJECTS
 
-from padre3d.data.boxes import points_in_box
+from padre3d.data.boxes import points_in_boxes
 from padre3d.data.gt_database import write_database
 from padre3d.data.infos import INFO_CLASSES
 from padre3d.data.point_files import read_points
@@ -42,7 +42,7 @@ def test_points_come_from_all_sweeps_with_their_time_lag(tiny_root, database):
     assert (counts == 60).all()
     assert (points[:, 3] == 2).all()
     at_origin = np.array([0, 0, 0, *truck["box3d_lidar"][3:7]])
-    assert len(points_in_box(points, at_origin)) == len(points)
+    assert len(points_in_boxes(points, at_origin[None])[0]) == len(points)
 
 
 def test_moving_objects_lose_the_points_that_lag_behind_the_box(database):

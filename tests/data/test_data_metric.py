@@ -115,6 +115,13 @@ def test_translation_size_and_rotation_of_the_submission_are_the_annotations(
     assert compared == 20
 
 
+def test_given_annotations_win_over_those_of_the_data_set(dataset, tiny_root):
+    metric = NuScenesDetectionMetric(data_root=str(tiny_root), ann_file="no/such.pkl")
+    metric.dataset_meta = dataset.metainfo
+    with pytest.raises(FileNotFoundError, match=r"no/such\.pkl"):
+        metric.compute_metrics([])
+
+
 def test_the_test_split_is_not_scored(dataset, monkeypatch):
     monkeypatch.setitem(dataset._metainfo, "version", "v1.0-test")
     with pytest.raises(ValueError, match="v1.0-test has no annotations.*format_only"):

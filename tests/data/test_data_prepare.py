@@ -1,10 +1,11 @@
 import json
-import subprocess
+import runpy
 import sys
 
 import pytest
 from mmengine.fileio import load
 
+from padre3d.data.datasets import NuScenesSweepsDataset
 from padre3d.data.nuscenes_tables import TABLES
 from padre3d.data.prepare import prepare_nuscenes
 
@@ -88,8 +89,13 @@ def test_test_version_has_neither_annotations_nor_database(raw_root):
     prepare_nuscenes(raw_root, "v1.0-test")
     assert outputs(raw_root) == ["nuscenes_infos_test.pkl"]
     infos = load(raw_root / "nuscenes_infos_test.pkl")["data_list"]
-    assert len(infos) == 4
-    assert "instances" not in infos[0]
+    assert [info["instances"] for info in infos] == [[]] * 4
+    prefix = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
+    dataset = NuScenesSweepsDataset(
+        str(raw_root), "nuscenes_infos_test.pkl", data_prefix=prefix, test_mode=True
+    )
+    assert dataset.metainfo["version"] == "v1.0-test"
+    assert len(dataset.get_data_info(1)["eval_ann_info"]["gt_labels_3d"]) == 0
 
 
 def test_out_dir_and_tag(raw_root, tmp_path):
@@ -102,19 +108,24 @@ def test_out_dir_and_tag(raw_root, tmp_path):
     assert [len(i["lidar_sweeps"]) for i in infos] == [0, 3, 3, 3]
 
 
-def test_command_line(raw_root, repo_root):
-    command = [sys.executable, "tools/create_data.py", "nuscenes", "--root-path", str(raw_root)]
-    wrong = subprocess.run(command, capture_output=True, text=True, cwd=repo_root)
-    assert wrong.returncode == 1
-    assert wrong.stderr.splitlines()[-1].startswith("error: expected the tables of v1.0-trainval")
-    right = subprocess.run(
-        [*command, "--version", "v1.0-mini"], capture_output=True, text=True, cwd=repo_root
-    )
-    assert right.returncode == 0
+def run_tool(repo_root, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["create_data.py", "nuscenes", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(repo_root / "tools/create_data.py"), run_name="__main__")
+    return stop.value.code
+
+
+def test_command_line(raw_root, repo_root, monkeypatch, capsys):
+    assert run_tool(repo_root, monkeypatch, "--root-path", raw_root) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert error[0].startswith("error: expected the tables of v1.0-trainval")
+    arguments = ("--root-path", raw_root, "--version", "v1.0-mini")
+    assert run_tool(repo_root, monkeypatch, *arguments) == 0
     assert outputs(raw_root) == [
         "nuscenes_dbinfos_train.pkl",
         "nuscenes_gt_database",
         "nuscenes_infos_train.pkl",
         "nuscenes_infos_val.pkl",
     ]
-    assert "ground-truth database" in right.stdout
+    assert "ground-truth database" in capsys.readouterr().out
