@@ -14,6 +14,7 @@ class LoadSweeps(BaseTransform):
 
     Args:
         num_sweeps: sweeps in the cloud, the key frame included.
+        stride: take every ``stride``-th past sweep: as far back with fewer points.
         load_dim: columns of the point files, at least 5.
         close_radius_m: half side of the square cut around the sensor in past sweeps.
         pad: repeat the oldest sweep where a frame has fewer.
@@ -29,12 +30,15 @@ class LoadSweeps(BaseTransform):
         load_dim: int = 5,
         close_radius_m: float = 1.0,
         pad: bool = True,
+        stride: int = 1,
     ) -> None:
         if load_dim <= TIME_LAG_COLUMN:
             raise ValueError(f"LoadSweeps expected load_dim >= 5, got {load_dim}")
         if num_sweeps < 1:
             raise ValueError(f"LoadSweeps expected num_sweeps >= 1, got {num_sweeps}")
-        self.num_sweeps = num_sweeps
+        if stride < 1:
+            raise ValueError(f"LoadSweeps expected stride >= 1, got {stride}")
+        self.num_sweeps, self.stride = num_sweeps, stride
         self.load_dim = load_dim
         self.close_radius_m = close_radius_m
         self.pad = pad
@@ -50,7 +54,7 @@ class LoadSweeps(BaseTransform):
             )
         points = load_cloud(
             lidar["lidar_path"],
-            sweeps_of_info(results),
+            sweeps_of_info(results)[self.stride - 1 :: self.stride],
             num_sweeps=self.num_sweeps,
             columns=self.load_dim,
             close_radius_m=self.close_radius_m,
