@@ -311,11 +311,12 @@ def _pedestrian(
     for side in (-1, 1):
         leg = box((0, side * 0.13 * width / 0.67, hip / 2), (0.16, 0.15, hip), "cloth")
         leg.swing = side * stride * np.clip(1 - leg.vertices[:, 2] / hip, 0, 1)
-        arm = box((0, side * (0.5 * width - 0.055), 0.66 * height), (0.11, 0.1, 0.34 * height), cloth)
+        shoulder = side * (0.5 * width - 0.055)
+        arm = box((0, shoulder, 0.66 * height), (0.11, 0.1, 0.34 * height), cloth)
         arm.swing = -side * 0.6 * stride * (arm.vertices[:, 2] < 0.6 * height)
         parts += [leg, arm]
     if rng.random() < 0.25:
-        parts.append(box((-0.22, 0, 0.68 * height), (0.2, 0.34, 0.45), "cloth"))
+        parts.append(box((0.1 - length / 2, 0, 0.68 * height), (0.2, 0.34, 0.45), "cloth"))
     return parts
 
 

@@ -14,7 +14,7 @@ from padre3d.synthetic.street import PARKING_M, Street
 from padre3d.synthetic.traffic import deal
 
 _LOTS = {"building": 7, "parking": 1, "site": 1, "park": 2, "yard": 1}
-_PARKED_MIX = (("car", 0.84), ("truck", 0.08), ("motorcycle", 0.05), ("trailer", 0.03))
+_PARKED_MIX = (("car", 0.82), ("truck", 0.07), ("motorcycle", 0.08), ("trailer", 0.03))
 
 
 class Layout:
@@ -171,7 +171,7 @@ class Layout:
 
     def _kerb_parking(self, side: int, works: tuple[float, float]) -> None:
         rng, street = self.rng, self.street
-        share = rng.uniform(0.05, 0.3)
+        share = rng.uniform(0.08, 0.4)
         d = side * (street.half_width_m - PARKING_M / 2)
         s = street.start_m
         while s < street.end_m - 15:
@@ -202,7 +202,7 @@ class Layout:
         s = street.start_m
         while s < street.end_m:
             if not street.near_crossing(s, 1.5):
-                if rng.random() < 0.045:
+                if rng.random() < 0.025:
                     for n in range(int(rng.integers(1, 4))):
                         name = "bicycle" if rng.random() < 0.6 else "motorcycle"
                         yaw = side * np.pi / 2 + rng.normal(scale=0.2)

@@ -15,7 +15,7 @@ from padre3d.synthetic.street import MARGIN_M, PARKING_M, Street
 WARM_UP_S = 6.0
 EGO_LENGTH_M = 4.08
 
-_LANE_CARDS = {"car": 15, "truck": 2, "bus": 1, "combination": 1, "motorcycle": 1}
+_LANE_CARDS = {"car": 9, "truck": 1, "bus": 1, "combination": 1, "motorcycle": 1}
 
 
 @dataclass
