@@ -1,0 +1,125 @@
+"""Counts of a running model, and the command line that prints them."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from padre3d.analysis.model_counts import count_stages
+from padre3d.analysis.paper_tables import REAL_FRAME, TABLES
+from padre3d.backbone import VoxelBackbone
+from padre3d.geometry import PillarGrid
+from padre3d.types import Pillars
+
+GRID = PillarGrid((-9.0, -9.0, -5.0, 9.0, 9.0, 3.0), (0.3, 0.3))
+
+
+class Small(nn.Module):
+    """A detector's shape: something dense, then a backbone, run by a method that is not forward."""
+
+    def __init__(self, mixer):
+        super().__init__()
+        self.encoder = nn.Linear(5, 16)
+        self.backbone = VoxelBackbone(GRID, 16, num_blocks=2, ffn_dim=24, mixer=mixer)
+
+    def go(self, pillars):
+        return self.backbone(pillars.replace(self.encoder(pillars.features)))
+
+
+def pillars(count):
+    torch.manual_seed(0)
+    cells = torch.randperm(GRID.ny * GRID.nx)[:count].sort().values
+    coords = torch.stack([torch.zeros_like(cells), cells // GRID.nx, cells % GRID.nx], 1)
+    return Pillars(torch.randn(count, 5), coords, 1)
+
+
+def test_stages_of_a_backbone_worked_out_by_hand():
+    model = Small(dict(type="padre", degree=2, kernel_size=5)).eval()
+    data = pillars(70)
+    stages = {s.name: s for s in count_stages(model, lambda: model.go(data))}
+    mixer = 3 * 16**2 + 5 * 16
+    assert stages["encoder"].macs == 70 * 5 * 16
+    assert stages["encoder"].parameters == 6 * 16
+    assert stages["backbone: mixers"].macs == 4 * 70 * mixer
+    assert stages["backbone: mixers"].parameters == 4 * (mixer + 4 * 16)
+    rest = stages["backbone: feed-forward and norms"]
+    assert rest.macs == 4 * 70 * 2 * 16 * 24
+    assert rest.parameters == 4 * (2 * 16 * 24 + 24 + 16 + 6 * 16) + 2 * 2 * 16
+    position = stages["backbone: position embeddings"]
+    assert position.macs == 4 * 900 * (2 * 16 + 16 * 16)  # on the table of 30 x 30 places
+    assert position.parameters == 4 * (3 * 16 + 2 * 16 + 16**2 + 16)
+    total = sum(p.numel() for p in model.parameters())
+    assert sum(s.parameters for s in stages.values()) == total
+
+
+def test_attention_counts_its_matrix_products():
+    model = Small(dict(type="set_attention", num_heads=4)).eval()
+    data = pillars(70)
+    stages = {s.name: s for s in count_stages(model, lambda: model.go(data))}
+    slots = sum(layout.index.numel() for layout in model.backbone.plan(data).layouts)
+    assert stages["backbone: mixers"].macs == slots * (4 * 16**2 + 2 * 90 * 16)
+
+
+@pytest.fixture
+def count(repo_root, capsys):
+    """The tool's main in this process: arguments to what it prints."""
+    spec = importlib.util.spec_from_file_location("count_tool", repo_root / "tools" / "count.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def run(*arguments):
+        tool.main([str(a) for a in arguments])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize("number", sorted(TABLES))
+def test_command_line_prints_json_rows(count, number):
+    rows = json.loads(count("--table", number, "--json"))
+    assert rows == [vars(row) for row in TABLES[number]()]
+    assert {"name", "printed", "computed", "unit", "reconciles"} <= set(rows[0])
+
+
+def test_command_line_prints_a_table(count, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    text = count("--table", 3)
+    assert "DETR PADRe-2 FLOPs" in text
+    assert "2.868" in text
+    assert "3 of 4 rows cannot be reconciled" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((), "expected either CONFIG or --table"), (("some.py",), "CONFIG needs --points")],
+)
+def test_command_line_wants_a_config_or_a_table(count, capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        count(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_size_of_the_real_frame(real_dir):
+    pytest.importorskip("numpy")
+    from padre3d.analysis.detector_counts import frame_size
+
+    frame = next(real_dir.glob("*_10sweeps_float16.bin"))
+    size = frame_size(frame)
+    assert size.sets == REAL_FRAME.sets
+    assert abs(size.pillars - REAL_FRAME.pillars) <= 3  # float16 points on the border of a cell
+
+
+@pytest.mark.slow
+def test_a_config_on_the_real_frame(count, repo_root, real_dir):
+    pytest.importorskip("mmdet3d")
+    frame = next(real_dir.glob("*_10sweeps_float16.bin"))
+    config = repo_root / "configs" / "dsvt_padre2_nuscenes.py"
+    counts = json.loads(count(config, "--points", frame, "--json"))
+    stages = {s["name"]: s for s in counts["stages"]}
+    assert stages["backbone: mixers"]["parameters"] == 8 * 51_072
+    assert stages["backbone: mixers"]["macs"] == 8 * counts["pillars"] * (3 * 128**2 + 11 * 128)
+    embeddings = stages["backbone: position embeddings"]["parameters"]
+    without = counts["parameters_without_position_embedding"]
+    assert counts["parameters"] - without == embeddings

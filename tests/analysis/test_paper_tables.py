@@ -1,0 +1,101 @@
+"""The recounted tables: closed forms against real modules, and which printed figures are met."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from padre3d.analysis.costs import attention_cost, padre_cost
+from padre3d.analysis.paper_tables import (
+    REAL_FRAME,
+    TABLES,
+    backbone_cost,
+    deit_cost,
+    row,
+    table_4,
+)
+from padre3d.backbone import VoxelBackbone
+from padre3d.geometry import PillarGrid
+from padre3d.mixers import PADRe, SetAttention
+
+GRID = PillarGrid((-9.0, -9.0, -5.0, 9.0, 9.0, 3.0), (0.3, 0.3))
+
+
+@pytest.mark.parametrize("name", ["paper", "text", "sequence"])
+@pytest.mark.parametrize("degree", [2, 3, 4])
+def test_padre_cost_is_that_of_the_module(name, degree):
+    cost = padre_cost(30, 16, degree, name, 5)
+    module = PADRe(16, degree, name, 5)
+    assert cost.parameters == sum(p.numel() for p in module.parameters())
+    with FlopCounterMode(display=False) as counter:
+        module(torch.randn(1, 30, 16))
+    assert cost.macs == counter.get_total_flops() // 2
+    biases = sum(p.numel() for n, p in module.named_parameters() if n.endswith("bias")) // 16
+    assert cost.pointwise == 30 * 16 * (biases + (degree - 1) + (degree - 2))
+
+
+def test_attention_cost_is_that_of_the_module():
+    cost = attention_cost(30, 16, 4, sequences=3)
+    module = SetAttention(16, 4, impl="explicit")
+    assert cost.parameters == sum(p.numel() for p in module.parameters())
+    with FlopCounterMode(display=False) as counter:
+        module(torch.randn(3, 30, 16))
+    assert cost.macs == counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "mixer"),
+    [
+        ("attention", dict(type="set_attention", num_heads=8)),
+        ("PADRe-2 per set", dict(type="padre", preset="paper")),
+        ("PADRe-2 sequence", dict(type="padre", preset="sequence")),
+    ],
+)
+def test_table_4_parameters_are_those_of_our_backbone(name, mixer):
+    backbone = VoxelBackbone(GRID, mixer=mixer, pos_embed=None)
+    parameters = sum(p.numel() for p in backbone.parameters())
+    assert backbone_cost(REAL_FRAME, name).parameters == parameters
+
+
+def reconciled(number):
+    return {r.name: r.reconciles for r in TABLES[number]()}
+
+
+def test_what_each_table_reconciles():
+    assert all(reconciled(6).values())
+    two = reconciled(2)
+    assert [name for name, ok in two.items() if not ok] == [
+        "DeiT-T PADRe-2 FLOPs",
+        "DeiT-T PADRe-3 FLOPs",
+        "DeiT-S PADRe-2 FLOPs",
+        "DeiT-S PADRe-3 FLOPs",
+        "DeiT-B PADRe-2 FLOPs",
+    ]
+    assert [name for name, ok in reconciled(3).items() if ok] == ["DETR attention FLOPs"]
+    assert [name for name, ok in reconciled(4).items() if not ok] == [
+        "DSVT FLOPs, real frame",
+        "PADRe-2 FLOPs, real frame",
+        "PADRe-2 sequence / attention, real frame",
+    ]
+
+
+def test_figures_worked_out_by_hand():
+    assert deit_cost(192, "attention").parameters == 5_717_416
+    assert deit_cost(192, "PADRe-2").parameters == 5_553_832
+    assert deit_cost(768, "PADRe-2").parameters == pytest.approx(80.605e6, rel=1e-5)
+    assert padre_cost(17_868, 128, 2, "sequence").macs * 2 == pytest.approx(1.807e9, rel=1e-3)
+    four = {r.name: r.computed for r in table_4()}
+    assert four["DSVT parameters"] == pytest.approx(1.062912)
+    assert four["PADRe-2 per set / attention, real frame"] == pytest.approx(0.720, abs=5e-4)
+    assert four["PADRe-2 sequence / attention, real frame"] == pytest.approx(0.615, abs=5e-4)
+
+
+def test_a_row_reconciles_when_rounded_or_cut():
+    assert row("cut", 5, 5.99, "M", 0).reconciles
+    assert row("rounded", 1.3, 1.254, "G", 1).reconciles
+    assert not row("off", 1.2, 1.31, "G", 1).reconciles
+    assert not row("off", 5, 4.4, "M", 0).reconciles
+
+
+def test_unknown_mixer_is_named():
+    with pytest.raises(ValueError, match="expected attention or a PADRe-2, got 'best'"):
+        backbone_cost(REAL_FRAME, "best")
