@@ -141,3 +141,11 @@ def test_info_lists_ten_past_sweeps_nearest_first(tiny_root):
     assert all(
         SCENES["mini_val"] in s["lidar_points"]["lidar_path"] for s in infos[2]["lidar_sweeps"]
     )
+
+
+def test_stride_reaches_as_far_back_with_fewer_sweeps(dataset):
+    info = dataset.get_data_info(3)
+    points = LoadSweeps(num_sweeps=4, stride=3).transform(info)["points"].numpy()
+    np.testing.assert_allclose(np.unique(points[:, 4]), [0, 0.15, 0.3, 0.45], atol=1e-5)
+    with pytest.raises(ValueError, match="stride >= 1, got 0"):
+        LoadSweeps(stride=0)
