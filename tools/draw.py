@@ -1,0 +1,58 @@
+"""Draw a frame of a config's test set, detections beside ground truth."""
+
+from __future__ import annotations
+
+import argparse
+
+import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
+import numpy as np
+from mmdet3d.registry import DATASETS
+from mmengine.config import Config, DictAction
+
+from padre3d.detector import to_gravity_boxes
+from padre3d.inference import detect, init_model
+from padre3d.results import BoxArrays
+from padre3d.visual import draw_bev_pair
+
+
+def parse_args() -> argparse.Namespace:
+    """Command-line arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("--out", required=True, help="picture to write (PNG)")
+    parser.add_argument("--frame", type=int, default=0, help="number of the frame in the test set")
+    parser.add_argument("--score-thr", type=float, default=0.2, help="least score drawn")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    return parser.parse_args()
+
+
+def load_frame(cfg: Config, frame: int) -> tuple[np.ndarray, BoxArrays]:
+    """Points (P, 5) and annotated boxes of a frame of the test set."""
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    if not 0 <= frame < len(dataset):
+        raise ValueError(f"--frame: expected 0..{len(dataset) - 1}, got {frame}")
+    points = dataset[frame]["inputs"]["points"].numpy()
+    truth = dataset.get_data_info(frame)["eval_ann_info"]
+    boxes = to_gravity_boxes(truth["gt_bboxes_3d"]).numpy()
+    labels = np.asarray(truth["gt_labels_3d"])
+    return points, BoxArrays(boxes, np.ones(len(boxes)), labels)
+
+
+def main() -> None:
+    """Entry point."""
+    args = parse_args()
+    model = init_model(args.config, args.checkpoint, args.device)
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    points, truth = load_frame(cfg, args.frame)
+    found = detect(model, points)
+    found = BoxArrays(*(values[found.scores >= args.score_thr] for values in found))
+    draw_bev_pair(points, found, truth, model.class_names, path=args.out)
+    print(f"{args.out}: {len(found.scores)} detections, {len(truth.scores)} annotated boxes")
+
+
+if __name__ == "__main__":
+    main()
