@@ -14,21 +14,62 @@ import sys
 import time
 from pathlib import Path
 
+from padre3d.results import write_atomic
+from padre3d.summary import backbone_parameters, count_frames, detection_scores, read_json
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/dsvt_padre2_synthetic.py"
-DATA = Path("data/synthetic")
-WORK = Path("work_dirs/demo")
+DATA, WORK = Path("data/synthetic"), Path("work_dirs/demo")
+INFOS = DATA / "nuscenes_infos_val.pkl"
+CHECKPOINT, METRICS = WORK / "epoch_10.pth", WORK / "metrics.json"
+ONNX, PICTURE, SUMMARY = WORK / "onnx/model.onnx", WORK / "bev.png", WORK / "summary.json"
+FRAME = 25  # of the 80 unseen ones, for the picture
 
 
-def step(title: str, done: Path, *command: str) -> float:
-    """Run a command unless its result exists; returns the seconds it took."""
-    if done.exists():
-        print(f"\n{title}: {done} is there already", flush=True)
-        return 0.0
-    print(f"\n{title}: python {' '.join(command)}", flush=True)
+def steps(seed: int) -> dict[Path, list[str]]:
+    """Result of each step and the command that makes it."""
+    data, infos, checkpoint = str(DATA), str(INFOS), str(CHECKPOINT)
+    return {
+        DATA / "statistics.json": ["tools/make_synthetic.py", "--out", data, "--scenes", "10",
+                                   "--seed", str(seed), "--workers", "2"],
+        INFOS: ["tools/create_data.py", "nuscenes", "--root-path", data, "--version", "v1.0-mini"],
+        CHECKPOINT: ["tools/train.py", CONFIG, "--work-dir", str(WORK), "--resume"],
+        METRICS: ["tools/test.py", CONFIG, checkpoint, "--work-dir", str(WORK),
+                  "--metrics-out", str(METRICS)],
+        ONNX: ["tools/export.py", CONFIG, checkpoint, "--out", str(ONNX.parent)],
+        PICTURE: ["tools/draw.py", CONFIG, checkpoint, "--out", str(PICTURE),
+                  "--frame", str(FRAME)],
+    }  # fmt: skip
+
+
+def run(result: Path, command: list[str], seconds: dict[str, float]) -> None:
+    """Run a command unless its result is there; note the seconds it took."""
+    print(f"\n$ python {' '.join(command)}", flush=True)
+    if (ROOT / result).exists():
+        print(f"{result} is there already", flush=True)
+        return
     start = time.monotonic()
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-    return time.monotonic() - start
+    seconds[result.name] = seconds.get(result.name, 0.0) + time.monotonic() - start
+    write_atomic(ROOT / WORK / "seconds.json", json.dumps(seconds, indent=2))
+
+
+def summary(seconds: dict[str, float]) -> dict:
+    """What the demo measured, paths relative to the repository."""
+    manifest = read_json(ROOT / ONNX.parent / "manifest.json")
+    return {
+        **detection_scores(read_json(ROOT / METRICS)),
+        "train_seconds": round(seconds.get(CHECKPOINT.name, 0.0), 1),
+        "total_seconds": round(sum(seconds.values()), 1),
+        "frames_train": count_frames(ROOT / DATA / "nuscenes_infos_train.pkl"),
+        "frames_val": count_frames(ROOT / INFOS),
+        "onnx_max_abs_err": manifest["parity"]["max_abs_err"],
+        "params_backbone": backbone_parameters(ROOT / CHECKPOINT),
+        "config": CONFIG,
+        "checkpoint": str(CHECKPOINT),
+        "onnx": str(ONNX),
+        "picture": str(PICTURE),
+    }
 
 
 def main() -> None:
@@ -40,20 +81,14 @@ def main() -> None:
     if args.fresh:
         for folder in (DATA, WORK):
             shutil.rmtree(ROOT / folder, ignore_errors=True)
-    checkpoint, onnx = WORK / "final.pth", WORK / "onnx" / "model.onnx"
-    metrics, picture = WORK / "metrics.json", WORK / "bev.png"
-    step("1/7 data", ROOT / DATA / "statistics.json", "tools/make_synthetic.py",
-         "--out", str(DATA), "--scenes", "10", "--seed", str(args.seed), "--workers", "2")  # fmt: skip
-    step("2/7 infos", ROOT / DATA / "nuscenes_infos_val.pkl", "tools/create_data.py", "nuscenes",
-         "--root-path", str(DATA), "--version", "v1.0-mini")  # fmt: skip
-    step("3/7 training", ROOT / checkpoint, "tools/train.py", CONFIG,
-         "--work-dir", str(WORK), "--resume")  # fmt: skip
-    step("4/7 NDS and mAP", ROOT / metrics, "tools/test.py", CONFIG, str(checkpoint),
-         "--work-dir", str(WORK), "--metrics-out", str(metrics))  # fmt: skip
-    step("5/7 ONNX", ROOT / onnx, "tools/export.py", CONFIG, str(checkpoint),
-         "--out", str(onnx.parent))  # fmt: skip
-    step("6/7 picture", ROOT / picture, "tools/draw.py", CONFIG, str(checkpoint),
-         "--out", str(picture))  # fmt: skip
+    (ROOT / WORK).mkdir(parents=True, exist_ok=True)
+    timing = ROOT / WORK / "seconds.json"
+    seconds = read_json(timing) if timing.exists() else {}
+    for result, command in steps(args.seed).items():
+        run(result, command, seconds)
+    text = json.dumps(summary(seconds), indent=2)
+    write_atomic(ROOT / SUMMARY, text)
+    print(f"\n{SUMMARY}:\n{text}")
 
 
 if __name__ == "__main__":

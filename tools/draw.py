@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config, DictAction
 
+import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.detector import to_gravity_boxes
 from padre3d.inference import detect, init_model
 from padre3d.results import BoxArrays
