@@ -1,0 +1,270 @@
+"""The YAML of a reference model (OpenPCDet style) as the settings of our detector.
+
+Every setting of MODEL is understood or refused by name. Settings of the data and the training that
+do not change the model are passed over and listed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from padre3d.convert.reference_head import read_head
+from padre3d.convert.settings_reader import Settings
+from padre3d.geometry import PillarGrid
+
+POINT_FEATURES = ["x", "y", "z", "intensity", "timestamp"]
+DEFAULT_SWEEPS = 10
+# Range, point columns and sweeps shape the model's input; the rest of DATA_CONFIG does not.
+_DATA_ONLY = (
+    "DATASET", "DATA_PATH", "VERSION", "PRED_VELOCITY", "SET_NAN_VELOCITY_TO_ZEROS",
+    "FILTER_MIN_POINTS_IN_GT", "DATA_SPLIT", "INFO_PATH", "BALANCED_RESAMPLING", "DATA_AUGMENTOR",
+    "SAMPLED_INTERVAL", "GET_ITEM_LIST",
+)  # fmt: skip
+_VOXELS = ("transform_points_to_voxels_placeholder", "calculate_grid_size")
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """What a reference YAML says, in our terms.
+
+    Attributes:
+        name: of the YAML file.
+        model: config of our detector, with the reference's behaviour switched on.
+        class_names: in label order.
+        grid: range and cells.
+        num_sweeps: sweeps in a cloud, the key frame included.
+        notes: what was assumed or not carried over.
+    """
+
+    name: str
+    model: dict[str, Any]
+    class_names: tuple[str, ...]
+    grid: PillarGrid
+    num_sweeps: int
+    notes: tuple[str, ...]
+
+
+def read_reference_config(path: str | Path) -> ReferenceModel:
+    """Read a YAML file; a ``_BASE_CONFIG_`` of the data is read where it can be found.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no such YAML; or naming every setting that is not supported.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"reference config {path}: expected a file, found none")
+    try:
+        return _read(_with_base(_load(path), path), path.name)
+    except ValueError as error:
+        raise ValueError(f"reference config {path}: {error}") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"expected YAML of plain values, got: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"expected settings by name, got {type(loaded).__name__}")
+    return loaded
+
+
+def _with_base(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Put the file that DATA_CONFIG builds on under it, if it lies in a folder above the YAML."""
+    data = config.get("DATA_CONFIG")
+    base = data.get("_BASE_CONFIG_") if isinstance(data, dict) else None
+    for folder in path.resolve().parents if isinstance(base, str) else ():
+        if (folder / base).is_file():
+            own = {key: value for key, value in data.items() if key != "_BASE_CONFIG_"}
+            return {**config, "DATA_CONFIG": {**_load(folder / base), **own}}
+    return config
+
+
+def _read(config: dict[str, Any], name: str) -> ReferenceModel:
+    top = Settings(config)
+    class_names = tuple(top.take("CLASS_NAMES"))
+    if len(set(class_names)) != len(class_names) or not all(map(_is_text, class_names)):
+        raise ValueError(f"CLASS_NAMES: expected different names, got {class_names}")
+    data = top.part("DATA_CONFIG")
+    notes: list[str] = []
+    grid, num_sweeps = _read_data(data, notes)
+    model = top.part("MODEL")
+    model.only("NAME", "TransFusion")
+    bev, stride = _bev_backbone(model.part("BACKBONE_2D"))
+    backbone = _backbone(model.part("BACKBONE_3D"), grid)
+    bev["in_channels"] = backbone["dim"]
+    encoder = _pillar_encoder(model.part("VFE"), backbone["dim"])
+    _scatter(model.part("MAP_TO_BEV"), grid, backbone["dim"])
+    head = read_head(model.part("DENSE_HEAD"), len(class_names), sum(bev["up_channels"]), stride)
+    # The reference reads these for a recall figure only.
+    unused = model.ignore("POST_PROCESSING")
+    unused += top.ignore("OPTIMIZATION", "HOOK")
+    model.finish()
+    top.finish()
+    if top.problems:
+        raise ValueError(
+            f"{len(top.problems)} settings are not supported:\n  " + "\n  ".join(top.problems)
+        )
+    if unused:
+        notes.append(f"not carried over, no influence on the boxes: {', '.join(unused)}")
+    detector = dict(
+        type="PADReDetector",
+        data_preprocessor=dict(type="Det3DDataPreprocessor"),
+        grid=dict(range_m=grid.range_m, cell_m=grid.cell_m),
+        class_names=class_names,
+        pillar_encoder=encoder,
+        backbone=backbone,
+        bev_backbone=bev,
+        head=head,
+    )
+    return ReferenceModel(name, detector, class_names, grid, num_sweeps, tuple(notes))
+
+
+def _read_data(data: Settings, notes: list[str]) -> tuple[PillarGrid, int]:
+    """Range, voxel size and sweeps."""
+    range_m = data.numbers("POINT_CLOUD_RANGE", 6)
+    size = _voxel_size(data, notes)
+    if abs(size[2] - (range_m[5] - range_m[2])) > 1e-4:
+        data.problem(
+            "VOXEL_SIZE", f"only pillars as high as the range are supported, got {size[2]} m"
+        )
+    sweeps = data.take("MAX_SWEEPS", None)
+    if sweeps is None:
+        notes.append(f"DATA_CONFIG.MAX_SWEEPS: not given, {DEFAULT_SWEEPS} sweeps assumed")
+    if "POINT_FEATURE_ENCODING" in data.values:
+        encoding = data.part("POINT_FEATURE_ENCODING")
+        encoding.only("encoding_type", "absolute_coordinates_encoding")
+        encoding.only("used_feature_list", POINT_FEATURES)
+        encoding.only("src_feature_list", POINT_FEATURES)
+        encoding.finish()
+    if data.ignore("_BASE_CONFIG_"):
+        notes.append(f"DATA_CONFIG._BASE_CONFIG_: {data.values['_BASE_CONFIG_']} not found")
+    unused = data.ignore(*_DATA_ONLY)
+    if unused:
+        notes.append(f"data and training settings not carried over: {', '.join(unused)}")
+    data.finish()
+    return PillarGrid(range_m, size[:2]), DEFAULT_SWEEPS if sweeps is None else int(sweeps)
+
+
+def _voxel_size(data: Settings, notes: list[str]) -> list[float]:
+    steps = data.take("DATA_PROCESSOR", [])
+    sizes = [data.numbers("VOXEL_SIZE", 3)] if "VOXEL_SIZE" in data.values else []
+    for i, values in enumerate(steps):
+        step = Settings(values, data.name(f"DATA_PROCESSOR[{i}]"), data.problems)
+        kind = step.take("NAME")
+        if kind == "mask_points_and_boxes_outside_range":
+            step.only("MASK_Z", True)
+            if "MASK_Z" not in step.values:
+                notes.append(
+                    f"{step.name('MASK_Z')}: not given; ours always cuts at the range in z"
+                )
+            step.ignore("REMOVE_OUTSIDE_BOXES")
+        elif kind == "shuffle_points":
+            step.ignore("SHUFFLE_ENABLED")
+        elif kind in _VOXELS:
+            sizes.append(step.numbers("VOXEL_SIZE", 3))
+        else:
+            step.problem("NAME", f"{kind!r} is not supported")
+            continue
+        step.finish()
+    if not sizes or any(size != sizes[0] for size in sizes):
+        raise ValueError(f"DATA_CONFIG: expected one VOXEL_SIZE, got {sizes or 'none'}")
+    return sizes[0]
+
+
+def _pillar_encoder(vfe: Settings, dim: int) -> dict[str, Any]:
+    vfe.only("NAME", "DynPillarVFE", optional=False)
+    vfe.only("WITH_DISTANCE", False)
+    vfe.only("USE_ABSLOTE_XYZ", True)
+    vfe.only("USE_NORM", True)
+    filters = vfe.numbers("NUM_FILTERS")
+    if filters[-1] != dim:
+        vfe.problem("NUM_FILTERS", f"the last must be the backbone's d_model {dim}, got {filters}")
+    vfe.finish()
+    return dict(
+        type="DynamicPillarEncoder", in_channels=len(POINT_FEATURES), filters=tuple(filters)
+    )
+
+
+def _backbone(voxel: Settings, grid: PillarGrid) -> dict[str, Any]:
+    """One stage of DSVT blocks; stages with pooling between them are not supported."""
+    layer = voxel.part("INPUT_LAYER")
+    dim = _only_stage(voxel, "d_model")
+    set_info = _only_stage(voxel, "set_info")
+    layer.only("d_model", [dim])
+    layer.only("set_info", [set_info])
+    layer.only("downsample_stride", [])
+    layer.only("hybrid_factor", [1, 1, 1])
+    layer.only("normalize_pos", False)
+    layer.only("sparse_shape", [grid.nx, grid.ny, 1])
+    window, shifts = _only_stage(layer, "window_shape"), _only_stage(layer, "shifts_list")
+    if len(window) != 3 or window[2] != 1:
+        layer.problem("window_shape", f"only [x, y, 1] is supported, got {window}")
+    if len(shifts) != 2 or any(len(shift) != 3 or shift[2] for shift in shifts):
+        layer.problem("shifts_list", f"only two of [x, y, 0] are supported, got {shifts}")
+    voxel.only("NAME", "DSVT", optional=False)
+    voxel.only("block_name", ["DSVTBlock"])
+    voxel.only("activation", "gelu")
+    voxel.only("dropout", 0.0)
+    voxel.only("conv_out_channel", dim)
+    voxel.only("output_shape", [grid.ny, grid.nx])
+    heads, ffn_dim = _only_stage(voxel, "nhead"), _only_stage(voxel, "dim_feedforward")
+    voxel.ignore("USE_CHECKPOINT")
+    layer.finish()
+    voxel.finish()
+    return dict(
+        type="VoxelBackbone",
+        dim=dim,
+        num_blocks=set_info[1],
+        ffn_dim=ffn_dim,
+        window=tuple(window[:2]),
+        shifts=tuple(tuple(shift[:2]) for shift in shifts),
+        set_size=set_info[0],
+        mixer=dict(type="set_attention", num_heads=heads),
+        reference=True,
+    )
+
+
+def _only_stage(settings: Settings, key: str) -> Any:
+    """The one entry of a list with an entry for each stage."""
+    value = settings.take(key)
+    if not isinstance(value, list) or len(value) != 1:
+        raise ValueError(f"{settings.name(key)}: only one stage is supported, got {value!r}")
+    return value[0]
+
+
+def _scatter(bev: Settings, grid: PillarGrid, dim: int) -> None:
+    bev.only("NAME", "PointPillarScatter3d", optional=False)
+    bev.only("INPUT_SHAPE", [grid.nx, grid.ny, 1])
+    bev.only("NUM_BEV_FEATURES", dim)
+    bev.finish()
+
+
+def _bev_backbone(bev: Settings) -> tuple[dict[str, Any], int]:
+    """Config without ``in_channels``, and how many times coarser its output is."""
+    bev.only("NAME", "BaseBEVResBackbone", optional=False)
+    strides, up_strides = bev.numbers("LAYER_STRIDES"), bev.numbers("UPSAMPLE_STRIDES")
+    if not strides or not up_strides:
+        raise ValueError(f"{bev.place}: expected at least one stage, got none")
+    config = dict(
+        type="ResidualBEVBackbone",
+        in_channels=0,
+        layers=tuple(bev.numbers("LAYER_NUMS")),
+        strides=tuple(strides),
+        channels=tuple(bev.numbers("NUM_FILTERS")),
+        up_strides=tuple(up_strides),
+        up_channels=tuple(bev.numbers("NUM_UPSAMPLE_FILTERS")),
+    )
+    if len({len(value) for value in config.values() if isinstance(value, tuple)}) != 1:
+        bev.problem("UPSAMPLE_STRIDES", "expected lists of one length, an entry for each stage")
+    bev.finish()
+    return config, round(strides[0] / up_strides[0])
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
