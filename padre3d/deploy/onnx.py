@@ -1,0 +1,146 @@
+"""The graph as an ONNX file of operators that every runtime has."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from padre3d.deploy.graph import (
+    FEATURES,
+    INDEX,
+    INVERSE,
+    PLACES,
+    SLOT,
+    VALID,
+    DetectorGraph,
+)
+from padre3d.head.outputs import HeadOutputs
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 20
+MAX_PILLARS = 1 << 20
+# Found by trying TensorRT, onnxruntime, OpenVINO and QNN. Scatters with a reduction, NonZero,
+# Unique, loops and a BatchNormalization left unfolded fail in at least one of them.
+OPERATORS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        Abs Add And Cast Concat Constant Conv ConvTranspose CumSum DequantizeLinear Div Equal Expand
+        Floor Gather GatherElements GatherND Gelu Gemm LayerNormalization Less MatMul MaxPool Mod
+        Mul Pad QuantizeLinear Relu Reshape Sigmoid Sign Slice Softmax Squeeze Sub TopK Transpose
+        Unsqueeze Where
+        """,
+    )
+)
+# TensorRT parses a larger K and then fails to build.
+MAX_TOPK = 3840
+
+
+def export_graph(
+    graph: DetectorGraph, inputs: dict[str, Tensor], path: str | Path, fixed: bool
+) -> None:
+    """Write the graph to ``path``, one file with its weights.
+
+    Args:
+        graph: the graph.
+        inputs: of :func:`padre3d.deploy.graph.frame_inputs`, at least two pillars.
+        path: where to.
+        fixed: keep the number of pillars of ``inputs``; otherwise it is the symbol ``pillars``
+            (and the number of sets the symbol ``sets``).
+
+    Raises:
+        ValueError: if the graph has an operator that some runtime lacks.
+        ImportError: without onnx or onnxscript.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError("export: pip install onnx onnxscript onnxruntime") from error
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph, kwargs=inputs, dynamo=True, verbose=False, opset_version=OPSET,
+                input_names=list(inputs), output_names=list(HeadOutputs._fields),
+                dynamic_shapes=None if fixed else _symbols(graph, inputs),
+            )  # fmt: skip
+    finally:
+        logger.setLevel(level)
+    model = program.model_proto
+    _strip(model)
+    check_operators(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def check_operators(model: ModelProto) -> None:
+    """Check that a graph has only operators of :data:`OPERATORS`, and no TopK too large to build.
+
+    Raises:
+        ValueError: names the operators that do not belong.
+    """
+    import onnx
+
+    nodes = [node for graph in _graphs(model) for node in graph]
+    foreign = {
+        f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+        for node in nodes
+        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx")
+    }
+    if foreign:
+        raise ValueError(
+            f"ONNX graph: expected operators of the portable set only, got {sorted(foreign)}"
+        )
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in nodes:
+        if node.op_type == "TopK":
+            k = constants.get(node.input[1])
+            count = None if k is None else int(onnx.numpy_helper.to_array(k).item())
+            if count is None or count > MAX_TOPK:
+                raise ValueError(f"ONNX graph: expected a TopK of at most {MAX_TOPK}, got {count}")
+
+
+def _symbols(graph: DetectorGraph, inputs: dict[str, Tensor]) -> dict[str, dict | None]:
+    pillars = torch.export.Dim("pillars", min=2, max=MAX_PILLARS)
+    shapes = {FEATURES: {0: pillars}, SLOT: {1: pillars}, PLACES: {1: pillars}, INVERSE: None}
+    if graph.backbone.planner.tokens == "set":
+        shapes[INDEX] = {1: torch.export.Dim("sets", min=2, max=MAX_PILLARS)}
+    else:
+        shapes[INDEX] = {2: pillars}
+    shapes[VALID] = shapes[INDEX]
+    return {name: shapes[name] for name in inputs}
+
+
+def _strip(model: ModelProto) -> None:
+    """Remove the exporter's notes, which hold the source paths of the machine."""
+    for holder in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        holder.doc_string = ""
+        del holder.metadata_props[:]
+    for holder in (*model.graph.input, *model.graph.output):
+        del holder.metadata_props[:]
+
+
+def _graphs(model: ModelProto) -> list:
+    """The nodes of the main graph, of its sub-graphs, and of the model's functions."""
+    found = [function.node for function in model.functions]
+    waiting = [model.graph]
+    while waiting:
+        graph = waiting.pop()
+        found.append(graph.node)
+        for node in graph.node:
+            for attribute in node.attribute:
+                waiting += [attribute.g] if attribute.HasField("g") else []
+                waiting += attribute.graphs
+    return found

@@ -1,0 +1,144 @@
+"""Torch against the exported file, by value.
+
+Rounding can exchange two proposals of almost equal heatmap values, so proposals are compared after
+matching them by class and cell. One that the other side lacks is excused only where the heatmap
+shows a tie that the measured rounding error can turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padre3d.head.box_coding import decode_boxes
+from padre3d.head.decode import box_codes, proposal_scores
+from padre3d.head.outputs import HeadOutputs
+
+COMPARED = (
+    *("center", "height", "dim", "rot", "vel", "iou", "heatmap"),
+    *("query_heatmap_score", "query_pos", "dense_heatmap"),
+)
+
+
+@dataclass(frozen=True)
+class FrameParity:
+    """How far the two sides are apart on one frame.
+
+    Attributes:
+        frame: its name.
+        pillars: occupied pillars.
+        errors: largest absolute difference of each raw output over the matched proposals.
+        matched: proposals that both sides have.
+        ties: proposals of one side that fell to a tie of the heatmap.
+        lost: proposals of one side that nothing excuses.
+        centre_m: largest difference of a coordinate of a matched box's centre in metres.
+        score: largest difference of a matched box's score.
+    """
+
+    frame: str
+    pillars: int
+    errors: dict[str, float]
+    matched: int
+    ties: int
+    lost: int
+    centre_m: float
+    score: float
+
+    @property
+    def worst(self) -> float:
+        """The largest of the errors; infinite if a proposal is lost."""
+        return float("inf") if self.lost else max(self.errors.values())
+
+
+def compare_outputs(
+    frame: str, pillars: int, expected: HeadOutputs, found: HeadOutputs, head: nn.Module
+) -> FrameParity:
+    """Compare the raw outputs of one sample.
+
+    Args:
+        frame: name of the frame.
+        pillars: its occupied pillars.
+        expected: of torch, B = 1.
+        found: of the exported file.
+        head: the head; its grid and the kernel of its local maxima are read.
+    """
+    ours, theirs = _match(expected, found)
+    errors = {name: _error(getattr(expected, name)[:, ours], getattr(found, name)[:, theirs])
+              for name in COMPARED[:-1]}  # fmt: skip
+    # The other classes' values in a proposal's cell are 0 or not by a tie, and are never read.
+    own = [_own_class(o)[:, rows] for o, rows in ((expected, ours), (found, theirs))]
+    errors["query_heatmap_score"] = _error(*own)
+    errors["dense_heatmap"] = _error(expected.dense_heatmap, found.dense_heatmap)
+    kernel = head.selector.kernel
+    tie = 2 * _error(expected.dense_heatmap.sigmoid(), found.dense_heatmap.sigmoid()) + 1e-7
+    ties = _ties(expected, found, ours, kernel, tie) + _ties(found, expected, theirs, kernel, tie)
+    boxes = [decode_boxes(box_codes(o), head.grid)[:, rows, :3]
+             for o, rows in ((expected, ours), (found, theirs))]  # fmt: skip
+    scores = [proposal_scores(o)[:, rows] for o, rows in ((expected, ours), (found, theirs))]
+    missing = 2 * (expected.query_labels.shape[1] - len(ours))
+    return FrameParity(
+        frame, pillars, errors, len(ours), ties, missing - ties, _error(*boxes), _error(*scores)
+    )
+
+
+def parity_table(results: Sequence[FrameParity], tolerance: float) -> object:
+    """The results as a table for a rich console."""
+    from rich.table import Table
+
+    table = Table(title=f"largest |torch - ONNX|, tolerance {tolerance:g}")
+    table.add_column("output")
+    for result in results:
+        table.add_column(f"{result.frame}\n{result.pillars} pillars", justify="right")
+    for name in COMPARED:
+        table.add_row(name, *(f"{result.errors[name]:.1e}" for result in results))
+    table.add_section()
+    table.add_row("box centre, mm", *(f"{result.centre_m * 1e3:.4f}" for result in results))
+    table.add_row("box score", *(f"{result.score:.1e}" for result in results))
+    table.add_row(
+        "proposals: same / tied / lost",
+        *(f"{r.matched} / {r.ties} / {r.lost}" for r in results),
+    )
+    return table
+
+
+def _match(expected: HeadOutputs, found: HeadOutputs) -> tuple[Tensor, Tensor]:
+    """Rows of the proposals with the same class and cell on both sides, in one order."""
+    rows = {key: row for row, key in enumerate(_keys(found))}
+    pairs = [(row, rows[key]) for row, key in enumerate(_keys(expected)) if key in rows]
+    ours, theirs = torch.tensor(pairs, dtype=torch.long).view(-1, 2).unbind(1)
+    return ours, theirs
+
+
+def _keys(outputs: HeadOutputs) -> list[tuple[int, ...]]:
+    cells = outputs.query_pos[0].floor().long()
+    return list(map(tuple, torch.cat([outputs.query_labels[0, :, None], cells], 1).tolist()))
+
+
+def _own_class(outputs: HeadOutputs) -> Tensor:
+    return outputs.query_heatmap_score.gather(2, outputs.query_labels[..., None]).squeeze(2)
+
+
+def _ties(side: HeadOutputs, other: HeadOutputs, matched: Tensor, kernel: int, tie: float) -> int:
+    """How many proposals of one side the other side lost by a tie: with the last one that was
+    taken, or with a neighbour for being the local maximum."""
+    heatmap = other.dense_heatmap.sigmoid()
+    largest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
+    last = _own_class(other).min()
+    count = 0
+    for row in set(range(side.query_labels.shape[1])) - set(matched.tolist()):
+        x, y = side.query_pos[0, row].floor().long().tolist()
+        label = int(side.query_labels[0, row])
+        value, neighbour = heatmap[0, label, y, x], largest[0, label, y, x]
+        count += bool(value <= last + tie or 0 < neighbour - value <= tie)
+    return count
+
+
+def _error(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; infinite if one side is not finite."""
+    if a.numel() == 0:
+        return 0.0
+    return float(torch.nan_to_num((a.double() - b.double()).abs(), nan=float("inf")).max())

@@ -1,0 +1,132 @@
+"""The exported file: torch's values, portable operators, and no file without parity."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_detector import MIXERS, build_detector, make_cloud
+
+from padre3d.deploy.graph import DetectorGraph, frame_inputs
+from padre3d.head.outputs import HeadOutputs
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from padre3d.deploy import export  # noqa: E402
+from padre3d.deploy.onnx import check_operators  # noqa: E402
+
+
+def test_values_are_those_of_torch_at_two_numbers_of_pillars(exported):
+    _, _, _, manifest, results = exported
+    assert len({r.pillars for r in results}) == 2
+    for result in results:
+        assert result.lost == 0
+        assert result.matched >= 39
+        assert result.worst < 1e-4
+        assert result.centre_m < 1e-3
+    assert manifest["onnx_max_abs_err"] == max(r.worst for r in results)
+
+
+@pytest.mark.parametrize("points", [1, 60, 4000])
+def test_values_at_other_numbers_of_pillars(exported, points):
+    detector, _, folder, _, _ = exported
+    cloud = torch.from_numpy(make_cloud(points, seed=5))
+    cloud[0, :2] = 0.0
+    graph = DetectorGraph(detector)
+    (result,) = export.check_parity(detector, graph, folder / "model.onnx", {"x": cloud}, None)
+    assert result.lost == 0
+    assert result.worst < 1e-4
+
+
+def test_manifest_describes_the_files(exported):
+    detector, _, folder, manifest, _ = exported
+    assert json.loads((folder / "manifest.json").read_text()) == json.loads(json.dumps(manifest))
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "manifest.json", "model.onnx", "tables.npz",
+    ]  # fmt: skip
+    assert manifest["sha256"]["model.onnx"] == export.sha256(folder / "model.onnx")
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    assert [i["name"] for i in manifest["inputs"]] == [i.name for i in session.get_inputs()]
+    assert [o["name"] for o in manifest["outputs"]] == list(HeadOutputs._fields)
+    shapes = {o["name"]: o["shape"] for o in manifest["outputs"]}
+    assert shapes["center"] == [1, 40, 2]
+    assert shapes["dense_heatmap"] == [1, 10, 16, 16]
+    assert manifest["inputs"][0]["shape"] == ["pillars", 32]
+    assert manifest["config"] == "tiny.py"
+    assert manifest["grid"]["cell_m"] == [0.6, 0.6] or manifest["grid"]["cell_m"] == (0.6, 0.6)
+    assert b"/padre3d/" not in (folder / "model.onnx").read_bytes()
+
+
+def test_fixed_number_of_pillars_is_exact(tmp_path):
+    """The padding influences nothing, whatever its features hold."""
+    detector = build_detector(MIXERS["padre"])
+    cloud = torch.from_numpy(make_cloud(800))
+    _, results = export.export_detector(detector, {"frame": cloud}, tmp_path / "out", size=700)
+    assert results[0].lost == 0
+    assert results[0].worst < 2e-5
+    graph = DetectorGraph(detector)
+    with torch.no_grad():
+        pillars = detector.pillar_encoder([cloud])
+        padded, plain = frame_inputs(graph, pillars, 700), frame_inputs(graph, pillars)
+        count = len(pillars.coords)
+        padded["features"][count:] = 1e3
+        expected, found = graph(**plain), graph(**padded)
+    assert (found.dense_heatmap - expected.dense_heatmap).abs().max() < 1e-6
+    padded["valid"][:] = True
+    with torch.no_grad():
+        assert (graph(**padded).dense_heatmap - expected.dense_heatmap).abs().max() > 1e-4
+    with pytest.raises(ValueError, match=rf"1 to 100 pillars, got 1 samples and {count}"):
+        frame_inputs(graph, pillars, 100)
+
+
+def test_foreign_operators_are_refused(exported):
+    model = onnx.load(str(exported[2] / "model.onnx"))
+    check_operators(model)
+    node = next(n for n in model.graph.node if n.op_type == "Relu")
+    node.op_type = "NonZero"
+    with pytest.raises(ValueError, match=r"portable set only, got \['NonZero'\]"):
+        check_operators(model)
+    node.op_type, node.domain = "Relu", "com.example"
+    with pytest.raises(ValueError, match=r"\['com.example.Relu'\]"):
+        check_operators(model)
+    node.domain = ""
+    body = onnx.helper.make_graph([onnx.helper.make_node("Unique", ["a"], ["b"])], "body", [], [])
+    node.attribute.append(onnx.helper.make_attribute("body", body))
+    with pytest.raises(ValueError, match=r"\['Unique'\]"):
+        check_operators(model)
+
+
+def test_too_many_proposals_are_refused(exported):
+    model = onnx.load(str(exported[2] / "model.onnx"))
+    topk = next(n for n in model.graph.node if n.op_type == "TopK")
+    constant = next(t for t in model.graph.initializer if t.name == topk.input[1])
+    constant.CopyFrom(onnx.numpy_helper.from_array(np.array([3841]), constant.name))
+    with pytest.raises(ValueError, match="TopK of at most 3840, got 3841"):
+        check_operators(model)
+
+
+def test_no_file_without_parity(tmp_path, monkeypatch):
+    """A graph with one wrong weight is found out, and what was there before stays."""
+
+    class Wrong(DetectorGraph):
+        def __init__(self, detector):
+            super().__init__(detector)
+            self.backbone.blocks[0].layers[0].linear1.bias.add_(0.1)
+
+    monkeypatch.setattr(export, "DetectorGraph", Wrong)
+    detector = build_detector(MIXERS["padre"])
+    clouds = {"frame": torch.from_numpy(make_cloud(400))}
+    out = tmp_path / "out"
+    with pytest.raises(export.ParityError, match="nothing was kept") as caught:
+        export.export_detector(detector, clouds, out)
+    assert caught.value.results[0].errors["dense_heatmap"] > 1e-3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_local_descriptor_is_refused():
+    detector = build_detector(MIXERS["padre"])
+    detector.backbone.local_descriptor = torch.nn.Identity()
+    with pytest.raises(ValueError, match="local_descriptor=None"):
+        DetectorGraph(detector)
