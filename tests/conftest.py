@@ -30,3 +30,17 @@ def golden_dir() -> Path:
 def real_dir() -> Path:
     """Real nuScenes frames."""
     return _shared("real")
+
+
+@pytest.fixture(scope="session")
+def tiny_nuscenes(tmp_path_factory) -> Path:
+    """A prepared synthetic data set: two scenes of 2 s, one to train and one to validate."""
+    pytest.importorskip("mmdet3d")
+    pytest.importorskip("embreex")
+    from padre3d.data.prepare import prepare_nuscenes
+    from padre3d.synthetic import generate
+
+    root = tmp_path_factory.mktemp("tiny_nuscenes") / "set"
+    generate(root, num_scenes=2, seed=0, scene_seconds=2.0)
+    prepare_nuscenes(root, "v1.0-mini")
+    return root

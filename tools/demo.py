@@ -28,7 +28,7 @@ FRAME = 25  # of the 80 unseen ones, for the picture
 
 def steps(seed: int) -> dict[Path, list[str]]:
     """Result of each step and the command that makes it."""
-    data, infos, checkpoint = str(DATA), str(INFOS), str(CHECKPOINT)
+    data, checkpoint = str(DATA), str(CHECKPOINT)
     return {
         DATA / "statistics.json": ["tools/make_synthetic.py", "--out", data, "--scenes", "10",
                                    "--seed", str(seed), "--workers", "2"],

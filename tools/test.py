@@ -6,11 +6,12 @@ import argparse
 import os
 from pathlib import Path
 
-import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from mmengine.config import Config, DictAction
 from mmengine.fileio import dump
 from mmengine.runner import Runner
 
+import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
+from padre3d.distributed import prepare_processes
 from padre3d.inference import load_weights
 
 
@@ -37,6 +38,7 @@ def main() -> None:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
+    prepare_processes(cfg)
     runner = Runner.from_cfg(cfg)
     load_weights(runner.model, args.checkpoint)
     metrics = runner.test()

@@ -6,11 +6,12 @@ import argparse
 import os
 from pathlib import Path
 
-import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.checkpoint import latest_checkpoint, load_checkpoint_file
+from padre3d.distributed import prepare_processes
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,7 +73,9 @@ def set_resume(cfg: Config, resume: str) -> None:
 
 def main() -> None:
     """Entry point."""
-    Runner.from_cfg(configure(parse_args())).train()
+    cfg = configure(parse_args())
+    prepare_processes(cfg)
+    Runner.from_cfg(cfg).train()
 
 
 if __name__ == "__main__":

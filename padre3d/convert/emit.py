@@ -20,7 +20,7 @@ BASES = (
 DATA_RANGE_M = PillarGrid((-54.0, -54.0, -5.0, 54.0, 54.0, 3.0), (0.3, 0.3)).range_m
 WIDTH = 100
 
-_HEADER = '''"""{name}, a model of the reference, with its behaviour (docs/reference_differences.md).
+_HEADER = '''"""{name} of the reference with its behaviour, see docs/reference_differences.md.
 
     python tools/infer.py {config} CHECKPOINT POINTS
     python tools/test.py {config} CHECKPOINT

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from padre3d.mixers import PRESETS, PADRe, preset
+from padre3d.mixers import PRESETS, PADRe, PadreStructure, preset
+from padre3d.mixers.structure import Conv, Dense, Linear, LowRank
 
 COUNTS = {  # preset -> degree -> (dense maps, convolutions)
     "paper": {2: (3, 1), 3: (5, 4), 4: (7, 6)},
@@ -136,3 +137,66 @@ def test_bad_presets_are_named():
         preset("paper", 2, 10)
     with pytest.raises(ValueError, match="expected size"):
         PADRe(4, dims=2)(torch.zeros(1, 4, 4))
+
+
+def test_any_structure_as_a_module():
+    """Every kind of spec, W, L, U and V reach the operator: against explicit matrices."""
+    torch.manual_seed(0)
+    structure = PadreStructure(
+        a=(Conv(3), LowRank(2, tokens=7), Dense(7)),
+        b=(Linear(), LowRank(3), None),
+        c=(Conv(5, groups=2), None),
+        d=(None, Linear()),
+        terms=(1, 3),
+        w="channel",
+        l="channel",
+        u=Dense(7),
+        v=LowRank(2),
+        normalise="rms",
+        basis="legendre",
+    )
+    mixer = PADRe(8, structure=structure)
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    x = torch.randn(2, 7, 8)
+    mixer.impl = "reference"
+    expected = mixer(x)
+    mixer.impl = "eager"
+    torch.testing.assert_close(mixer(x).double(), expected, atol=1e-5, rtol=1e-5)
+    mixer(x).sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in mixer.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PadreStructure((None,), (None,), w="token"), "w: expected None, 'scalar'"),
+        (lambda: PadreStructure((None,), (None,), l="token"), "l: expected None or 'channel'"),
+        (lambda: Conv(3, dims=3), "dims: expected 1 or 2, got 3"),
+        (lambda: PADRe(4, structure=PadreStructure((LowRank(2),), (None,))), "number of tokens"),
+    ],
+)
+def test_bad_structures_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_export_is_one_convolution_per_conv_and_any_length(tmp_path):
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    mixer = PADRe(8, 3).eval()
+    x, mask = torch.randn(1, 20, 8), torch.arange(20)[None] < 17
+    length = {1: torch.export.Dim("length", min=2)}
+    path = tmp_path / "mixer.onnx"
+    shapes = (length, None, length)
+    torch.onnx.export(mixer, (x, None, mask), path, dynamo=True, dynamic_shapes=shapes)
+    operators = [node.op_type for node in onnx.load(path).graph.node]
+    assert operators.count("Conv") == 2
+    session = onnxruntime.InferenceSession(path)
+    for tokens in (2, 33):
+        x, mask = torch.randn(1, tokens, 8), torch.rand(1, tokens) < 0.8
+        feeds = zip((i.name for i in session.get_inputs()), (x.numpy(), mask.numpy()), strict=True)
+        got = torch.tensor(session.run(None, dict(feeds))[0])
+        torch.testing.assert_close(got, mixer(x, None, mask), atol=1e-6, rtol=1e-5)

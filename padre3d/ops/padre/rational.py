@@ -71,7 +71,7 @@ def rational_padre(x: Tensor, weights: RationalWeights, mask: Tensor | None = No
     us = [y * inverse for y in ys]
     numerator = scaled_polynomial(us[:d], weights.w, weights.v, inverse)
     denominator = scaled_polynomial(us[d:], weights.q, weights.p, inverse)
-    floor = (weights.epsilon * inverse ** (2 * e)).clamp_min(torch.finfo(x.dtype).tiny)
+    floor = (weights.epsilon * inverse ** (2 * e)).clamp_min(torch.finfo(rho.dtype).tiny)
     return numerator / (denominator.square() + floor) * rho ** (d - 2 * e)
 
 
