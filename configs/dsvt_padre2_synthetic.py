@@ -13,7 +13,7 @@ _base_ = [
 ]
 
 data_root = "{{$SYNTHETIC_ROOT:data/synthetic}}"
-max_epochs = 10
+max_epochs = 12
 peak_epoch = 0.4 * max_epochs
 peak_lr = 2e-3
 

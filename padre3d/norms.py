@@ -32,11 +32,42 @@ class RowBatchNorm(nn.BatchNorm1d):
         """The statistics of the batch in which row n stands ``counts[n]`` times."""
         mean = (x * counts).sum(0) / total
         variance = ((x - mean).square() * counts).sum(0) / total
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (total / (total - 1)), self.momentum)
+        self._track(mean, variance, total)
         return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+    def affine_of_linear(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """What the layer does to ``x @ weight.T``, without computing that product.
+
+        The statistics of the product follow from the mean and the covariance of ``x``. In training
+        mode they update the running ones.
+
+        Args:
+            x: (N, K) rows.
+            weight: (C, K).
+
+        Returns:
+            Scale and shift (C,).
+        """
+        if not self.training or len(x) < 2:
+            return evaluation_affine(self)
+        rows, matrix = x.double(), weight.double()
+        centre = rows.mean(0)
+        rows = rows - centre
+        covariance = rows.T @ rows / len(x)
+        mean = matrix @ centre
+        variance = ((matrix @ covariance) * matrix).sum(1)
+        self._track(mean, variance, len(x))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return scale.to(weight.dtype), shift.to(weight.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, total: int) -> None:
+        """Move the running statistics towards those of a batch of ``total`` rows."""
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+        unbiased = variance * (total / (total - 1))
+        self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
 
 
 def evaluation_affine(norm: nn.Module) -> tuple[Tensor, Tensor]:

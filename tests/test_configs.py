@@ -15,8 +15,8 @@ import padre3d.plugin  # noqa: F401
 from padre3d.geometry import NUSCENES_CLASSES
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.py"))
-# Full-size maps take minutes on a CPU: they are cut to 120 x 120 cells, four windows a side.
-CROP_M = 18.0
+# Full-size maps take minutes on a CPU: they are cut to 80 x 80 cells, three windows a side.
+CROP_M = 12.0
 MOST_CELLS = 200
 EVERY_NTH_POINT = 4
 SEQUENCE = dict(type="padre", preset="sequence", kernel_size=11)
@@ -30,6 +30,7 @@ RECIPES = {
     "dsvt_padre3_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=3)),
     "dsvt_padre2_paper_nuscenes": dict(REFERENCE, mixer=PAPER),
     "dsvt_nuscenes": dict(REFERENCE, mixer=ATTENTION),
+    "dsvt_nuscenes_reference": dict(REFERENCE, mixer=ATTENTION),
     "dsvt_padre2_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=dict(SEQUENCE, degree=2)),
     "dsvt_padre3_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=dict(SEQUENCE, degree=3)),
     "dsvt_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=ATTENTION),
@@ -96,8 +97,8 @@ def test_one_training_step_and_one_test_step(load, path):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, f"{name} has no gradient"
         assert torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.abs().max() > 0 or is_constant(name), f"{name} has gradient 0"
-        assert is_constant(name) or not torch.equal(parameter, before[name]), f"{name} stays"
+        assert parameter.grad.abs().max() > 0, f"{name} has gradient 0"
+        assert not torch.equal(parameter, before[name]), f"{name} stays"
 
     val_data = DATASETS.build(cfg.val_dataloader.dataset)
     batch = collate([val_data[0]], model.grid)
@@ -106,11 +107,6 @@ def test_one_training_step_and_one_test_step(load, path):
         (result,) = model.test_step(batch)
     assert_sane(result.pred_instances_3d, model)
     assert len(result.pred_instances_3d) > 0
-
-
-def is_constant(name: str) -> bool:
-    """Whether a parameter cannot change the loss: the same shift of every attention logit."""
-    return False
 
 
 @every_config

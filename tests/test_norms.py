@@ -37,6 +37,25 @@ def test_counted_rows_equal_repeated_rows():
     torch.testing.assert_close(ours.eval()(x), plain.eval()(x))
 
 
+def test_affine_of_a_linear_map_equals_the_layer_behind_it():
+    ours, plain = pair()
+    x = torch.randn(40, 3) * torch.tensor([1.0, 20.0, 0.1]) + torch.tensor([50.0, -3.0, 0.0])
+    matrix = torch.randn(5, 3, requires_grad=True)
+    weight = torch.randn(40, 5)
+    scale, shift = ours.affine_of_linear(x, matrix)
+    result, expected = x @ matrix.T * scale + shift, plain(x @ matrix.T)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+    leaves = [[matrix, norm.weight, norm.bias] for norm in (ours, plain)]
+    found = torch.autograd.grad((result * weight).sum(), leaves[0])
+    wanted = torch.autograd.grad((expected * weight).sum(), leaves[1])
+    for ours_, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours_, theirs, rtol=1e-3, atol=1e-3)
+    for name, value in plain.named_buffers():
+        torch.testing.assert_close(ours.get_buffer(name), value)
+    scale, shift = ours.eval().affine_of_linear(x, matrix)
+    torch.testing.assert_close(x @ matrix.T * scale + shift, plain.eval()(x @ matrix.T))
+
+
 def test_plain_rows_equal_the_plain_layer():
     ours, plain = pair()
     x = torch.randn(40, 5)

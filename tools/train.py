@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
@@ -75,6 +76,8 @@ def main() -> None:
     """Entry point."""
     cfg = configure(parse_args())
     prepare_processes(cfg)
+    # Deterministic runs fill every new tensor too, which only guards reads of unwritten memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     Runner.from_cfg(cfg).train()
 
 

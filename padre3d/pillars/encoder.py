@@ -39,23 +39,38 @@ class PointLayer(nn.Module):
         if self.norm.training:
             own, common = self._products(points, shared, self.linear.weight)
             return F.relu(self.norm(own if common is None else own + common[rows]))
-        weight, shift = self._folded()
+        weight, shift = self._folded(evaluation_affine(self.norm))
         own, common = self._products(points, shared, weight, shift)
         return F.relu(own if common is None else own + common[rows], inplace=True)
 
     def forward_max(self, points: Tensor, shared: Tensor | None, rows: Tensor, n: int) -> Tensor:
-        """Evaluation only: the pillar maximum (n, out) of :meth:`forward`.
+        """The pillar maximum (n, out) of :meth:`forward`, where :meth:`reduces_first` says so.
 
         With the normalisation folded into the weight, everything but the points' own product is
         constant over a pillar or increasing, so it is done once per pillar, after the maximum.
         """
-        weight, shift = self._folded()
+        if self.norm.training:
+            affine = self.norm.affine_of_linear(points, self.linear.weight)
+        else:
+            affine = evaluation_affine(self.norm)
+        weight, shift = self._folded(affine)
         own, common = self._products(points, shared, weight)
         largest = segment_max(own, rows, n) + shift.to(own.dtype)
         return F.relu(largest if common is None else largest + common)
 
-    def _folded(self) -> tuple[Tensor, Tensor]:
-        scale, shift = evaluation_affine(self.norm)
+    def reduces_first(self) -> bool:
+        """Whether the maximum can be taken before the normalisation.
+
+        In training that needs the statistics of the product, which are known beforehand for an
+        input without a shared part, and on one process.
+        """
+        if not self.norm.training:
+            return True
+        one_part = self.linear.in_features == self.point_channels
+        return one_part and isinstance(self.norm, RowBatchNorm)
+
+    def _folded(self, affine: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        scale, shift = affine
         return self.linear.weight * scale.unsqueeze(1), shift
 
     def _products(
@@ -148,7 +163,7 @@ class DynamicPillarEncoder(nn.Module):
             # reads them, stays in single precision.
             autocast = torch.is_autocast_enabled(x.device.type) and shared is not None
             with torch.autocast(x.device.type, enabled=autocast):
-                if layer is self.layers[-1] and not layer.norm.training:
+                if layer is self.layers[-1] and layer.reduces_first():
                     return layer.forward_max(x, shared, rows, num_pillars)
                 x = layer(x, shared, rows)
                 shared = segment_max(x, rows, num_pillars)

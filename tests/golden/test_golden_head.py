@@ -88,18 +88,22 @@ def test_inference(golden, head):
     check_final(golden, "eval/", head, outputs, order)
 
 
-def test_windows(golden, head):
+def check_windows(golden, prefix, head):
     side = 2 * 20 + 1
-    cells = our_cells(golden["eval/query_index"], head.grid)
+    cells = our_cells(golden[f"{prefix}query_index"], head.grid)
     ids, bias = head.decoder.window(cells.flatten())
     masked = (bias < 0).view(*cells.shape, side, side)
-    assert torch.equal(masked.flatten(2).sum(2), golden["eval/num_masked_keys"])
+    assert torch.equal(masked.flatten(2).sum(2), golden[f"{prefix}num_masked_keys"])
     # The reference walks through x in the outer loop, we through y.
     masked = masked.transpose(2, 3).flatten(2)[:, :4]
-    assert torch.equal(masked, golden["eval/key_mask_first4"])
+    assert torch.equal(masked, golden[f"{prefix}key_mask_first4"])
     positions = head.decoder.positions[ids].view(*cells.shape, side, side, 2)
     positions = positions.transpose(2, 3).flatten(2, 3)[:, :4]
-    assert torch.equal(positions, golden["eval/key_pos_first4"])
+    assert torch.equal(positions, golden[f"{prefix}key_pos_first4"])
+
+
+def test_windows(golden, head):
+    check_windows(golden, "eval/", head)
 
 
 def ground_truth(golden, key="gt_boxes"):
@@ -165,6 +169,8 @@ def test_assignment(golden, training_step):
         close(costs.iou, golden[prefix + "iou"])
         assert torch.equal(targets.matched[sample] + 1, golden[prefix + "assigned_gt_inds"])
     assert torch.equal(targets.labels, golden["train/targets/labels"])
+    # Every proposal counts in the class loss, so ours keeps no weights for them.
+    assert (golden["train/targets/label_weights"] == 1).all()
     close(targets.codes, golden["train/targets/bbox_targets"])
     assert torch.equal(targets.weights, golden["train/targets/bbox_weights"])
     close(targets.heatmap, golden["train/targets/heatmap"].transpose(2, 3))
@@ -198,6 +204,7 @@ def test_tiny_detector_head(tiny):
     golden, head, bev = tiny
     outputs, order = check_inference(golden, "head/", head, bev)
     check_final(golden, "head/", head, outputs, order)
+    check_windows(golden, "head/", head)
 
 
 def test_our_masking_differs_from_the_reference(golden, head):

@@ -75,9 +75,12 @@ def test_batch_invariance_and_order_of_points(encoder):
         torch.testing.assert_close(together.features[rows], alone.features, rtol=0, atol=1e-5)
 
 
-def test_training_gradients_against_float64():
+@pytest.mark.parametrize("filters", [(8, 8), (8,)])
+def test_training_gradients_against_float64(filters):
     torch.manual_seed(3)
-    encoder = DynamicPillarEncoder(GRID, filters=(8, 8)).train()
+    encoder = DynamicPillarEncoder(GRID, filters=filters).train()
+    for layer in encoder.layers:
+        torch.nn.init.uniform_(layer.norm.weight, -1.5, 1.5)
     pillars = encoder([cloud(400, 1)])
     weight = torch.randn(pillars.features.shape)
     (pillars.features * weight).sum().backward()
@@ -86,9 +89,10 @@ def test_training_gradients_against_float64():
     yx = torch.stack([cells // GRID.nx, cells % GRID.nx], 1)
     x = encoder.describe(flat, rows, yx).double()
     weights = [layer.linear.weight.detach().double().requires_grad_() for layer in encoder.layers]
-    for w in weights:
+    for layer, w in zip(encoder.layers, weights, strict=True):
         y = x @ w.T
-        y = ((y - y.mean(0)) / (y.var(0, unbiased=False) + 1e-3).sqrt()).clamp_min(0)
+        y = (y - y.mean(0)) / (y.var(0, unbiased=False) + 1e-3).sqrt()
+        y = (y * layer.norm.weight.detach().double()).clamp_min(0)
         top = torch.stack([y[rows == r].amax(0) for r in range(len(cells))])
         x = torch.cat([y, top[rows]], 1)
     torch.testing.assert_close(pillars.features.double(), top, rtol=1e-4, atol=1e-4)
