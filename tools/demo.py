@@ -53,7 +53,8 @@ def run(result: Path, command: list[str], seconds: dict[str, float]) -> None:
         print(f"{result} is there already", flush=True)
         return
     start = time.monotonic()
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, env={**ALLOCATOR, **os.environ})
+    env = {**ALLOCATOR, **os.environ}
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, env=env)
     seconds[result.name] = seconds.get(result.name, 0.0) + time.monotonic() - start
     write_atomic(ROOT / WORK / "seconds.json", json.dumps(seconds, indent=2))
 
