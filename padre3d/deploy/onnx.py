@@ -35,8 +35,8 @@ OPERATORS = frozenset(
         """
         Abs Add And Cast Concat Constant Conv ConvTranspose CumSum DequantizeLinear Div Equal Expand
         Floor Gather GatherElements GatherND Gelu Gemm LayerNormalization Less MatMul MaxPool Mod
-        Mul Pad QuantizeLinear Relu Reshape Sigmoid Sign Slice Softmax Squeeze Sub TopK Transpose
-        Unsqueeze Where
+        Mul Not Pad QuantizeLinear Relu Reshape Shape Sigmoid Sign Slice Softmax Split Squeeze Sub
+        TopK Transpose Unsqueeze Where
         """,
     )
 )
