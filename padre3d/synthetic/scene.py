@@ -195,9 +195,11 @@ class _Recorder:
         self.start_us = 1_532_400_000_000_000 + self.task.index * 86_400_000_000
 
     def token(self, *names: object) -> str:
+        """Token of a record of this scene."""
         return token(self.task.seed, self.task.name, *names)
 
     def add_sweep(self, sweep: int, points: NDArray[np.float32], pose: Pose) -> None:
+        """Write the points (P, 5) of sweep number ``sweep`` and note its records."""
         key = sweep % KEY_FRAME_EVERY == 0
         timestamp = self.start_us + round(sweep * SWEEP_S * 1e6)
         folder = "samples" if key else "sweeps"
@@ -239,6 +241,7 @@ class _Recorder:
         self.counts.append(counts)
 
     def finish(self) -> SceneResult:
+        """Records of the scene: an actor is annotated from its first to its last seen frame."""
         instances, annotations = [], []
         for n, actor in enumerate(self.world.actors):
             # From the first to the last key frame with a point: between them it is tracked.
