@@ -21,6 +21,8 @@ class EncoderLayer(nn.Module):
         mixer: the token mixer; see padre3d/mixers.
         use_mask: whether the mixer is told which tokens are valid.
         dropout: probability, after the mixer and twice in the feed-forward network.
+
+    A PADRe mixer with ``impl="triton"`` runs the whole layer in fused kernels.
     """
 
     def __init__(
@@ -38,11 +40,30 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, layout: TokenLayout, pos: Tensor | None) -> Tensor:
         """Pillar features (N, D) -> (N, D); pos is the tokens' position embedding (G, L, D)."""
         mask = layout.valid if self.use_mask else None
+        if getattr(self.mixer, "impl", None) == "triton":
+            return self._fused(x, layout, pos, mask)
         mixed = layout.scatter(self.mixer(layout.gather(x), pos, mask))
         y = self.norm1(x + self._drop(mixed))
         hidden = self._drop(F.gelu(self.linear1(y)))
         z = self.norm2(y + self._drop(self.linear2(hidden)))
         return self.norm(x + z)
+
+    def _fused(
+        self, x: Tensor, layout: TokenLayout, pos: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        from padre3d.ops.triton import encoder_layer  # needs Triton, which the core does without
+
+        if self.dropout and self.training:
+            raise ValueError(f"impl='triton': expected dropout 0 in training, got {self.dropout}")
+        return encoder_layer(
+            x,
+            pos,
+            layout.index,
+            mask,
+            self.mixer.weights(),
+            (self.linear1, self.linear2),
+            (self.norm1, self.norm2, self.norm),
+        )
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x

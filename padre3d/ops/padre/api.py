@@ -21,7 +21,15 @@ from padre3d.ops.padre.maps import ChannelMap, TokenConv1d, TokenConv2d, TokenMa
 
 BASES = ("monomial", "chebyshev", "legendre")
 NORMALISATIONS = (None, "rms", "layer", "max")
-IMPLEMENTATIONS = {"eager": eager.padre, "reference": reference.padre}
+
+
+def _triton(x: Tensor, weights: PadreWeights, mask: Tensor | None) -> Tensor:
+    from padre3d.ops.triton import padre as fused  # needs Triton, which the core does without
+
+    return fused(x, weights, mask)
+
+
+IMPLEMENTATIONS = {"eager": eager.padre, "reference": reference.padre, "triton": _triton}
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,8 @@ def padre(
         weights: the maps; see :class:`PadreWeights`.
         mask: (G, N) bool, True for real tokens. Masked tokens are zero at the input of every token
             map, so they influence no real token; their own output is arbitrary but finite.
-        impl: "eager", or "reference" for explicit matrices in float64 (small inputs only).
+        impl: "eager", "triton" for the fused kernels of the ``sequence`` structure, or "reference"
+            for explicit matrices in float64 (small inputs only).
 
     Returns:
         (G, N, D), or (G, F, E) where U (F, N) and V (D, E) reshape the output.
