@@ -22,9 +22,10 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["padre3d", "padre3d.*"]),
     python_requires=">=3.10",
-    install_requires=["torch>=2.1"],
+    install_requires=["torch>=2.4"],
     extras_require={
         "detection": requirements("requirements.txt"),
+        "models": requirements("requirements/extras.txt"),
         "test": requirements("requirements/test.txt"),
     },
 )

@@ -75,6 +75,33 @@ def test_values_and_gradients_stay_finite_at_extreme_inputs(d, e, scale):
         assert g.isfinite().all()
 
 
+@pytest.mark.parametrize(("d", "e"), [(1, 1), (2, 1), (3, 2), (4, 2)])
+@pytest.mark.parametrize("large", [1e5, 1e20, 1e30])
+def test_factors_of_different_size_lose_neither_value_nor_gradient(d, e, large):
+    """Every mixture of huge, ordinary and zero factors, float32 against float64 by the formula."""
+    sizes = torch.cartesian_prod(*[torch.tensor([0.0, 1.0, large])] * (d + e))
+    y = sizes.view(1, len(sizes), d + e).requires_grad_()
+    picks = tuple(Pointwise(row[None]) for row in torch.eye(d + e))
+    r = RationalWeights(
+        (None,) * (d + e), picks, torch.ones(d, 1), torch.ones(1), torch.ones(e, 1), torch.zeros(1)
+    )
+    exact = y.detach().double().requires_grad_()
+    numerator = 1 + exact[..., :d].cumprod(-1).sum(-1)
+    expected = numerator / (exact[..., d:].cumprod(-1).sum(-1) ** 2 + 0.1)
+    (wanted,) = torch.autograd.grad(expected.sum(), exact)
+
+    out = rational_padre(y, r)[..., 0]
+    (grad,) = torch.autograd.grad(out.sum(), y)
+    most = torch.finfo(torch.float32).max
+    held = expected.abs() < most  # where the ratio is a float32 number
+    torch.testing.assert_close(out.double()[held], expected[held], rtol=1e-6, atol=1e-37)
+    assert out.isfinite().all()
+    fits = held[..., None] & (wanted.abs() < most**0.5)
+    torch.testing.assert_close(grad.double()[fits], wanted[fits], rtol=1e-5, atol=1e-37)
+    assert grad.isfinite().all()
+    assert (grad[~held] == 0).all()
+
+
 def test_bad_weights_are_named():
     good = weights(2, 1)
     with pytest.raises(ValueError, match="expected d \\+ e = 3 maps a and b, got 2 and 3"):

@@ -55,34 +55,39 @@ class RationalWeights:
 def rational_padre(x: Tensor, weights: RationalWeights, mask: Tensor | None = None) -> Tensor:
     """Evaluate Eqs. 15-20. x (G, N, D), mask (G, N) bool or None; returns (G, N, D).
 
-    Numerator and denominator are evaluated on ``u_i = Y_i / rho`` with rho = max(1, max_i |Y_i|)
-    and put together again as ``rho^(d - 2 e) N(u) / (D(u)^2 + epsilon rho^(-2 e))``: the same
-    function, but no power of a large Y_i overflows while d <= 2 e. Since the value does not depend
-    on rho, neither does the gradient, and rho is a constant to autograd.
+    The maps of Eq. 15 run in the precision of x, the products and their ratio in float64: the ratio
+    of two huge numbers may be small, and its gradient has the fourth power of the denominator. So
+    no intermediate leaves the range as long as the Y_i are float32 numbers and d, e <= 4, 2. Where
+    the ratio itself is no number of x's precision it saturates, with a gradient of zero; gradients
+    of the Y_i saturate at the square root of that range (1.8e19), so that sums of them stay finite.
     """
     sizes = check_shape(x, "G N D", name="rational_padre x")
     if mask is not None:
         check_shape(mask, f"{sizes['G']} {sizes['N']}", name="rational_padre mask")
     pad = None if mask is None else ~mask.unsqueeze(-1)
     ys = [eager.linear_term(x, a, b, None, pad) for a, b in zip(weights.a, weights.b, strict=True)]
-    d, e = weights.w.shape[0], weights.q.shape[0]
-    rho = torch.stack([y.detach().abs() for y in ys]).amax(0).clamp_min(1.0)
-    inverse = 1.0 / rho
-    us = [y * inverse for y in ys]
-    numerator = scaled_polynomial(us[:d], weights.w, weights.v, inverse)
-    denominator = scaled_polynomial(us[d:], weights.q, weights.p, inverse)
-    floor = (weights.epsilon * inverse ** (2 * e)).clamp_min(torch.finfo(rho.dtype).tiny)
-    return numerator / (denominator.square() + floor) * rho ** (d - 2 * e)
+    d, dtype = weights.w.shape[0], ys[0].dtype
+    wide = [widen(y) for y in ys]
+    numerator = polynomial(wide[:d], weights.w, weights.v)
+    denominator = polynomial(wide[d:], weights.q, weights.p)
+    largest = torch.finfo(dtype).max
+    ratio = numerator / (denominator.square() + weights.epsilon)
+    return ratio.clamp(-largest, largest).to(dtype)
 
 
-def scaled_polynomial(us: Sequence[Tensor], w: Tensor, constant: Tensor, inverse: Tensor) -> Tensor:
-    """Eqs. 16-19 over rho^n: ``sum_j w_j (u_1 * .. * u_j) rho^(j - n) + constant rho^(-n)``.
+def widen(y: Tensor) -> Tensor:
+    """y in float64; its gradient saturates on the way back to y's precision."""
+    wide, limit = y.double(), torch.finfo(y.dtype).max ** 0.5
+    if wide.requires_grad and wide is not y:
+        wide.register_hook(lambda gradient: gradient.clamp(-limit, limit))
+    return wide
 
-    Evaluated from the lowest degree up; n is the number of factors.
-    """
-    total = constant * inverse ** len(us)
-    product = torch.ones_like(us[0])
-    for j, u in enumerate(us, start=1):
-        product = product * u
-        total = total + w[j - 1] * product * inverse ** (len(us) - j)
+
+def polynomial(ys: Sequence[Tensor], w: Tensor, constant: Tensor) -> Tensor:
+    """Eqs. 16-19 in float64: ``sum_j w_j * (Y_1 * .. * Y_j) + constant``."""
+    product = ys[0]
+    total = constant.double() + w[0].double() * product
+    for w_j, y in zip(w[1:], ys[1:], strict=True):
+        product = product * y
+        total = total + w_j.double() * product
     return total
