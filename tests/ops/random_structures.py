@@ -33,8 +33,9 @@ def random_token_map(rng, tokens, channels, size):
         return TokenLowRank(leaf(tokens, 2), leaf(2, tokens))
     if kind == "mean":
         return TokenMean(tokens)
-    if kind == "image" and size is not None:
-        return TokenConv2d(leaf(channels, 1, kernel, kernel), size, bias, groups=channels)
+    if size is not None and kind in ("image", "grouped", "full"):
+        groups = {"grouped": 2, "full": 1}.get(kind, channels)
+        return TokenConv2d(leaf(channels, channels // groups, kernel, kernel), size, bias, groups)
     if kind == "prefix" and tokens > 2:
         return TokenPrefix(TokenConv1d(leaf(channels, 1, kernel), bias, channels), 2)
     groups = {"grouped": 2, "full": 1}.get(kind, channels)
@@ -51,10 +52,23 @@ def random_channel_map(rng, channels):
     return ChannelLowRank(leaf(channels, 2), leaf(2, channels), bias)
 
 
+def random_resize(rng, tokens, channels):
+    """U and V for an output of 3 tokens and 5 channels, or neither."""
+    if rng.random() < 0.6:
+        return None, None
+    u = rng.choice(
+        [TokenDense(leaf(3, tokens), leaf(3)), TokenLowRank(leaf(3, 2), leaf(2, tokens))]
+    )
+    v = rng.choice(
+        [Pointwise(leaf(5, channels), leaf(5)), ChannelLowRank(leaf(channels, 2), leaf(2, 5))]
+    )
+    return u, v
+
+
 def random_weights(rng, degree, tokens, channels, size):
     w_shapes = [None, (degree,), (degree, channels), (degree, tokens, channels)]
     w, last = rng.choice(w_shapes), rng.choice([None, (channels,), (tokens, channels)])
-    resize = rng.random() < 0.3
+    u, v = random_resize(rng, tokens, channels)
     return PadreWeights(
         a=tuple(random_token_map(rng, tokens, channels, size) for _ in range(degree)),
         b=tuple(random_channel_map(rng, channels) for _ in range(degree)),
@@ -63,8 +77,8 @@ def random_weights(rng, degree, tokens, channels, size):
         terms=rng.choice([None, (degree,), tuple(range(min(2, degree), degree + 1))]),
         w=None if w is None else leaf(*w),
         l=None if last is None else leaf(*last),
-        u=TokenDense(leaf(3, tokens)) if resize else None,
-        v=Pointwise(leaf(5, channels), leaf(5)) if resize else None,
+        u=u,
+        v=v,
         normalise=rng.choice([None, None, "rms", "layer", "max"]),
         basis=rng.choice(["monomial", "monomial", "chebyshev", "legendre"]),
     )

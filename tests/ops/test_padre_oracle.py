@@ -1,5 +1,6 @@
 """The fast path against explicit float64 matrices: outputs and gradients, random structures."""
 
+import itertools
 import random
 
 import pytest
@@ -19,16 +20,54 @@ def relative_error(got, expected):
 
 
 # length 1, shorter than the kernel, odd, even; the last two are also images of 3 x 3 and 2 x 4
-@pytest.mark.parametrize(
-    ("tokens", "size"), [(1, None), (5, None), (13, None), (9, (3, 3)), (8, (2, 4))]
-)
-@pytest.mark.parametrize("seed", range(8))
-def test_eager_equals_explicit_matrices(seed, tokens, size):
+SIZES = [(1, None), (5, None), (13, None), (9, (3, 3)), (8, (2, 4))]
+SEEDS = range(12)
+CHANNELS = 4
+
+
+def draw(seed, tokens, size):
     rng = random.Random(1000 * tokens + seed)
     torch.manual_seed(seed)
-    channels, batch = 4, rng.choice([1, 3])
-    weights = random_weights(rng, 1 + seed % 4, tokens, channels, size)
-    x = leaf(batch, tokens, channels)
+    batch = rng.choice([1, 3])
+    return rng, batch, random_weights(rng, 1 + seed % 4, tokens, CHANNELS, size)
+
+
+def test_the_draws_hold_every_map_at_every_place():
+    """What the random structures of the next test cover, so that it is no matter of luck."""
+    found = {name: set() for name in ("a", "b", "c", "d", "u", "v", "w", "l")}
+    convolutions = set()
+    for seed, (tokens, size) in itertools.product(SEEDS, SIZES):
+        _, _, weights = draw(seed, tokens, size)
+        for name in "abcd":
+            found[name] |= {type(m).__name__ for m in getattr(weights, name)}
+        for name in "uv":
+            found[name].add(type(getattr(weights, name)).__name__)
+        for name in "wl":
+            value = getattr(weights, name)
+            found[name].add(None if value is None else value.dim())
+        convolutions |= {
+            (m.weight.dim() - 2, m.weight.shape[1], m.weight.shape[-1])
+            for m in (*weights.a, *weights.c)
+            if hasattr(m, "groups")
+        }
+    convs = {"TokenConv1d", "TokenConv2d"}
+    token_maps = {"NoneType", "TokenDense", "TokenLowRank", "TokenMean", "TokenPrefix", *convs}
+    channel_maps = {"NoneType", "Pointwise", "ChannelLowRank"}
+    assert found["a"] == found["c"] == token_maps
+    assert found["b"] == found["d"] == found["v"] == channel_maps
+    assert found["u"] == {"NoneType", "TokenDense", "TokenLowRank"}
+    assert found["w"] == {None, 1, 2, 3}  # absent, per degree, per channel, per token
+    assert found["l"] == {None, 1, 2}
+    # dimensions, channels per group (1 depthwise, 2 grouped, 4 full), kernel size
+    assert {(n, g) for n, g, _ in convolutions} == {(n, g) for n in (1, 2) for g in (1, 2, 4)}
+    assert {(n, k) for n, _, k in convolutions} == {(n, k) for n in (1, 2) for k in (1, 3, 5, 11)}
+
+
+@pytest.mark.parametrize(("tokens", "size"), SIZES)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_eager_equals_explicit_matrices(seed, tokens, size):
+    rng, batch, weights = draw(seed, tokens, size)
+    x = leaf(batch, tokens, CHANNELS)
     mask = None
     if rng.random() < 0.5:
         mask = torch.rand(batch, tokens) < 0.7

@@ -1,6 +1,7 @@
 """Lemma 1, Eq. 8 and the linear cost of section 3.6 as properties of random structures."""
 
 import dataclasses
+import itertools
 import math
 import random
 
@@ -9,6 +10,7 @@ import torch
 from random_structures import random_weights
 from torch.utils.flop_counter import FlopCounterMode
 
+from padre3d.analysis.costs import map_counts
 from padre3d.mixers import build_mixer
 from padre3d.ops.padre import PadreWeights, TokenPrefix, eager, padre
 
@@ -146,15 +148,26 @@ def flops_per_token(cfg):
     return counts
 
 
-def test_memory_grows_linearly_with_the_length():
-    """All bytes a profiler sees allocated, per token, from 1k to 256k tokens."""
-    mixer = build_mixer(dict(type="padre", degree=3), 8)
-    per_token = []
+@pytest.mark.parametrize("preset", ["paper", "text", "sequence"])
+def test_a_profiler_sees_linear_cost_and_memory(preset):
+    """Operations (products and sums of elements too) and bytes allocated per token, while it runs.
+
+    From 1k to 256k tokens; the slope of log(cost) over log(length) is 1.
+    """
+    mixer = build_mixer(dict(type="padre", preset=preset, degree=3), 8)
+    operations, allocated = [], []
     for length in (2**10, 2**14, 2**18):
         x = torch.randn(1, length, 8)
-        with torch.profiler.profile(profile_memory=True) as profile, torch.no_grad():
+        with (
+            torch.profiler.profile(profile_memory=True, with_flops=True) as profile,
+            torch.no_grad(),
+        ):
             mixer(x)
-        allocated = sum(max(0, event.self_cpu_memory_usage) for event in profile.events())
-        per_token.append(allocated / length)
-    assert per_token[0] > 8 * 4
-    assert max(per_token) < 1.1 * min(per_token)
+        operations.append(sum(event.flops or 0 for event in profile.events()))
+        allocated.append(sum(max(0, event.self_cpu_memory_usage) for event in profile.events()))
+    dense, convolutions = map_counts(mixer.structure)
+    assert operations[0] >= 2**10 * 2 * (dense * 8**2 + convolutions * 11 * 8)
+    assert allocated[0] > 2**10 * 8 * 4
+    for costs in (operations, allocated):
+        slopes = [math.log2(b / a) / 4 for a, b in itertools.pairwise(costs)]
+        assert slopes == pytest.approx([1, 1], abs=0.01)
