@@ -127,10 +127,8 @@ class VoxelBackbone(nn.Module):
             # Outside the checkpoint, so that recomputing does not count a batch twice in the
             # running statistics.
             if self.position_embeddings:
-                for i, layout, embed in zip(
-                    numbers, layouts, self.position_embeddings[b], strict=True
-                ):
-                    positions.append(embed(plan.places[self.position_shift[i]], layout.index))
+                for i, embed in zip(numbers, self.position_embeddings[b], strict=True):
+                    positions.append(embed(plan.places[self.position_shift[i]]))
             if self.with_cp and torch.is_grad_enabled():
                 features = checkpoint(block, features, layouts, *positions, use_reentrant=False)
             else:

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padre3d import blocked
 from padre3d.norms import RowBatchNorm
-from padre3d.types import TokenLayout
+from padre3d.types import TokenLayout, TokenPositions
 
 
 class EncoderLayer(nn.Module):
@@ -37,12 +38,19 @@ class EncoderLayer(nn.Module):
         self.norm = nn.LayerNorm(dim)
         _initialise(self.linear1, self.linear2)
 
-    def forward(self, x: Tensor, layout: TokenLayout, pos: Tensor | None) -> Tensor:
-        """Pillar features (N, D) -> (N, D); pos is the tokens' position embedding (G, L, D)."""
+    def forward(self, x: Tensor, layout: TokenLayout, positions: TokenPositions | None) -> Tensor:
+        """Pillar features (N, D) -> (N, D); ``positions`` are the pillars' embeddings."""
         mask = layout.valid if self.use_mask else None
-        if getattr(self.mixer, "impl", None) == "triton":
+        triton = getattr(self.mixer, "impl", None) == "triton"
+        if not triton and blocked.applies(x):
+            return blocked.encode(self, x, layout, positions)
+        pos = None if positions is None else positions.of(layout.index)
+        if triton:
             return self._fused(x, layout, pos, mask)
-        mixed = layout.scatter(self.mixer(layout.gather(x), pos, mask))
+        return self.after_mixer(x, layout.scatter(self.mixer(layout.gather(x), pos, mask)))
+
+    def after_mixer(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """The rest of the layer, row by row: its input x (N, D) and what the mixer made of it."""
         y = self.norm1(x + self._drop(mixed))
         hidden = self._drop(F.gelu(self.linear1(y)))
         z = self.norm2(y + self._drop(self.linear2(hidden)))
@@ -77,17 +85,24 @@ class Block(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, layouts: Sequence[TokenLayout], *positions: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, layouts: Sequence[TokenLayout], *positions: TokenPositions
+    ) -> Tensor:
         """Pillar features (N, D) -> (N, D).
 
         Args:
             x: features.
             layouts: one per layer.
-            positions: one (G, L, D) position embedding per layer, or none at all.
+            positions: the pillars' position embeddings for each layer, or none at all.
         """
         out = x
         for i, layer in enumerate(self.layers):
             out = layer(out, layouts[i], positions[i] if positions else None)
+        if blocked.applies(x):
+            return blocked.map_rows(self._close, x, out)
+        return self._close(x, out)
+
+    def _close(self, x: Tensor, out: Tensor) -> Tensor:
         return self.norm(x + out)
 
 
@@ -114,26 +129,18 @@ class PositionEmbedding(nn.Module):
         _initialise(self.linear1, self.linear2)
         self.register_buffer("xy", xy, persistent=False)
 
-    def forward(self, places: Tensor, index: Tensor) -> Tensor:
-        """Embeddings of tokens.
-
-        Args:
-            places: (N,) place of each pillar.
-            index: (G, L) pillar of each token.
-
-        Returns:
-            (G, L, D), in single precision.
-        """
+    def forward(self, places: Tensor) -> TokenPositions:
+        """Single-precision embeddings (D) of pillars at their ``places`` (N,)."""
         # Statistics over a batch and coordinates up to half a window: not for half precision.
         with torch.autocast(self.xy.device.type, enabled=False):
             if not self.training:
-                return F.embedding(places[index], self._network(self.xy))
+                return TokenPositions(self._network(self.xy), places)
             if not isinstance(self.norm, RowBatchNorm):
-                return F.embedding(index, self._network(self.xy[places]))
+                return TokenPositions(self._network(self.xy[places]))
             # Unlike bincount this does not ask the device for the largest place.
             ones = torch.ones(len(places), device=places.device)
             counts = ones.new_zeros(len(self.xy)).index_add_(0, places, ones)
-            return F.embedding(places[index], self._network(self.xy, counts, len(places)))
+            return TokenPositions(self._network(self.xy, counts, len(places)), places)
 
     def _network(self, xy: Tensor, counts: Tensor | None = None, total: int = 0) -> Tensor:
         hidden = self.linear1(xy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from padre3d.checks import check_shape
@@ -54,3 +55,20 @@ class TokenLayout:
     def scatter(self, tokens: Tensor) -> Tensor:
         """Tokens (G, L, D) to pillar rows (N, D); the inverse of :meth:`gather`."""
         return tokens.flatten(0, 1).index_select(0, self.slot)
+
+
+@dataclass(frozen=True)
+class TokenPositions:
+    """Position embeddings of pillars, looked up where they are needed.
+
+    Attributes:
+        table: (P, D) embeddings.
+        places: (N,) int64 row of the table for each pillar, or None where row n is pillar n's.
+    """
+
+    table: Tensor
+    places: Tensor | None = None
+
+    def of(self, index: Tensor) -> Tensor:
+        """Pillar rows of any shape (...) to embeddings (..., D)."""
+        return F.embedding(index if self.places is None else self.places[index], self.table)

@@ -13,7 +13,7 @@ from padre3d.mixers.linear_maps import (
     token_map,
     token_weights,
 )
-from padre3d.mixers.structure import PadreStructure, preset
+from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset
 from padre3d.ops.padre import PadreWeights, padre
 
 HIGHER_DEGREE_GAIN = 0.5
@@ -73,6 +73,17 @@ class PADRe(nn.Module):
         self.w = None if w is None else nn.Parameter(w)
         self.l = None if s.l is None else nn.Parameter(torch.zeros(dim))
 
+    @property
+    def reach(self) -> int | None:
+        """How many tokens to each side influence a token; None if not only 1-D convolutions do."""
+        s = self.structure
+        if self.prefix or not all(map(_is_sequential, (*s.a, *s.c, s.u))):
+            return None
+        total = _radius(s.a[0])
+        for of_factor, of_product in zip(s.a[1:], s.c, strict=True):
+            total = max(total + _radius(of_product), _radius(of_factor))
+        return total + _radius(s.u)
+
     def weights(self, size: tuple[int, int] | None = None) -> PadreWeights:
         """The weights as the operator takes them; ``size`` (H, W) for 2-D structures."""
         size = self.size if size is None else size
@@ -110,6 +121,14 @@ class PADRe(nn.Module):
     def extra_repr(self) -> str:
         """Degree and channels."""
         return f"dim={self.dim}, degree={self.structure.degree}, tokens={self.tokens!r}"
+
+
+def _is_sequential(spec: TokenSpec) -> bool:
+    return spec is None or isinstance(spec, Conv) and spec.dims == 1
+
+
+def _radius(spec: TokenSpec) -> int:
+    return spec.kernel_size // 2 if isinstance(spec, Conv) else 0
 
 
 _preset = preset  # the constructor has an argument of the same name

@@ -128,7 +128,7 @@ def test_position_embeddings(golden, pillars_and_rows):
     plan = backbone.plan(pillars)
     for shift in (0, 1):
         embed = backbone.position_embeddings[0][shift]
-        result = embed(plan.places[shift], ours_of[:400])
+        result = embed(plan.places[shift]).of(ours_of[:400])
         expected = golden[f"pos_embed_stage0_block0_shift{shift}_first400"]
         torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
 
