@@ -9,6 +9,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from padre3d.mixers import PADRe, build_mixer
@@ -168,6 +169,31 @@ def test_b_4_the_scan_is_of_degree_3_at_a_fixed_step(discretisation):
 
     assert_homogeneous(scan, 3)
     assert_degree(scan, 3)
+
+
+@pytest.mark.parametrize("discretisation", ["zoh", "euler"])
+def test_b_4_mamba_is_its_equations(discretisation):
+    """The whole block token by token: Eqs. 51-54 (or 68, 69) with B, C and Delta of Eqs. 60-62."""
+    torch.manual_seed(0)
+    mixer = build_mixer(dict(type="mamba", state=4, discretisation=discretisation), DIM).double()
+    x = tokens()[0]
+    project = F.linear(x, mixer.project_in.weight, mixer.project_in.bias)
+    u, gate = project[:, :DIM], project[:, DIM:]
+    taps, past = mixer.conv.weight[:, 0], torch.zeros(3, DIM, dtype=torch.float64)
+    past = torch.cat([past, u])
+    u = F.silu(sum(past[j : j + TOKENS] * taps[:, j] for j in range(4)) + mixer.conv.bias)
+    a = -mixer.log_a.exp()
+    state, expected = torch.zeros(DIM, 4, dtype=torch.float64), []
+    for t in range(TOKENS):
+        b, c = mixer.project_bc(u[t]).chunk(2)
+        delta = (1 + mixer.project_delta(u[t]).exp()).log()[:, None]
+        if discretisation == "zoh":
+            a_bar, b_bar = (delta * a).exp(), ((delta * a).exp() - 1) / (delta * a) * delta * b
+        else:
+            a_bar, b_bar = 1 + delta * a, delta * b
+        state = a_bar * state + b_bar * u[t][:, None]
+        expected.append((state @ c + mixer.skip * u[t]) * F.silu(gate[t]))
+    torch.testing.assert_close(mixer(x[None])[0], mixer.project_out(torch.stack(expected)))
 
 
 def test_b_5_castling_is_of_degree_3_and_odd():
