@@ -19,7 +19,8 @@ peak_lr = 2e-3
 
 # Three sweeps 0.2 s apart instead of ten: as much motion to see with a third of the points, whose
 # number decides the encoder's time. The database's objects have ten sweeps, so none are pasted.
-# A short training affords less augmentation: mirrored left and right, turned by up to 22 degrees.
+# A short training affords less augmentation, mirrored left and right and turned by up to 22 degrees,
+# and gains from smaller batches: twice the steps in the same time.
 sweeps = dict(type="LoadSweeps", num_sweeps=3, stride=4)
 train_pipeline = [
     sweeps,
@@ -66,7 +67,7 @@ model = dict(
 )
 
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=1,
     dataset=dict(data_root=data_root, pipeline=train_pipeline),
 )
