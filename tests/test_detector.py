@@ -1,0 +1,138 @@
+"""The whole detector: independent samples, mmengine's switches, boxes in mmdet3d's format."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.runner import amp, turn_on_activation_checkpointing
+from small_detector import BOXES, MIXERS, batch, build, cloud, gradients, losses, sample
+from torch import nn
+from torch.nn.utils import parameters_to_vector
+
+from padre3d.detector import to_gravity_boxes, to_instances
+from padre3d.head import Detections
+
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+every_mixer = pytest.mark.parametrize("name", MIXERS)
+
+
+@every_mixer
+@torch.no_grad()
+def test_a_sample_is_the_same_alone_and_in_any_batch(name):
+    model = build(**MIXERS[name])
+    clouds = [cloud(n, seed) for seed, n in enumerate([900, 0, 300, 1, 1500, 0])]
+    alone = [model.forward_points([points]) for points in clouds]
+    for order in ([0, 1, 2, 3, 4, 5], [5, 4, 2], [3, 0], [4, 4, 1, 0]):
+        together = model.forward_points([clouds[i] for i in order])
+        for row, i in enumerate(order):
+            for field, wanted in alone[i]._asdict().items():
+                got = getattr(together, field)[row]
+                torch.testing.assert_close(
+                    got, wanted[0], rtol=0, atol=1e-5, msg=lambda m, f=field: f"{f}: {m}"
+                )
+    # The clouds do differ.
+    assert (alone[0].dense_heatmap - alone[4].dense_heatmap).abs().max() > 1e-2
+
+
+@every_mixer
+def test_checkpointing_changes_no_gradient(name):
+    plain = build(**MIXERS[name])
+    cheap = copy.deepcopy(plain)
+    calls = []
+    for block in cheap.backbone.blocks:
+        block.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    blocks = [f"backbone.blocks.{i}" for i in range(len(cheap.backbone.blocks))]
+    turn_on_activation_checkpointing(cheap, blocks)
+    data = batch([cloud(900, 1), cloud(0, 2), cloud(700, 3)])
+    wanted, got = gradients(plain, data), gradients(cheap, data)
+    assert len(calls) == 2 * len(blocks), "the blocks were not computed again"
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+    for key, value in plain.named_buffers():
+        torch.testing.assert_close(cheap.get_buffer(key), value, msg=key)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@every_mixer
+def test_mixed_precision_trains_like_single_precision(monkeypatch, name, dtype):
+    if not torch.cuda.is_available():
+        # mmengine builds the wrapper beside a GPU only, and refuses float16 without one.
+        monkeypatch.setattr(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
+        monkeypatch.setattr(amp, "autocast", lambda dtype: torch.autocast("cpu", dtype))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    single = build(**MIXERS[name]).to(device).train()
+    mixed = copy.deepcopy(single)
+    data = batch([cloud(1200, 1), cloud(900, 2)])
+    before = parameters_to_vector(single.parameters()).detach()
+    logs, moves = [], []
+    for model, wrapper, options in (
+        (single, OptimWrapper, {}),
+        (mixed, AmpOptimWrapper, dict(dtype=dtype)),
+    ):
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        logs.append(model.train_step(data, wrapper(optimizer=optimizer, **options)))
+        moves.append(parameters_to_vector(model.parameters()).detach() - before)
+    assert not torch.equal(*moves)
+    # Rounding may give a box to another proposal, which the losses of proposals show.
+    assert float(logs[1]["loss_heatmap"]) == pytest.approx(float(logs[0]["loss_heatmap"]), rel=5e-3)
+    assert float(logs[1]["loss"]) == pytest.approx(float(logs[0]["loss"]), rel=0.05)
+    assert torch.cosine_similarity(*moves, dim=0) > 0.95
+
+
+def test_synchronised_normalisation_replaces_every_layer():
+    """Without a process group torch's layer is the plain one, so the losses are the same too."""
+    plain = build().train()
+    weights = copy.deepcopy(plain.state_dict())
+    synchronised = convert_sync_batchnorm(copy.deepcopy(plain), "torch")
+    norms = [m for m in plain.modules() if isinstance(m, BATCH_NORM)]
+    converted = [m for m in synchronised.modules() if isinstance(m, BATCH_NORM)]
+    assert len(converted) == len(norms) > 10
+    assert {type(m) for m in converted} == {nn.SyncBatchNorm}
+    synchronised.load_state_dict(weights, strict=True)
+
+    data = batch([cloud(1200, 1), cloud(900, 2)])
+    wanted, got = losses(plain, data), losses(synchronised, data)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(synchronised.state_dict()[key], value, rtol=1e-4, atol=1e-5)
+
+    plain.load_state_dict(synchronised.state_dict(), strict=True)
+    points = [cloud(800, 3)]
+    with torch.no_grad():
+        wanted = plain.eval().forward_points(points)
+        for model in (synchronised.eval(), revert_sync_batchnorm(synchronised).eval()):
+            got = model.forward_points(points)
+            torch.testing.assert_close(tuple(got), tuple(wanted), rtol=1e-4, atol=1e-4)
+
+
+def test_submanifold_descriptor_trains():
+    pytest.importorskip("spconv", reason="spconv is not installed")
+    described = build(local_descriptor="submconv").train()
+    data = batch([cloud(900, 1), cloud(0, 2), cloud(700, 3)])
+    kernel = described.backbone.local_descriptor.conv.weight
+    before = kernel.detach().clone()
+    optimizer = OptimWrapper(torch.optim.SGD(described.parameters(), lr=0.1))
+    first = described.train_step(data, optimizer)
+    assert 0 < first["loss"] < 1e3
+    assert not torch.equal(kernel, before)
+
+
+def test_repeated_steps_lower_the_loss():
+    model = build().train()
+    data = batch([cloud(1200, 1), cloud(900, 2)])
+    optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=2e-3))
+    logs = [float(model.train_step(data, optimizer)["loss"]) for _ in range(25)]
+    assert logs[-1] < 0.5 * logs[0]
+
+
+def test_boxes_cross_to_mmdet3d_and_back():
+    truth = sample().gt_instances_3d.bboxes_3d
+    torch.testing.assert_close(to_gravity_boxes(truth), BOXES)
+    found = to_instances(Detections(BOXES, torch.tensor([0.9, 0.5, 0.1]), torch.arange(3)))
+    torch.testing.assert_close(found.bboxes_3d.gravity_center, BOXES[:, :3])
+    torch.testing.assert_close(found.bboxes_3d.bottom_height, BOXES[:, 2] - BOXES[:, 5] / 2)
+    torch.testing.assert_close(found.bboxes_3d.tensor[:, 3:], BOXES[:, 3:])
+    assert found.scores_3d.tolist() == pytest.approx([0.9, 0.5, 0.1])
+    assert found.labels_3d.tolist() == [0, 1, 2]
