@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from torch import nn
 
 from padre3d.checkpoint import load_checkpoint_file
 from padre3d.convert.checkpoint import COUNTER, to_ours, to_reference
@@ -60,7 +61,9 @@ def run(args: argparse.Namespace) -> None:
     if args.reference_config:
         ours = read_reference_config(args.reference_config)
         model_cfg = ours.model
-        state = model_state(model_cfg)  # Also the check that such a model can be built.
+        state = build_detector(
+            model_cfg
+        ).state_dict()  # Also the check that such a model can be built.
         for note in ours.notes:
             print(f"note: {note}")
         if args.emit_config:
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
             if not args.config.is_file():
                 raise FileNotFoundError(f"config {args.config}: expected a file, found none")
             model_cfg = Config.fromfile(args.config).model
-            state = model_state(model_cfg)
+            state = build_detector(model_cfg).state_dict()
         convert(args, model_cfg, state)
 
 
@@ -96,10 +99,10 @@ def convert(args: argparse.Namespace, model_cfg: dict, state: dict[str, torch.Te
         )
 
 
-def model_state(model_cfg: dict) -> dict[str, torch.Tensor]:
-    """State dict of a new detector of a config."""
+def build_detector(model_cfg: dict) -> nn.Module:
+    """A new detector of a config."""
     init_default_scope("mmdet3d")
-    return MODELS.build(model_cfg).state_dict()
+    return MODELS.build(model_cfg)
 
 
 def main(argv: list[str] | None = None) -> None:

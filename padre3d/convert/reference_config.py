@@ -260,8 +260,12 @@ def _bev_backbone(bev: Settings) -> tuple[dict[str, Any], int]:
         up_strides=tuple(up_strides),
         up_channels=tuple(bev.numbers("NUM_UPSAMPLE_FILTERS")),
     )
-    if len({len(value) for value in config.values() if isinstance(value, tuple)}) != 1:
-        bev.problem("UPSAMPLE_STRIDES", "expected lists of one length, an entry for each stage")
+    stages = len(strides)
+    for key in ("LAYER_NUMS", "NUM_FILTERS", "UPSAMPLE_STRIDES", "NUM_UPSAMPLE_FILTERS"):
+        if len(bev.values[key]) != stages:
+            bev.problem(
+                key, f"expected {stages} entries as in LAYER_STRIDES, got {bev.values[key]}"
+            )
     bev.finish()
     return config, round(strides[0] / up_strides[0])
 
