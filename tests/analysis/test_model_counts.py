@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from padre3d.analysis.costs import attention_cost, padre_cost
 from padre3d.analysis.model_counts import count_stages
 from padre3d.analysis.paper_tables import REAL_FRAME, TABLES
 from padre3d.backbone import VoxelBackbone
@@ -109,6 +111,48 @@ def test_size_of_the_real_frame(real_dir):
     size = frame_size(frame)
     assert size.sets == REAL_FRAME.sets
     assert abs(size.pillars - REAL_FRAME.pillars) <= 3  # float16 points on the border of a cell
+
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
+SMALL = "dsvt_padre2_synthetic"
+full_size_is_slow = [
+    pytest.param(p, id=p.stem, marks=() if p.stem == SMALL else pytest.mark.slow) for p in CONFIGS
+]
+
+
+@pytest.mark.parametrize("config", full_size_is_slow)
+def test_every_config_is_counted(count, config, tmp_path):
+    """Stages add up, and the mixers cost what the closed form says for this cloud."""
+    pytest.importorskip("mmdet3d")
+    from mmengine.config import Config
+
+    points = torch.rand(3000, 5, generator=torch.Generator().manual_seed(0))
+    points[:, :3] = points[:, :3] * torch.tensor([60.0, 60, 4]) - torch.tensor([30.0, 30, 3])
+    cloud = tmp_path / "cloud.bin"
+    points.numpy().tofile(cloud)
+    counts = json.loads(count(config, "--points", cloud, "--dtype", "float32", "--json"))
+    stages = {s["name"]: s for s in counts["stages"]}
+    assert counts["points"] == 3000
+    assert counts["parameters"] == sum(s["parameters"] for s in stages.values())
+    assert counts["macs"] == sum(s["macs"] for s in stages.values())
+    position = stages["backbone: position embeddings"]["parameters"]
+    assert counts["parameters"] - counts["parameters_without_position_embedding"] == position > 0
+
+    mixers, backbone = stages["backbone: mixers"], Config.fromfile(config).model.backbone
+    layers, mixer = 2 * backbone.num_blocks, backbone.mixer
+    if mixer.type == "padre":
+        one = padre_cost(1, backbone.dim, mixer.degree, mixer.preset, mixer.kernel_size)
+    else:
+        one = attention_cost(90, backbone.dim, mixer.num_heads)
+    assert mixers["parameters"] == layers * one.parameters
+    if mixer.get("preset") == "sequence":
+        assert mixers["macs"] == layers * counts["pillars"] * one.macs
+    else:
+        per_slot = one.macs // (1 if mixer.type == "padre" else 90)
+        slots, rest = divmod(mixers["macs"], per_slot * layers // 2)
+        assert rest == 0  # whole sets of 90 slots, the same in both layers of a pair
+        assert slots % 90 == 0
+        assert slots > 2 * counts["pillars"]
 
 
 @pytest.mark.slow
