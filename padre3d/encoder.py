@@ -41,12 +41,11 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, layout: TokenLayout, positions: TokenPositions | None) -> Tensor:
         """Pillar features (N, D) -> (N, D); ``positions`` are the pillars' embeddings."""
         mask = layout.valid if self.use_mask else None
-        triton = getattr(self.mixer, "impl", None) == "triton"
-        if not triton and blocked.applies(x):
+        if getattr(self.mixer, "impl", None) == "triton":
+            return self._fused(x, layout, positions, mask)
+        if blocked.applies(x):
             return blocked.encode(self, x, layout, positions)
         pos = None if positions is None else positions.of(layout.index)
-        if triton:
-            return self._fused(x, layout, pos, mask)
         return self.after_mixer(x, layout.scatter(self.mixer(layout.gather(x), pos, mask)))
 
     def after_mixer(self, x: Tensor, mixed: Tensor) -> Tensor:
@@ -57,7 +56,11 @@ class EncoderLayer(nn.Module):
         return self.norm(x + z)
 
     def _fused(
-        self, x: Tensor, layout: TokenLayout, pos: Tensor | None, mask: Tensor | None
+        self,
+        x: Tensor,
+        layout: TokenLayout,
+        positions: TokenPositions | None,
+        mask: Tensor | None,
     ) -> Tensor:
         from padre3d.ops.triton import encoder_layer  # needs Triton, which the core does without
 
@@ -65,7 +68,7 @@ class EncoderLayer(nn.Module):
             raise ValueError(f"impl='triton': expected dropout 0 in training, got {self.dropout}")
         return encoder_layer(
             x,
-            pos,
+            positions,
             layout.index,
             mask,
             self.mixer.weights(),

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# The fused kernels run in Triton's interpreter. It is chosen when triton is first imported, which
+# other libraries may do.
+os.environ["TRITON_INTERPRET"] = "1"
+
 REPO = Path(__file__).resolve().parent.parent
 
 

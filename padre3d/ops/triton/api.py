@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -15,6 +16,7 @@ from padre3d.ops.padre.api import PadreWeights
 from padre3d.ops.padre.maps import Pointwise, TokenConv1d
 from padre3d.ops.triton import launch
 from padre3d.ops.triton.launch import LayerWeights, MixerWeights, Rows, Saved
+from padre3d.types import TokenPositions
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 MAX_DEGREE = 4
@@ -37,7 +39,7 @@ def padre(x: Tensor, weights: PadreWeights, mask: Tensor | None = None) -> Tenso
 
 def encoder_layer(
     x: Tensor,
-    pos: Tensor | None,
+    positions: TokenPositions | None,
     index: Tensor,
     valid: Tensor | None,
     weights: PadreWeights,
@@ -48,7 +50,7 @@ def encoder_layer(
 
     Args:
         x: pillar features (N, D).
-        pos: (G, L, D) position embedding of the tokens, or None.
+        positions: the pillars' position embeddings, or None.
         index: (G, L) pillar of each token; every pillar is at exactly one valid token.
         valid: (G, L) bool, or None where every token is valid.
         weights: of the mixer.
@@ -63,9 +65,6 @@ def encoder_layer(
     """
     dim = check_shape(x, "N D", name="encoder_layer x")["D"]
     g, length = index.shape
-    if pos is not None:
-        check_shape(pos, f"{g} {length} {dim}", name="encoder_layer pos")
-        pos = pos.flatten(0, 1).contiguous()
     if valid is None and g * length != len(x):
         raise ValueError(
             f"impl='triton': expected one token per pillar ({len(x)}), got {g * length} tokens "
@@ -76,8 +75,23 @@ def encoder_layer(
     layer = _layer_weights(linears, norms)
     if torch.is_autocast_enabled(x.device.type):
         x = x.float()
-    rows = Rows(index.flatten(), _flat_mask(valid), length, g * length)
+    pos, places = _positions(positions, len(x), dim)
+    rows = Rows(index.flatten(), _flat_mask(valid), length, g * length, places)
     return _apply(x.contiguous(), pos, rows, w, layer)
+
+
+def _positions(
+    positions: TokenPositions | None, pillars: int, dim: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """The table of embeddings and the place of each pillar, or with gradients a row per pillar."""
+    if positions is None:
+        return None, None
+    table, places = positions.table, positions.places
+    if places is not None and torch.is_grad_enabled():
+        table, places = F.embedding(places, table), None
+    rows = "*" if places is not None else str(pillars)
+    check_shape(table, f"{rows} {dim}", name="encoder_layer positions")
+    return table.contiguous(), places
 
 
 def _apply(

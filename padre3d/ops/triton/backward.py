@@ -188,8 +188,8 @@ def project_backward(
             total = product(gradient, matrix, total, dtype, PRECISION)
     value = load_tile(x, rows, n, D, keep, n < D)
     if HAS_POS:
-        value += load_tile(pos, t, n, D, keep, n < D)
-        store_tile(d_pos, total, t, n, D, t < T, n < D)
+        value += load_tile(pos, rows, n, D, keep, n < D)
+        store_tile(d_pos, total, rows, n, D, keep, n < D)
     store_tile(tokens, value, t, n, D, t < T, n < D)
     if HAS_RESIDUAL:
         total += load_tile(residual, rows, n, D, keep, n < D)

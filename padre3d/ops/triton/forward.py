@@ -24,14 +24,18 @@ from padre3d.ops.triton.parts import (
 
 @triton.jit(do_not_specialize=["T", "L"])
 def project(
-    x, pos, index, valid, w1, w2, w3, w4, b1, b2, b3, b4, y, T, L,
+    x, pos, places, index, valid, w1, w2, w3, w4, b1, b2, b3, b4, y, T, L,
     D: tl.constexpr, DEGREE: tl.constexpr,
     BT: tl.constexpr, BD: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
-    HAS_POS: tl.constexpr, HAS_INDEX: tl.constexpr, HAS_VALID: tl.constexpr,
+    HAS_POS: tl.constexpr, HAS_PLACES: tl.constexpr, HAS_INDEX: tl.constexpr,
+    HAS_VALID: tl.constexpr,
 ):  # fmt: skip
-    """Eq. 1: ``Y_i = (x[index] + pos) B_i + b_i`` for all factors."""
+    """Eq. 1: ``Y_i = (x + pos[places])[index] B_i + b_i`` for all factors."""
     t = tl.program_id(0) * BT + tl.arange(0, BT)
     rows, keep = token_rows(t, T, index, valid, HAS_INDEX, HAS_VALID)
+    pos_rows = rows
+    if HAS_PLACES:
+        pos_rows = tl.load(places + rows, mask=keep, other=0)
     n = tl.arange(0, BD)
     for i in tl.static_range(DEGREE):
         weight = w1 if i == 0 else (w2 if i == 1 else (w3 if i == 2 else w4))
@@ -41,7 +45,7 @@ def project(
             k = k0 + tl.arange(0, BK)
             tokens = load_tile(x, rows, k, D, keep, k < D)
             if HAS_POS:
-                tokens += load_tile(pos, t, k, D, keep, k < D)
+                tokens += load_tile(pos, pos_rows, k, D, keep, k < D)
             matrix = tl.trans(load_matrix(weight, n, k, D, n < D, k < D))
             total = product(tokens, matrix, total, y.dtype.element_ty, PRECISION)
         total += load_row(bias, n, n < D)[None, :]

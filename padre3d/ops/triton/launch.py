@@ -55,12 +55,22 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class Rows:
-    """The tokens: index (T,) of their pillars or None, valid (T,) uint8 or None, sample length."""
+    """The tokens, and the pillars they are.
+
+    Attributes:
+        index: (T,) int64 pillar of each token, or None where rows are tokens.
+        valid: (T,) uint8, or None where all are.
+        length: tokens L of a sample.
+        tokens: T.
+        places: (N,) int64 row of each pillar's position embedding, or None where that is the
+            pillar's own; only without gradients.
+    """
 
     index: Tensor | None
     valid: Tensor | None
     length: int
     tokens: int
+    places: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +131,9 @@ def to_last_convolution(
     blocks = triton.cdiv(rows.tokens, whole["BT"])
     weights, biases = w.four_maps()
     forward.project[(blocks,)](
-        x, _or(pos, x), _or(rows.index, y), _or(rows.valid, y), *weights, *biases, y,
-        rows.tokens, rows.length, HAS_POS=pos is not None, HAS_INDEX=rows.index is not None,
+        x, _or(pos, x), _or(rows.places, y), _or(rows.index, y), _or(rows.valid, y), *weights,
+        *biases, y, rows.tokens, rows.length, HAS_POS=pos is not None,
+        HAS_PLACES=rows.places is not None, HAS_INDEX=rows.index is not None,
         HAS_VALID=rows.valid is not None, **whole,
     )  # fmt: skip
     saved = Saved(y, z)

@@ -1,0 +1,107 @@
+"""Compile every kernel of an encoder layer, forward and backward, for a GPU that is not there.
+
+    python tests/ops/triton_ahead.py --arch 90 --dtype float16 [--dim 128] [--degree 2] [--mixer]
+
+A driver that only names its target stands in for CUDA, and launches stop after the compilation:
+the variants are the ones a real call would build. Prints JSON: registers per thread, bytes of
+local memory (spills) and of shared memory, threads, for each kernel.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime.jit import JITFunction
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from padre3d.encoder import EncoderLayer
+from padre3d.mixers import build_mixer
+from padre3d.ops.triton import api
+from padre3d.types import TokenPositions
+
+LENGTH = 260
+
+
+class AbsentGpu:
+    """What Triton asks a driver for before it compiles."""
+
+    def __init__(self, arch: int) -> None:
+        self.target = GPUTarget("cuda", arch, 32)
+
+    def get_current_target(self):
+        return self.target
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+
+def resources(cubin: bytes) -> dict[str, int]:
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(tool), "--dump-resource-usage", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", text)}
+    return {"registers": found["REG"], "local_bytes": found["STACK"] + found["LOCAL"]}
+
+
+def compile_instead_of_launching(arch: int) -> dict[str, dict[str, int]]:
+    """Returns the dict that the following calls fill."""
+    figures: dict[str, dict[str, int]] = {}
+    run = JITFunction.run
+
+    def compile_only(self, *args, grid, warmup, **kwargs):
+        kernel = run(self, *args, grid=grid, warmup=True, **kwargs)
+        figures[self.__name__] = {
+            **resources(kernel.asm["cubin"]),
+            "shared_bytes": kernel.metadata.shared,
+            "threads": 32 * kernel.metadata.num_warps,
+            "entries": kernel.asm["ptx"].count(f".target sm_{arch}"),
+        }
+
+    triton.runtime.driver.set_active(AbsentGpu(arch))
+    JITFunction.run = compile_only
+    api._check_tensors = lambda x, weights: None
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arch", type=int, default=90)
+    parser.add_argument("--dtype", default="float16")
+    parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--degree", type=int, default=2)
+    parser.add_argument("--mixer", action="store_true", help="the mixer alone")
+    args = parser.parse_args()
+    figures = compile_instead_of_launching(args.arch)
+    dtype, dim = getattr(torch, args.dtype), args.dim
+    mixer = build_mixer({"type": "padre", "degree": args.degree, "impl": "triton"}, dim)
+    layer = EncoderLayer(dim, 2 * dim, mixer, use_mask=True).to(dtype)
+    index = torch.arange(2 * LENGTH).view(2, LENGTH)
+    valid = torch.ones(2, LENGTH, dtype=torch.bool)
+    positions = TokenPositions(torch.zeros(2 * LENGTH, dim))
+    x = torch.zeros(2 * LENGTH, dim, dtype=dtype, requires_grad=True)
+    if args.mixer:
+        out = mixer(x.view(2, LENGTH, dim), None, valid)
+    else:
+        norms = (layer.norm1, layer.norm2, layer.norm)
+        linears = (layer.linear1, layer.linear2)
+        out = api.encoder_layer(x, positions, index, valid, mixer.weights(), linears, norms)
+    out.backward(torch.ones_like(out))
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
