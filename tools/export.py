@@ -1,8 +1,8 @@
 """Export a detector: ``python tools/export.py CONFIG CHECKPOINT --out DIR``.
 
-Writes model.onnx (pillars in, raw head outputs out), tables.npz and manifest.json, and prints how
-far onnxruntime is from torch on the point files, or else on a frame of the config's validation set.
-A file that fails this comparison is not kept.
+Writes the graph (pillars in, raw head outputs out), tables.npz and manifest.json for
+padre3d.deploy.Runtime, and prints how far onnxruntime is from torch on the point files, or else on
+a frame of the config's validation set. Files that fail this comparison are not kept.
 """
 
 from __future__ import annotations
@@ -14,19 +14,25 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from padre3d.deploy.export import TOLERANCE, ParityError, export_detector
+from padre3d.deploy.export import ParityError, Recipe, export_detector
+from padre3d.deploy.graph import PARTS
+from padre3d.deploy.layer_errors import layer_table
 from padre3d.deploy.parity import parity_table
+from padre3d.deploy.precision import PRECISIONS
 from padre3d.inference import init_model
-from padre3d.io import drop_invalid, load_points
+from padre3d.io import drop_invalid, load_points, point_files
+
+MOST_FRAMES = 16
 
 
-def pillar_count(text: str) -> int | None:
-    """``dynamic`` or a number of pillars."""
+def pillar_counts(text: str) -> tuple[int, ...]:
+    """``dynamic``, or numbers of pillars with commas between them."""
     if text == "dynamic":
-        return None
-    if not text.isdigit() or int(text) < 2:
+        return ()
+    counts = text.split(",")
+    if not all(count.isdigit() and int(count) >= 2 for count in counts):
         raise argparse.ArgumentTypeError(f"expected 'dynamic' or at least 2, got {text!r}")
-    return int(text)
+    return tuple(sorted({int(count) for count in counts}))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,49 +42,75 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("config", help="config file")
     add("checkpoint", help="checkpoint file of that config")
     add("--out", type=Path, required=True, help="folder for the files")
+    add("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
+    add("--pillars", type=pillar_counts, default=(), metavar="dynamic|N[,N...]",
+        help="any number (default), or fixed ones that smaller frames are padded to")  # fmt: skip
+    add("--parts", choices=sorted(PARTS), default="whole", help="one file, or one for each part")
+    add("--masked", action="store_true",
+        help="dynamic: pads possible, for engines with a minimum above 1")  # fmt: skip
     add("--points", type=Path, nargs="+", default=[], help="point files to compare on")
-    add("--pillars", type=pillar_count, metavar="dynamic|N",
-        help="any number (default), or a fixed one that smaller frames are padded to")  # fmt: skip
-    add("--tolerance", type=float, default=TOLERANCE, help="largest difference of a raw output")
+    add("--calib", type=Path, nargs="+", default=[],
+        help="8 bit: point files or folders to calibrate on, or training frames")  # fmt: skip
+    add("--calib-frames", type=int, default=MOST_FRAMES, help="most frames to calibrate on")
+    add("--tolerance", type=float, help="largest difference (fp32) or relative RMS of an output")
     return parser.parse_args(argv)
 
 
-def validation_cloud(config: str) -> torch.Tensor:
-    """The points of the first frame of a config's validation set."""
+def dataset_clouds(config: str, loader: str, count: int, option: str) -> list[torch.Tensor]:
+    """Points of ``count`` frames spread over one of a config's data sets, without augmentation."""
     from mmdet3d.registry import DATASETS
     from mmengine.config import Config
 
-    dataset = Config.fromfile(config).val_dataloader.dataset
+    cfg = Config.fromfile(config)
+    dataset = cfg[loader].dataset
+    while "dataset" in dataset:  # wrappers that repeat or balance
+        dataset = dataset.dataset
     annotations = Path(dataset.data_root) / dataset.ann_file
     if not annotations.is_file():
         raise ValueError(
-            f"no frame to compare on: expected --points FILE, or the validation set of {config}, "
-            f"whose {annotations} does not exist"
+            f"no frame: expected {option} FILE, or the data set of {config}, whose {annotations} "
+            "does not exist"
         )
-    return DATASETS.build(dataset)[0]["inputs"]["points"]
+    frames = DATASETS.build({**dataset, "pipeline": cfg.test_pipeline, "test_mode": True})
+    rows = torch.linspace(0, len(frames) - 1, min(count, len(frames))).long().tolist()
+    return [frames[row]["inputs"]["points"] for row in rows]
+
+
+def read_clouds(paths: list[Path], most: int | None = None) -> dict[str, torch.Tensor]:
+    """Clouds of point files and folders by name."""
+    files = point_files(paths)[:most] if paths else []
+    return {
+        path.name[-30:]: torch.from_numpy(drop_invalid(load_points(path))[0]) for path in files
+    }
 
 
 def run(args: argparse.Namespace) -> None:
     """Export and print the comparison."""
     console = Console(soft_wrap=True)
+    recipe = Recipe(args.precision, args.pillars, args.parts, args.masked, args.tolerance)
     with console.status("loading"):
         model = init_model(args.config, args.checkpoint)
-        clouds = {
-            path.name[-30:]: torch.from_numpy(drop_invalid(load_points(path))[0])
-            for path in args.points
+        clouds = read_clouds(args.points) or {
+            "validation frame": dataset_clouds(args.config, "val_dataloader", 1, "--points")[0]
         }
-        clouds = clouds or {"validation frame": validation_cloud(args.config)}
+        calibration: list[torch.Tensor] = []
+        if args.precision.startswith("int8"):
+            calibration = [*read_clouds(args.calib, args.calib_frames).values()] or dataset_clouds(
+                args.config, "train_dataloader", args.calib_frames, "--calib"
+            )
     about = {"config": Path(args.config).name, "checkpoint": Path(args.checkpoint).name}
     try:
         with console.status("exporting and comparing, about a minute"):
             manifest, results = export_detector(
-                model, clouds, args.out, args.pillars, args.tolerance, about
+                model, clouds, args.out, recipe, calibration, about
             )
     except ParityError as error:
-        console.print(parity_table(error.results, args.tolerance))
+        console.print(parity_table(error.results, args.precision, recipe.limit))
         raise ValueError(str(error)) from error
-    console.print(parity_table(results, args.tolerance))
-    console.print(f"{args.out}: largest difference {manifest['onnx_max_abs_err']:.2e}")
+    if manifest["layer_errors"]:
+        console.print(layer_table(manifest["layer_errors"]))
+    console.print(parity_table(results, args.precision, recipe.limit))
+    console.print(f"{args.out}: largest difference {manifest['parity']['max_abs_err']:.2e}")
 
 
 def main(argv: list[str] | None = None) -> None:

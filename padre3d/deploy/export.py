@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import os
-import subprocess
 import tempfile
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from padre3d.deploy.graph import DetectorGraph, frame_inputs
-from padre3d.deploy.onnx import OPSET, export_graph
-from padre3d.deploy.parity import FrameParity, compare_outputs
+from padre3d.deploy.backends import Arrays, Loaded, Options, load_model
+from padre3d.deploy.describe import describe_detector, describe_model
+from padre3d.deploy.graph import MIXED, DetectorGraph, frame_inputs, set_bound, split_graph
+from padre3d.deploy.manifest import MANIFEST, TABLES, read_manifest, sha256
+from padre3d.deploy.onnx import export_graph
+from padre3d.deploy.parity import TOLERANCES, FrameParity, compare_outputs
+from padre3d.deploy.precision import PRECISIONS, convert
 from padre3d.deploy.tables import runtime_tables
 from padre3d.head.outputs import HeadOutputs
 
-MODEL, TABLES, MANIFEST = "model.onnx", "tables.npz", "manifest.json"
-TOLERANCE = 1e-3
 THINNED = 4
-
-MEANINGS = {
-    "features": "pillar features of the pillar encoder, rows ascending in y * nx + x",
-    "index": "pillar row of each token slot, for each token layout",
-    "slot": "position of each pillar's token in its layout, flat over the last two axes of index",
-    "places": "place of each pillar in its window, y * window_x + x, for each shift",
-    "inverse": "1 + the pillar row of each map cell (y, x), 0 for an empty cell",
-    "valid": "whether a token slot holds a token of its own",
-    "center": "box centre x, y in cells of the head's map, origin at the range's minimum",
-    "height": "z of the box's top face in metres",
-    "dim": "log of length, width, height in metres",
-    "rot": "sine and cosine of the yaw, counter-clockwise from +x",
-    "vel": "vx, vy in m/s",
-    "iou": "predicted IoU mapped to -1..1",
-    "heatmap": "class logits of the proposals",
-    "query_heatmap_score": "heatmap probability in the proposal's cell, 0 where no local maximum",
-    "dense_heatmap": "logits of the whole map (y, x)",
-    "query_labels": "class each proposal was taken from",
-    "query_pos": "x, y of the proposal's cell centre in cells",
-}
 
 
 class ParityError(RuntimeError):
@@ -56,12 +35,45 @@ class ParityError(RuntimeError):
         self.results = results
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What to export.
+
+    Attributes:
+        precision: "fp32", "fp16", "int8-trt" or "int8-qnn".
+        sizes: fixed numbers of pillars, a graph for each; empty for one graph of any number.
+        parts: "whole" or "backbone,dense".
+        masked: also a graph of any number gets the input ``valid``, so that padding is possible.
+        tolerance: replaces the precision's one of :data:`padre3d.deploy.parity.TOLERANCES`.
+    """
+
+    precision: str = "fp32"
+    sizes: tuple[int, ...] = ()
+    parts: str = "whole"
+    masked: bool = False
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
+        if self.precision == "int8-qnn" and not self.sizes:
+            raise ValueError("int8-qnn: expected fixed numbers of pillars (NPUs know no symbol), "
+                             "got a dynamic one")  # fmt: skip
+
+    @property
+    def limit(self) -> float:
+        """The tolerance in force."""
+        return TOLERANCES[self.precision] if self.tolerance is None else self.tolerance
+
+
 def export_detector(
     detector: nn.Module,
     clouds: Mapping[str, Tensor],
     out: str | Path,
-    size: int | None = None,
-    tolerance: float = TOLERANCE,
+    recipe: Recipe | None = None,
+    calibration: Sequence[Tensor] = (),
     about: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[FrameParity]]:
     """Export, compare with torch on the clouds, and move the files to ``out`` if they agree.
@@ -70,148 +82,157 @@ def export_detector(
         detector: in evaluation mode, on the CPU.
         clouds: (P, 5) clouds by name; the first one is traced. Without a fixed size a thinned copy
             of it is compared as well, to prove that another number of pillars works.
-        out: folder for ``model.onnx``, ``tables.npz`` and ``manifest.json``.
-        size: fixed number of pillars, or None for any number.
-        tolerance: largest absolute difference allowed in any raw output.
+        out: folder for the models, ``tables.npz`` and ``manifest.json``.
+        recipe: what to export, default: one fp32 graph of any number of pillars.
+        calibration: (P, 5) clouds whose activations set the ranges of 8-bit numbers.
         about: further entries of the manifest (config, checkpoint).
 
     Returns:
         The manifest and the comparisons.
 
     Raises:
-        ValueError: if a cloud has no pillar or too many, or the graph is not portable.
+        ValueError: if a cloud has no pillar or too many, the graph is not portable, or 8 bit is
+            asked for without a calibration cloud.
         ParityError: if the values differ; nothing is left in ``out`` that was not there before.
     """
-    out = Path(out)
-    clouds = dict(clouds)
-    graph = DetectorGraph(detector)
+    out, recipe, clouds = Path(out), recipe or Recipe(), dict(clouds)
+    if recipe.precision.startswith("int8") and not calibration:
+        raise ValueError(f"{recipe.precision}: expected at least one calibration cloud, got none")
     first = next(iter(clouds))
-    if size is None:
+    if not recipe.sizes:
         clouds[f"{first} / {THINNED}"] = clouds[first][::THINNED]
-    inputs = frame_inputs(graph, _pillars(detector, clouds[first]), size)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         made = Path(folder)
-        export_graph(graph, inputs, made / MODEL, fixed=size is not None)
+        exporter = Exporter(detector, recipe, made)
+        models, layers, results = [], [], []
+        for size in recipe.sizes or (None,):
+            model, errors = exporter.write(clouds[first], calibration, size)
+            models.append(model)
+            layers += errors
+            results += exporter.compare(model, clouds)
+        _refuse(results, recipe)
         np.savez_compressed(made / TABLES, **runtime_tables(detector))
-        results = check_parity(detector, graph, made / MODEL, clouds, size)
-        worst = max(result.worst for result in results)
-        if not worst <= tolerance:
-            raise ParityError(
-                f"{MODEL}: expected torch's values within {tolerance:g}, got a difference of "
-                f"{worst:g}; nothing was kept",
-                results,
-            )
-        manifest = _manifest(detector, graph, made, size, results, tolerance)
-        manifest.update(about or {})
+        manifest = {
+            **describe_detector(detector),
+            "precision": recipe.precision,
+            "pillars": list(recipe.sizes) or "dynamic",
+            "models": models,
+            "sha256": {path.name: sha256(path) for path in sorted(made.iterdir())},
+            "parity": _summary(results, recipe),
+            "layer_errors": layers,
+            **(about or {}),
+        }
         (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        out.mkdir(exist_ok=True)
-        (out / MANIFEST).unlink(missing_ok=True)
-        for name in (MODEL, TABLES, MANIFEST):  # the manifest last: it vouches for the others
-            os.replace(made / name, out / name)
+        _replace(made, out)
     return manifest, results
 
 
-@torch.no_grad()
-def check_parity(
-    detector: nn.Module,
-    graph: DetectorGraph,
-    path: Path,
-    clouds: Mapping[str, Tensor],
-    size: int | None,
-) -> list[FrameParity]:
-    """The file in onnxruntime against the whole eager detector, frame by frame."""
-    import onnxruntime
+class Exporter:
+    """Writes the graphs of one detector and compares them with it.
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    results = []
-    for name, cloud in clouds.items():
-        pillars = _pillars(detector, cloud)
-        inputs = frame_inputs(graph, pillars, size)
-        values = session.run(
-            list(HeadOutputs._fields), {key: value.numpy() for key, value in inputs.items()}
-        )
-        found = HeadOutputs(*map(torch.from_numpy, values))
-        expected = detector.forward_points([cloud])
-        results.append(compare_outputs(name, len(pillars.coords), expected, found, detector.head))
-    return results
+    Args:
+        detector: in evaluation mode.
+        recipe: what to export.
+        folder: where to.
+    """
 
+    def __init__(self, detector: nn.Module, recipe: Recipe, folder: Path) -> None:
+        self.detector, self.recipe, self.folder = detector, recipe, folder
+        self.graph = DetectorGraph(detector)
 
-@torch.no_grad()
-def _pillars(detector: nn.Module, cloud: Tensor) -> Any:
-    return detector.pillar_encoder([cloud])
+    def write(
+        self, cloud: Tensor, calibration: Sequence[Tensor], size: int | None
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Write one graph in its parts: its entry of the manifest, and its layers' errors."""
+        parts, errors = [], []
+        inputs = self.inputs(cloud, size)
+        frames = [self.inputs(c, size) for c in calibration]
+        for stem, module in split_graph(self.graph, self.recipe.parts).items():
+            name = f"{stem}_{size}.onnx" if len(self.recipe.sizes) > 1 else f"{stem}.onnx"
+            path = self.folder / name
+            taken = _taken(module, inputs)
+            export_graph(module, {key: inputs[key] for key in taken}, path, size is not None)
+            arrays = [{key: frame[key].numpy() for key in taken} for frame in frames]
+            errors += convert(path, self.recipe.precision, arrays)
+            parts.append({"file": name, **describe_model(path)})
+        entry = {"pillars": size, "sets": set_bound(self.graph, size), "parts": parts}
+        return entry, errors
 
+    @torch.no_grad()
+    def inputs(self, cloud: Tensor, size: int | None) -> dict[str, Tensor]:
+        """Inputs of all parts for one cloud."""
+        pillars = self.detector.pillar_encoder([cloud])
+        masked = self.recipe.masked or size is not None
+        inputs = frame_inputs(self.graph, pillars, size, masked)
+        if self.recipe.parts != "whole":
+            backbone = split_graph(self.graph, self.recipe.parts)["backbone"]
+            inputs[MIXED] = backbone(**{key: inputs[key] for key in _taken(backbone, inputs)})
+        return inputs
 
-def _manifest(
-    detector: nn.Module,
-    graph: DetectorGraph,
-    folder: Path,
-    size: int | None,
-    results: list[FrameParity],
-    tolerance: float,
-) -> dict[str, Any]:
-    import onnx
-
-    model = onnx.load(str(folder / MODEL)).graph
-    planner = graph.backbone.planner
-    return {
-        "format": 1,
-        "precision": "fp32",
-        "pillars": size or "dynamic",
-        "opset": OPSET,
-        "classes": list(detector.class_names),
-        "grid": dataclasses.asdict(detector.grid),
-        "head_grid": dataclasses.asdict(detector.head.grid),
-        "decode": dataclasses.asdict(detector.head.decode_settings),
-        "point_columns": detector.pillar_encoder.in_channels,
-        "tokens": planner.tokens,
-        "set_size": planner.sets[0].set_size if planner.tokens == "set" else None,
-        "layouts": [{"order": order, "shift": shift} for order, shift in planner.keys],
-        "inputs": [_describe(value) for value in model.input],
-        "outputs": [_describe(value) for value in model.output],
-        "sha256": {name: sha256(folder / name) for name in (MODEL, TABLES)},
-        "onnx_max_abs_err": max(result.worst for result in results),
-        "parity_tolerance": tolerance,
-        "parity": [dataclasses.asdict(result) for result in results],
-        "versions": _versions(),
-        "commit": _commit(),
-    }
+    @torch.no_grad()
+    def compare(self, model: dict[str, Any], clouds: Mapping[str, Tensor]) -> list[FrameParity]:
+        """The files in onnxruntime against the whole eager detector, frame by frame."""
+        files = [self.folder / part["file"] for part in model["parts"]]
+        parts = [load_model("onnxruntime", path, Options()) for path in files]
+        results = []
+        for name, cloud in clouds.items():
+            inputs = self.inputs(cloud, model["pillars"])
+            inputs.pop(MIXED, None)
+            found = run_parts(parts, {key: value.numpy() for key, value in inputs.items()})
+            outputs = HeadOutputs(*(torch.from_numpy(found[key]) for key in HeadOutputs._fields))
+            expected = self.detector.forward_points([cloud])
+            count = len(self.detector.pillar_encoder([cloud]).coords)
+            results.append(compare_outputs(name, count, expected, outputs, self.detector.head))
+        return results
 
 
-def _describe(value: Any) -> dict[str, Any]:
-    import onnx
-
-    tensor = value.type.tensor_type
-    return {
-        "name": value.name,
-        "dtype": np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name,
-        "shape": [d.dim_param or d.dim_value for d in tensor.shape.dim],
-        "meaning": MEANINGS[value.name],
-    }
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("torch", "onnx", "onnxscript", "onnxruntime", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+def run_parts(parts: Sequence[Loaded], inputs: Arrays) -> Arrays:
+    """Outputs of the last of several graphs, each fed with the results of those before it."""
+    found: Arrays = {}
+    for part in parts:
+        found = part.run({**inputs, **found})
     return found
 
 
-def _commit() -> str | None:
-    """Commit of the source tree, if it is one."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+def _taken(module: nn.Module, inputs: Mapping[str, Tensor]) -> list[str]:
+    """The inputs of a part, in the order of its signature."""
+    names = module.forward.__code__.co_varnames[1 : module.forward.__code__.co_argcount]
+    return [name for name in names if name in inputs]
+
+
+def _refuse(results: list[FrameParity], recipe: Recipe) -> None:
+    """Raise :class:`ParityError` unless every frame is within the tolerance."""
+    worst = max(result.distance(recipe.precision) for result in results)
+    if not worst <= recipe.limit:
+        kind = "difference" if recipe.precision == "fp32" else "relative difference"
+        raise ParityError(
+            f"{recipe.precision}: expected torch's values within {recipe.limit:g}, got a {kind} of "
+            f"{worst:g}; nothing was kept",
+            results,
+        )
+
+
+def _summary(results: list[FrameParity], recipe: Recipe) -> dict[str, Any]:
+    return {
+        "max_abs_err": max(result.worst for result in results),
+        "max_relative_rms": max(result.worst_relative for result in results),
+        "tolerance": recipe.limit,
+        "frames": [result.as_dict() for result in results],
+    }
+
+
+def _replace(made: Path, out: Path) -> None:
+    """Move new files over old ones, the manifest last: it vouches for the others."""
+    out.mkdir(exist_ok=True)
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+        old = set(read_manifest(out)["sha256"])
+    except (ValueError, FileNotFoundError):
+        old = set()
+    (out / MANIFEST).unlink(missing_ok=True)
+    new = {path.name for path in made.iterdir()}
+    for name in old - new:
+        (out / name).unlink(missing_ok=True)
+    for name in sorted(new - {MANIFEST}):
+        os.replace(made / name, out / name)
+    os.replace(made / MANIFEST, out / MANIFEST)

@@ -9,18 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from padre3d.deploy.graph import (
-    FEATURES,
-    INDEX,
-    INVERSE,
-    PLACES,
-    SLOT,
-    VALID,
-    DetectorGraph,
-)
-from padre3d.head.outputs import HeadOutputs
+from padre3d.deploy.graph import FEATURES, INDEX, INVERSE, MIXED, PLACES, SLOT, VALID
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -45,13 +36,14 @@ MAX_TOPK = 3840
 
 
 def export_graph(
-    graph: DetectorGraph, inputs: dict[str, Tensor], path: str | Path, fixed: bool
+    graph: nn.Module, inputs: dict[str, Tensor], path: str | Path, fixed: bool
 ) -> None:
-    """Write the graph to ``path``, one file with its weights.
+    """Write a graph to ``path``, one file with its weights.
 
     Args:
-        graph: the graph.
-        inputs: of :func:`padre3d.deploy.graph.frame_inputs`, at least two pillars.
+        graph: a graph of :func:`padre3d.deploy.graph.split_graph`; its ``outputs`` name the
+            results.
+        inputs: its inputs by name, at least two pillars.
         path: where to.
         fixed: keep the number of pillars of ``inputs``; otherwise it is the symbol ``pillars``
             (and the number of sets the symbol ``sets``).
@@ -73,8 +65,8 @@ def export_graph(
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 graph, kwargs=inputs, dynamo=True, verbose=False, opset_version=OPSET,
-                input_names=list(inputs), output_names=list(HeadOutputs._fields),
-                dynamic_shapes=None if fixed else _symbols(graph, inputs),
+                input_names=list(inputs), output_names=list(graph.outputs),
+                dynamic_shapes=None if fixed else _symbols(inputs),
             )  # fmt: skip
     finally:
         logger.setLevel(level)
@@ -112,14 +104,19 @@ def check_operators(model: ModelProto) -> None:
                 raise ValueError(f"ONNX graph: expected a TopK of at most {MAX_TOPK}, got {count}")
 
 
-def _symbols(graph: DetectorGraph, inputs: dict[str, Tensor]) -> dict[str, dict | None]:
+def _symbols(inputs: dict[str, Tensor]) -> dict[str, dict | None]:
     pillars = torch.export.Dim("pillars", min=2, max=MAX_PILLARS)
-    shapes = {FEATURES: {0: pillars}, SLOT: {1: pillars}, PLACES: {1: pillars}, INVERSE: None}
-    if graph.backbone.planner.tokens == "set":
-        shapes[INDEX] = {1: torch.export.Dim("sets", min=2, max=MAX_PILLARS)}
-    else:
-        shapes[INDEX] = {2: pillars}
-    shapes[VALID] = shapes[INDEX]
+    shapes: dict[str, dict | None] = {
+        **{name: {0: pillars} for name in (FEATURES, MIXED)},
+        **{name: {1: pillars} for name in (SLOT, PLACES)},
+        INVERSE: None,
+    }
+    if INDEX in inputs:
+        # Sequence form: one row of all pillars. Set form: as many rows as there are sets.
+        sets = inputs[INDEX].shape[1] > 1
+        shapes[INDEX] = {1: torch.export.Dim("sets", min=2, max=MAX_PILLARS)} if sets else {
+            2: pillars}  # fmt: skip
+        shapes[VALID] = shapes[INDEX]
     return {name: shapes[name] for name in inputs}
 
 

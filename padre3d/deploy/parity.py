@@ -8,7 +8,8 @@ shows a tie that the measured rounding error can turn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,9 @@ COMPARED = (
     *("query_heatmap_score", "query_pos", "dense_heatmap"),
 )
 
+# fp32: largest absolute difference of any raw output. Others: largest relative RMS of an output.
+TOLERANCES = {"fp32": 1e-3, "fp16": 0.05, "int8-trt": 0.5, "int8-qnn": 0.25}
+
 
 @dataclass(frozen=True)
 class FrameParity:
@@ -32,6 +36,7 @@ class FrameParity:
         frame: its name.
         pillars: occupied pillars.
         errors: largest absolute difference of each raw output over the matched proposals.
+        relative: RMS of the difference over the RMS of torch's values, likewise.
         matched: proposals that both sides have.
         ties: proposals of one side that fell to a tie of the heatmap.
         lost: proposals of one side that nothing excuses.
@@ -42,6 +47,7 @@ class FrameParity:
     frame: str
     pillars: int
     errors: dict[str, float]
+    relative: dict[str, float]
     matched: int
     ties: int
     lost: int
@@ -52,6 +58,19 @@ class FrameParity:
     def worst(self) -> float:
         """The largest of the errors; infinite if a proposal is lost."""
         return float("inf") if self.lost else max(self.errors.values())
+
+    @property
+    def worst_relative(self) -> float:
+        """The largest relative RMS; infinite if not one proposal is the same."""
+        return max(self.relative.values()) if self.matched else float("inf")
+
+    def distance(self, precision: str) -> float:
+        """What is held against the precision's tolerance: lost proposals count in fp32 only."""
+        return self.worst if precision == "fp32" else self.worst_relative
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields, for JSON."""
+        return asdict(self)
 
 
 def compare_outputs(
@@ -67,12 +86,13 @@ def compare_outputs(
         head: the head; its grid and the kernel of its local maxima are read.
     """
     ours, theirs = _match(expected, found)
-    errors = {name: _error(getattr(expected, name)[:, ours], getattr(found, name)[:, theirs])
-              for name in COMPARED[:-1]}  # fmt: skip
+    pairs = {name: (getattr(expected, name)[:, ours], getattr(found, name)[:, theirs])
+             for name in COMPARED[:-1]}  # fmt: skip
     # The other classes' values in a proposal's cell are 0 or not by a tie, and are never read.
-    own = [_own_class(o)[:, rows] for o, rows in ((expected, ours), (found, theirs))]
-    errors["query_heatmap_score"] = _error(*own)
-    errors["dense_heatmap"] = _error(expected.dense_heatmap, found.dense_heatmap)
+    pairs["query_heatmap_score"] = (_own_class(expected)[:, ours], _own_class(found)[:, theirs])
+    pairs["dense_heatmap"] = (expected.dense_heatmap, found.dense_heatmap)
+    errors = {name: _error(*pair) for name, pair in pairs.items()}
+    relative = {name: _relative(*pair) for name, pair in pairs.items()}
     kernel = head.selector.kernel
     tie = 2 * _error(expected.dense_heatmap.sigmoid(), found.dense_heatmap.sigmoid()) + 1e-7
     ties = _ties(expected, found, ours, kernel, tie) + _ties(found, expected, theirs, kernel, tie)
@@ -81,20 +101,24 @@ def compare_outputs(
     scores = [proposal_scores(o)[:, rows] for o, rows in ((expected, ours), (found, theirs))]
     missing = 2 * (expected.query_labels.shape[1] - len(ours))
     return FrameParity(
-        frame, pillars, errors, len(ours), ties, missing - ties, _error(*boxes), _error(*scores)
-    )
+        frame, pillars, errors, relative, len(ours), ties, missing - ties,
+        _error(*boxes), _error(*scores),
+    )  # fmt: skip
 
 
-def parity_table(results: Sequence[FrameParity], tolerance: float) -> object:
-    """The results as a table for a rich console."""
+def parity_table(results: Sequence[FrameParity], precision: str, tolerance: float) -> object:
+    """The results as a table for a rich console: absolute for fp32, relative RMS otherwise."""
     from rich.table import Table
 
-    table = Table(title=f"largest |torch - ONNX|, tolerance {tolerance:g}")
+    exact = precision == "fp32"
+    kind = "largest |torch - ONNX|" if exact else "RMS of torch - ONNX over RMS of torch"
+    table = Table(title=f"{precision}: {kind}, tolerance {tolerance:g}")
     table.add_column("output")
     for result in results:
         table.add_column(f"{result.frame}\n{result.pillars} pillars", justify="right")
     for name in COMPARED:
-        table.add_row(name, *(f"{result.errors[name]:.1e}" for result in results))
+        values = ((r.errors if exact else r.relative)[name] for r in results)
+        table.add_row(name, *(f"{value:.1e}" for value in values))
     table.add_section()
     table.add_row("box centre, mm", *(f"{result.centre_m * 1e3:.4f}" for result in results))
     table.add_row("box score", *(f"{result.score:.1e}" for result in results))
@@ -142,3 +166,12 @@ def _error(a: Tensor, b: Tensor) -> float:
     if a.numel() == 0:
         return 0.0
     return float(torch.nan_to_num((a.double() - b.double()).abs(), nan=float("inf")).max())
+
+
+def _relative(expected: Tensor, found: Tensor) -> float:
+    """RMS of the difference over the RMS of the expected values; infinite if not finite."""
+    if expected.numel() == 0:
+        return 0.0
+    difference = (expected.double() - found.double()).square().mean().sqrt()
+    ratio = difference / expected.double().square().mean().sqrt().clamp_min(1e-12)
+    return float(torch.nan_to_num(ratio, nan=float("inf")))

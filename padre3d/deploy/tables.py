@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from padre3d.norms import evaluation_affine
+from padre3d.sequences.orders import permutation
 from padre3d.sequences.windows import grid_cells
 
 
@@ -19,6 +20,7 @@ def runtime_tables(detector: nn.Module) -> dict[str, np.ndarray]:
                         first ``point_channels{i}`` rows are the point's, the rest its pillar's
     ``shift{i}``        (out,) float32
     ``cells``           (K, ny * nx) int32: cell ids in each token order
+    ``layout_shift``    (K,) int32: the shift of each token order
     ``places``          (S, ny * nx) int32: place of each cell in its window, for each shift
     ``windows``         (S, ny * nx) int32: window of each cell (set form)
     ==================  =======================================================================
@@ -31,10 +33,9 @@ def runtime_tables(detector: nn.Module) -> dict[str, np.ndarray]:
         tables[f"point_channels{i}"] = torch.tensor(layer.point_channels)
     planner = detector.backbone.planner
     yx = grid_cells(detector.grid.ny, detector.grid.nx)
-    if planner.tokens == "sequence":
-        tables["cells"] = planner.serial.cells
-    else:
-        tables["cells"] = torch.cat([sets.orders.cells for sets in planner.sets])
+    orders = [permutation(order, planner.partitions[shift]) for order, shift in planner.keys]
+    tables["cells"] = torch.stack(orders)
+    tables["layout_shift"] = torch.tensor([shift for _, shift in planner.keys])
     tables["places"] = torch.stack([p.cell_in_window(yx) for p in planner.partitions])
     tables["windows"] = torch.stack([p.window_of(yx) for p in planner.partitions])
     arrays = {name: table.numpy() for name, table in tables.items()}

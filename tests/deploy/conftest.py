@@ -5,17 +5,36 @@ import torch
 from tiny_detector import MIXERS, build_detector, make_cloud
 
 
-@pytest.fixture(scope="session", params=MIXERS.values(), ids=MIXERS)
-def exported(request, tmp_path_factory):
+def export_once(mixer, folder):
     """(detector, cloud, folder, manifest, comparisons) of an export with dynamic pillars."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     from padre3d.deploy.export import export_detector
 
-    detector = build_detector(request.param)
+    detector = build_detector(mixer)
     cloud = make_cloud(1500)
-    folder = tmp_path_factory.mktemp("export") / "out"
     manifest, results = export_detector(
         detector, {"frame": torch.from_numpy(cloud)}, folder, about={"config": "tiny.py"}
     )
     return detector, cloud, folder, manifest, results
+
+
+@pytest.fixture(scope="session", params=MIXERS, ids=MIXERS)
+def exported(request, tmp_path_factory):
+    """Exports of every mixer, made when first asked for."""
+    return request.getfixturevalue(f"exported_{request.param.replace(' ', '_')}")
+
+
+@pytest.fixture(scope="session")
+def exported_padre(tmp_path_factory):
+    return export_once(MIXERS["padre"], tmp_path_factory.mktemp("padre") / "out")
+
+
+@pytest.fixture(scope="session")
+def exported_attention(tmp_path_factory):
+    return export_once(MIXERS["attention"], tmp_path_factory.mktemp("attention") / "out")
+
+
+@pytest.fixture(scope="session")
+def exported_padre_on_sets(tmp_path_factory):
+    return export_once(MIXERS["padre on sets"], tmp_path_factory.mktemp("sets") / "out")

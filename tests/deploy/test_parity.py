@@ -47,6 +47,10 @@ def test_a_difference_is_measured(name, size):
     result = compare_outputs("f", 9, outputs(), outputs()._replace(**{name: wrong}), HEAD)
     assert result.errors[name] == pytest.approx(size)
     assert result.worst == pytest.approx(size)
+    values = getattr(outputs(), name)
+    relative = size / values.numel() ** 0.5 / values.square().mean().sqrt()
+    assert result.relative[name] == pytest.approx(float(relative))
+    assert result.worst_relative == pytest.approx(float(relative))
     assert result.centre_m == pytest.approx(0.25 if name == "center" else 0, abs=1e-6)
 
 
