@@ -38,13 +38,13 @@ def real_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_nuscenes(tmp_path_factory) -> Path:
-    """A prepared synthetic data set: two scenes of 2 s, one to train and one to validate."""
+    """A prepared synthetic data set: two scenes of 5 frames, one to train and one to validate."""
     pytest.importorskip("mmdet3d")
     pytest.importorskip("embreex")
     from padre3d.data.prepare import prepare_nuscenes
     from padre3d.synthetic import generate
 
     root = tmp_path_factory.mktemp("tiny_nuscenes") / "set"
-    generate(root, num_scenes=2, seed=0, scene_seconds=2.0)
+    generate(root, num_scenes=2, seed=0, scene_seconds=2.5)
     prepare_nuscenes(root, "v1.0-mini")
     return root
