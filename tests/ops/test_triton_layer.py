@@ -1,10 +1,8 @@
-"""The fused layer in Triton's interpreter against float64, eager code of the same type beside it."""
+"""The fused layer in Triton's interpreter against float64, beside eager code of the same type."""
 
 import pytest
 import torch
-from triton_cases import Case, error, forward
-
-from padre3d.types import TokenPositions
+from triton_cases import Case
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +17,9 @@ def _poison(monkeypatch):
 
 
 def assert_at_most_twice_eager(errors, dtype):
-    """Up to a unit of rounding, which eager code may reach by luck in a small tensor."""
+    """A quarter of the type's spacing on top: of few values eager code may be exact by luck."""
     for name, (fused, eager) in errors.items():
-        assert fused <= 2 * eager + torch.finfo(dtype).eps, (name, fused, eager)
+        assert fused <= 2 * eager + torch.finfo(dtype).eps / 4, (name, fused, eager)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from padre3d.encoder import EncoderLayer
 from padre3d.mixers import build_mixer
-from padre3d.ops.triton import api
+from padre3d.ops.triton import api, launch
 from padre3d.types import TokenPositions
 
 LENGTH = 260
@@ -84,7 +84,10 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--degree", type=int, default=2)
     parser.add_argument("--mixer", action="store_true", help="the mixer alone")
+    parser.add_argument("--blocks", default="{}", help="JSON that replaces block sizes")
     args = parser.parse_args()
+    sizes, replaced = launch.block_sizes, json.loads(args.blocks)
+    launch.block_sizes = lambda *key: sizes(*key) | replaced
     figures = compile_instead_of_launching(args.arch)
     dtype, dim = getattr(torch, args.dtype), args.dim
     mixer = build_mixer({"type": "padre", "degree": args.degree, "impl": "triton"}, dim)

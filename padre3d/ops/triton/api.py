@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -21,7 +22,6 @@ from padre3d.types import TokenPositions
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 MAX_DEGREE = 4
 MAX_DIM = 256
-_LAYER_FIELDS = 10
 
 
 def padre(x: Tensor, weights: PadreWeights, mask: Tensor | None = None) -> Tensor:
@@ -155,7 +155,8 @@ class _Fused(torch.autograd.Function):
         w, layer = _unflatten(tensors, ctx.degree, ctx.eps)
         rows = Rows(index, valid, ctx.length, ctx.tokens)
         d_out = d_out.contiguous()
-        residual, layer_gradients = None, []
+        residual: Tensor | None = None
+        layer_gradients: list[Tensor] = []
         if layer is not None:
             residual, d_out, layer_gradients, v_bias = launch.finish_backward(
                 d_out, x, w, layer, saved
@@ -175,17 +176,24 @@ class _Fused(torch.autograd.Function):
 def _flatten(w: MixerWeights, layer: LayerWeights | None) -> list[Tensor]:
     tensors = [*w.b_weight, *w.b_bias, *w.c_weight, *w.c_bias, w.v_weight, w.v_bias]
     if layer is not None:
-        tensors += list(vars(layer).values())[:_LAYER_FIELDS]
+        tensors += [t for t in vars(layer).values() if isinstance(t, Tensor)]
     return [t.contiguous() for t in tensors]
 
 
 def _unflatten(
     tensors: Sequence[Tensor], degree: int, eps: tuple[float, float, float] | None
 ) -> tuple[MixerWeights, LayerWeights | None]:
-    rest = list(tensors)
-    groups = [tuple(rest.pop(0) for _ in range(n)) for n in (degree, degree, degree - 1, degree - 1)]
-    w = MixerWeights(*groups, rest.pop(0), rest.pop(0))
-    return w, None if eps is None else LayerWeights(*rest, eps=eps)
+    ends = (degree, 2 * degree, 3 * degree - 1, 4 * degree - 2)
+    b_weight, b_bias, c_weight, c_bias = (
+        tuple(tensors[start:end]) for start, end in zip((0, *ends), ends, strict=False)
+    )
+    v_weight, v_bias, *rest = tensors[ends[-1] :]
+    w = MixerWeights(b_weight, b_bias, c_weight, c_bias, v_weight, v_bias)
+    if eps is None:
+        return w, None
+    names = (field.name for field in fields(LayerWeights))
+    of_layer: dict[str, Any] = dict(zip(names, [*rest, eps], strict=True))
+    return w, LayerWeights(**of_layer)
 
 
 def _mixer_weights(weights: PadreWeights, dim: int) -> MixerWeights:

@@ -134,11 +134,11 @@ def convolve_backward(
 def step_backward(
     dc, d_p, z_in, z_before, y, valid, weight, before_weight, before_bias,
     dc_before, dy, partial, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr, I: tl.constexpr, IN_STRIDE: tl.constexpr,
+    D: tl.constexpr, DEGREE: tl.constexpr, STEP: tl.constexpr, IN_STRIDE: tl.constexpr,
     BEFORE_STRIDE: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr, ROW: tl.constexpr,
     BT: tl.constexpr, BK: tl.constexpr, HAS_VALID: tl.constexpr,
 ):  # fmt: skip
-    """Back through C_I and through the product that made Z_I, for I = d-1 .. 2."""
+    """Back through C_i and through the product that made Z_i, for i = STEP = d-1 .. 2."""
     t = tl.program_id(0) * BT + tl.arange(0, BT)
     _, keep = token_rows(t, T, valid, valid, False, HAS_VALID)
     k = tl.program_id(1) * BK + tl.arange(0, BK)
@@ -147,8 +147,8 @@ def step_backward(
     dz = tl.where(keep[:, None], dz + load_tile(d_p, t, k, D, keep, k < D), 0.0)
     mixed = convolve(z_before, BEFORE_STRIDE, t, T, L, k, before_weight, D, TAPS, False)
     mixed += load_row(before_bias, k, k < D)[None, :]
-    store_tile(dy + (I - 1) * D, dz * mixed, t, k, DEGREE * D, t < T, k < D)
-    factor = load_tile(y + (I - 1) * D, t, k, DEGREE * D, keep, k < D)
+    store_tile(dy + (STEP - 1) * D, dz * mixed, t, k, DEGREE * D, t < T, k < D)
+    factor = load_tile(y + (STEP - 1) * D, t, k, DEGREE * D, keep, k < D)
     store_tile(dc_before, dz * factor, t, k, D, t < T, k < D)
 
 

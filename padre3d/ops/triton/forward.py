@@ -56,17 +56,17 @@ def project(
 @triton.jit(do_not_specialize=["T", "L"])
 def step(
     z_in, y, valid, weight, bias, z_out, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr, I: tl.constexpr, IN_STRIDE: tl.constexpr,
+    D: tl.constexpr, DEGREE: tl.constexpr, STEP: tl.constexpr, IN_STRIDE: tl.constexpr,
     OUT_STRIDE: tl.constexpr, TAPS: tl.constexpr,
     BT: tl.constexpr, BK: tl.constexpr, HAS_VALID: tl.constexpr,
 ):  # fmt: skip
-    """Eq. 3 for Z_{I+1}, I < d - 1: ``(C_I Z_I + c) * Y_{I+1}``."""
+    """Eq. 3 for Z_{i+1}, i = STEP < d - 1: ``(C_i Z_i + c) * Y_{i+1}``."""
     t = tl.program_id(0) * BT + tl.arange(0, BT)
     _, keep = token_rows(t, T, valid, valid, False, HAS_VALID)
     k = tl.program_id(1) * BK + tl.arange(0, BK)
     mixed = convolve(z_in, IN_STRIDE, t, T, L, k, weight, D, TAPS, False)
     mixed += load_row(bias, k, k < D)[None, :]
-    z = mixed * load_tile(y + I * D, t, k, DEGREE * D, keep, k < D)
+    z = mixed * load_tile(y + STEP * D, t, k, DEGREE * D, keep, k < D)
     store_tile(z_out, z, t, k, OUT_STRIDE, t < T, k < D)
 
 

@@ -93,6 +93,7 @@ def block_sizes(dim: int, hidden: int, half: bool) -> dict[str, Any]:
         "chunk": min(channels, 64 if half else 32),
         "hidden_chunk": min(max(16, triton.next_power_of_2(hidden)), 64 if half else 32),
         "warps": 4 if channels <= 128 else 8,
+        "stages": 3,
     }
 
 
@@ -102,7 +103,7 @@ def _common(y: Tensor, w: MixerWeights, hidden: int = 0) -> tuple[dict[str, Any]
     size = block_sizes(dim, hidden, y.dtype != torch.float32)
     chunked = {
         "D": dim, "DEGREE": w.degree, "BT": size["rows"], "BK": size["chunk"],
-        "num_warps": size["warps"],
+        "num_warps": size["warps"], "num_stages": size["stages"],
     }  # fmt: skip
     return chunked | {"BD": size["channels"], "PRECISION": precision()}, chunked
 
@@ -141,7 +142,7 @@ def to_last_convolution(
         z_in, stride = _last_input(w, saved, i)
         forward.step[(blocks, triton.cdiv(dim, chunked["BK"]))](
             z_in, y, _or(rows.valid, y), w.c_weight[i - 1], w.c_bias[i - 1],
-            z[:, (i - 1) * dim :], rows.tokens, rows.length, I=i, IN_STRIDE=stride,
+            z[:, (i - 1) * dim :], rows.tokens, rows.length, STEP=i, IN_STRIDE=stride,
             OUT_STRIDE=z.shape[1], TAPS=taps, HAS_VALID=rows.valid is not None, **chunked,
         )  # fmt: skip
     return saved
@@ -200,7 +201,7 @@ def finish_backward(
         d_out, x, saved.sum1, saved.sum2, ffn.gamma1, ffn.beta1, ffn.w1, ffn.b1, ffn.w2,
         ffn.gamma2, ffn.beta2, ffn.gamma3, dx, *narrow, *wide, partial, n, *ffn.eps, D=dim,
         F=hidden, BF=_hidden_chunk(saved.y, ffn),
-        **{key: whole[key] for key in ("BT", "BD", "PRECISION", "num_warps")},
+        **{key: whole[key] for key in ("BT", "BD", "PRECISION", "num_warps", "num_stages")},
     )  # fmt: skip
     d_sum1, d_sum2, normed = narrow
     sums = partial.sum(0)
@@ -254,7 +255,7 @@ def mixer_backward(
         dc_before = torch.empty_like(dc)
         backward.step_backward[(blocks, triton.cdiv(dim, chunked["BK"]))](
             dc, d_p, z_in, z_before, y, valid, w.c_weight[i - 1], w.c_weight[i - 2],
-            w.c_bias[i - 2], dc_before, dy, partial, rows.tokens, rows.length, I=i,
+            w.c_bias[i - 2], dc_before, dy, partial, rows.tokens, rows.length, STEP=i,
             IN_STRIDE=stride, BEFORE_STRIDE=before_stride, ROWS=count,
             ROW=degree + (i - 1) * (taps + 1), **flags, **chunked,
         )  # fmt: skip

@@ -35,7 +35,7 @@ def load_tile(base, rows, columns, stride, row_mask, column_mask):
 
 @triton.jit
 def load_matrix(base, rows, columns, stride, row_mask, column_mask):
-    """``load_tile`` in the stored type: operands of a product go to the tensor cores as they are."""
+    """``load_tile`` in the stored type, as the tensor cores take it."""
     at = base + rows[:, None] * stride + columns[None, :]
     return tl.load(at, mask=row_mask[:, None] & column_mask[None, :], other=0.0)
 

@@ -1,0 +1,58 @@
+"""The kernels compile for GPUs that are not there, from the calls that would launch them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+FORWARD = {"project", "finish"}
+BACKWARD = {"finish_backward", "mix_backward", "project_backward"}
+REGISTERS_OF_A_THREAD, SHARED_BYTES = 255, {87: 163 << 10, 90: 227 << 10}
+
+
+def compiled(repo_root, tmp_path, arch, *options):
+    """Figures of each kernel, in a fresh process: here the kernels are the interpreter's."""
+    environment = os.environ | {"TRITON_CACHE_DIR": str(tmp_path)}
+    del environment["TRITON_INTERPRET"]
+    command = [sys.executable, "tests/ops/triton_ahead.py", "--arch", str(arch), *options]
+    run = subprocess.run(
+        command, cwd=repo_root, env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    figures = json.loads(run.stdout)
+    for name, kernel in figures.items():
+        assert kernel["entries"] == 1, name
+        assert kernel["registers"] <= REGISTERS_OF_A_THREAD, name
+        assert kernel["shared_bytes"] <= SHARED_BYTES[arch], name
+    return figures
+
+
+def test_a_small_layer_compiles_for_sm_90(repo_root, tmp_path):
+    figures = compiled(repo_root, tmp_path, 90, "--dim", "32")
+    assert figures.keys() == FORWARD | BACKWARD
+    assert all(kernel["local_bytes"] == 0 for kernel in figures.values()), figures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [87, 90])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_the_detectors_layer_compiles(repo_root, tmp_path, arch, dtype):
+    figures = compiled(repo_root, tmp_path, arch, "--dtype", dtype)
+    assert figures.keys() == FORWARD | BACKWARD
+    assert all(figures[name]["local_bytes"] == 0 for name in FORWARD), figures
+
+
+@pytest.mark.slow
+def test_higher_degrees_and_more_channels_compile(repo_root, tmp_path):
+    figures = compiled(repo_root, tmp_path, 90, "--degree", "4", "--dim", "192")
+    assert figures.keys() == FORWARD | BACKWARD | {"step", "step_backward"}
+
+
+@pytest.mark.slow
+def test_the_mixer_alone_compiles(repo_root, tmp_path):
+    figures = compiled(repo_root, tmp_path, 90, "--mixer")
+    assert figures.keys() == {"project", "mix", "mix_backward", "project_backward"}
