@@ -88,14 +88,16 @@ def run(args: argparse.Namespace) -> None:
     """Export and print the comparison."""
     console = Console(soft_wrap=True)
     recipe = Recipe(args.precision, args.pillars, args.parts, args.masked, args.tolerance)
+    eight_bit = args.precision.startswith("int8")
     with console.status("loading"):
+        clouds = read_clouds(args.points)
+        calibration = [*read_clouds(args.calib, args.calib_frames).values()]
         model = init_model(args.config, args.checkpoint)
-        clouds = read_clouds(args.points) or {
-            "validation frame": dataset_clouds(args.config, "val_dataloader", 1, "--points")[0]
-        }
-        calibration: list[torch.Tensor] = []
-        if args.precision.startswith("int8"):
-            calibration = [*read_clouds(args.calib, args.calib_frames).values()] or dataset_clouds(
+        if not clouds:
+            cloud = dataset_clouds(args.config, "val_dataloader", 1, "--points")[0]
+            clouds = {"validation frame": cloud}
+        if eight_bit and not calibration:
+            calibration = dataset_clouds(
                 args.config, "train_dataloader", args.calib_frames, "--calib"
             )
     about = {"config": Path(args.config).name, "checkpoint": Path(args.checkpoint).name}

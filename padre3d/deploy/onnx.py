@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import re
 import warnings
@@ -71,6 +72,7 @@ def export_graph(
     finally:
         logger.setLevel(level)
     model = program.model_proto
+    _name_nodes(model)
     _strip(model)
     check_operators(model)
     onnx.checker.check_model(model)
@@ -120,6 +122,15 @@ def _symbols(inputs: dict[str, Tensor]) -> dict[str, dict | None]:
     return {name: shapes[name] for name in inputs}
 
 
+def _name_nodes(model: ModelProto) -> None:
+    """Name each node after the module it comes from, for error reports and engine layers."""
+    for i, node in enumerate(model.graph.node):
+        notes = {note.key: note.value for note in node.metadata_props}
+        scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "['', '']"))
+        modules = [scope for scope in scopes[:-1] if scope]
+        node.name = f"{modules[-1] if modules else 'graph'}/{node.op_type}_{i}"
+
+
 def _strip(model: ModelProto) -> None:
     """Remove the exporter's notes, which hold the source paths of the machine."""
     for holder in (model, model.graph, *model.graph.node, *model.graph.value_info):
@@ -141,3 +152,12 @@ def _graphs(model: ModelProto) -> list:
                 waiting += [attribute.g] if attribute.HasField("g") else []
                 waiting += attribute.graphs
     return found
+
+def float_tensors(model: ModelProto) -> set[str]:
+    """Names of all 32-bit float tensors: inputs, constants and results."""
+    import onnx
+
+    known = onnx.shape_inference.infer_shapes(model).graph
+    values = (*known.input, *known.value_info, *known.output)
+    named = {v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    return named | {t.name for t in known.initializer if t.data_type == onnx.TensorProto.FLOAT}
