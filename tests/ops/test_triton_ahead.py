@@ -26,6 +26,7 @@ def compiled(repo_root, tmp_path, arch, *options):
     figures = json.loads(run.stdout)
     for name, kernel in figures.items():
         assert kernel["entries"] == 1, name
+        assert kernel["variants"] == 1, f"{name} is compiled anew for another number of pillars"
         assert kernel["registers"] <= REGISTERS_OF_A_THREAD, name
         assert kernel["shared_bytes"] <= SHARED_BYTES[arch], name
     return figures
@@ -43,7 +44,7 @@ def test_a_small_layer_compiles_for_sm_90(repo_root, tmp_path):
 def test_the_detectors_layer_compiles(repo_root, tmp_path, arch, dtype):
     figures = compiled(repo_root, tmp_path, arch, "--dtype", dtype)
     assert figures.keys() == FORWARD | BACKWARD
-    assert all(figures[name]["local_bytes"] == 0 for name in FORWARD), figures
+    assert all(figures[name]["local_bytes"] <= 32 for name in FORWARD), figures
 
 
 @pytest.mark.slow

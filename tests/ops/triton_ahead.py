@@ -4,7 +4,7 @@
 
 A driver that only names its target stands in for CUDA, and launches stop after the compilation:
 the variants are the ones a real call would build. Prints JSON: registers per thread, bytes of
-local memory (spills) and of shared memory, threads, for each kernel.
+local memory (spills) and of shared memory, threads, and how many variants several lengths built.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from padre3d.mixers import build_mixer
 from padre3d.ops.triton import api, launch
 from padre3d.types import TokenPositions
 
-LENGTH = 260
+LENGTHS = (260, 33, 1)
 
 
 class AbsentGpu:
@@ -69,12 +69,28 @@ def compile_instead_of_launching(arch: int) -> dict[str, dict[str, int]]:
             "shared_bytes": kernel.metadata.shared,
             "threads": 32 * kernel.metadata.num_warps,
             "entries": kernel.asm["ptx"].count(f".target sm_{arch}"),
+            "variants": len(self.device_caches[0][0]),
         }
 
     triton.runtime.driver.set_active(AbsentGpu(arch))
     JITFunction.run = compile_only
     api._check_tensors = lambda x, weights: None
     return figures
+
+
+def run(layer: EncoderLayer, length: int, dtype: torch.dtype, mixer_alone: bool) -> None:
+    dim = len(layer.norm.weight)
+    index = torch.arange(2 * length).view(2, length)
+    valid = torch.ones(2, length, dtype=torch.bool)
+    x = torch.zeros(2 * length, dim, dtype=dtype, requires_grad=True)
+    if mixer_alone:
+        out = layer.mixer(x.view(2, length, dim), None, valid)
+    else:
+        positions = TokenPositions(torch.zeros(2 * length, dim))
+        norms = (layer.norm1, layer.norm2, layer.norm)
+        linears, weights = (layer.linear1, layer.linear2), layer.mixer.weights()
+        out = api.encoder_layer(x, positions, index, valid, weights, linears, norms)
+    out.backward(torch.ones_like(out))
 
 
 def main() -> None:
@@ -92,17 +108,8 @@ def main() -> None:
     dtype, dim = getattr(torch, args.dtype), args.dim
     mixer = build_mixer({"type": "padre", "degree": args.degree, "impl": "triton"}, dim)
     layer = EncoderLayer(dim, 2 * dim, mixer, use_mask=True).to(dtype)
-    index = torch.arange(2 * LENGTH).view(2, LENGTH)
-    valid = torch.ones(2, LENGTH, dtype=torch.bool)
-    positions = TokenPositions(torch.zeros(2 * LENGTH, dim))
-    x = torch.zeros(2 * LENGTH, dim, dtype=dtype, requires_grad=True)
-    if args.mixer:
-        out = mixer(x.view(2, LENGTH, dim), None, valid)
-    else:
-        norms = (layer.norm1, layer.norm2, layer.norm)
-        linears = (layer.linear1, layer.linear2)
-        out = api.encoder_layer(x, positions, index, valid, mixer.weights(), linears, norms)
-    out.backward(torch.ones_like(out))
+    for length in LENGTHS:
+        run(layer, length, dtype, args.mixer)
     print(json.dumps(figures, indent=1))
 
 

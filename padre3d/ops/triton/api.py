@@ -102,12 +102,12 @@ def _apply(
     autocast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if autocast else w.v_weight.dtype
     tensors = _flatten(w, layer)
-    if torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (x, pos, *tensors)
-    ):
+    wanted = any(t is not None and t.requires_grad for t in (x, pos, *tensors))
+    with torch.cuda.device_of(x):  # Triton launches on the current device
+        if not (wanted and torch.is_grad_enabled()):
+            return _forward(x, pos, rows, w, layer, dtype, save=False)[0]
         eps = layer.eps if layer else None
         return _Fused.apply(x, pos, rows, dtype, eps, w.degree, *tensors)
-    return _forward(x, pos, rows, w, layer, dtype, save=False)[0]
 
 
 def _forward(

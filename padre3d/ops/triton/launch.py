@@ -84,23 +84,27 @@ class Saved:
 
 
 @lru_cache(maxsize=64)
-def block_sizes(dim: int, hidden: int, half: bool) -> dict[str, Any]:
-    """Rows and channels of a block, chunks of the reductions, for 16-bit or 32-bit products."""
+def block_sizes(dim: int, hidden: int) -> dict[str, Any]:
+    """Rows and channels of a block, and chunks of the reductions.
+
+    Chosen from what the compiler reports for sm_90 and D = 128, not from timings: two or three
+    blocks fit a multiprocessor, and the forward kernels spill next to nothing.
+    """
     channels = max(16, triton.next_power_of_2(dim))
     return {
         "rows": 32 if channels <= 128 else 16,
         "channels": channels,
-        "chunk": min(channels, 64 if half else 32),
-        "hidden_chunk": min(max(16, triton.next_power_of_2(hidden)), 64 if half else 32),
+        "chunk": min(channels, 32),
+        "hidden_chunk": min(max(16, triton.next_power_of_2(hidden)), 32),
         "warps": 4 if channels <= 128 else 8,
-        "stages": 3,
+        "stages": 2,
     }
 
 
-def _common(y: Tensor, w: MixerWeights, hidden: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+def _common(w: MixerWeights, hidden: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments of the kernels that work on whole rows, and of those that work on chunks."""
     dim = w.v_weight.shape[0]
-    size = block_sizes(dim, hidden, y.dtype != torch.float32)
+    size = block_sizes(dim, hidden)
     chunked = {
         "D": dim, "DEGREE": w.degree, "BT": size["rows"], "BK": size["chunk"],
         "num_warps": size["warps"], "num_stages": size["stages"],
@@ -128,7 +132,7 @@ def to_last_convolution(
     dim, degree, taps = x.shape[1], w.degree, w.c_weight[0].shape[-1]
     y = torch.empty(rows.tokens, degree * dim, dtype=dtype, device=x.device)
     z = y if degree == 2 else y.new_empty(rows.tokens, (degree - 2) * dim)
-    whole, chunked = _common(y, w)
+    whole, chunked = _common(w)
     blocks = triton.cdiv(rows.tokens, whole["BT"])
     weights, biases = w.four_maps()
     forward.project[(blocks,)](
@@ -152,7 +156,7 @@ def mix(rows: Rows, w: MixerWeights, saved: Saved) -> Tensor:
     """The end of the mixer alone: tokens (T, D)."""
     dim = w.v_weight.shape[0]
     out = saved.y.new_empty(rows.tokens, dim)
-    whole, _ = _common(saved.y, w)
+    whole, _ = _common(w)
     z_in, stride = _last_input(w, saved, w.degree - 1)
     forward.mix[(triton.cdiv(rows.tokens, whole["BT"]),)](
         z_in, saved.y, saved.z, _or(rows.valid, out), w.c_weight[-1], w.c_bias[-1], w.v_weight,
@@ -169,14 +173,14 @@ def finish(
     out = torch.empty_like(x)
     sum1, sum2 = (torch.empty_like(x), torch.empty_like(x)) if save else (out, out)
     hidden = ffn.w1.shape[0]
-    whole, _ = _common(saved.y, w, hidden)
+    whole, _ = _common(w, hidden)
     z_in, stride = _last_input(w, saved, w.degree - 1)
     forward.finish[(triton.cdiv(rows.tokens, whole["BT"]),)](
         z_in, saved.y, saved.z, x, _or(rows.index, x), _or(rows.valid, x), w.c_weight[-1],
         w.c_bias[-1], w.v_weight, w.v_bias, ffn.gamma1, ffn.beta1, ffn.w1, ffn.b1, ffn.w2, ffn.b2,
         ffn.gamma2, ffn.beta2, ffn.gamma3, ffn.beta3, sum1, sum2, out, rows.tokens, rows.length,
         *ffn.eps, F=hidden, IN_STRIDE=stride, TAPS=w.c_weight[-1].shape[-1],
-        BF=_hidden_chunk(saved.y, ffn), HAS_INDEX=rows.index is not None,
+        BF=_hidden_chunk(ffn), HAS_INDEX=rows.index is not None,
         HAS_VALID=rows.valid is not None, SAVE=save, **whole,
     )  # fmt: skip
     return out, Saved(saved.y, saved.z, sum1, sum2) if save else saved
@@ -189,9 +193,10 @@ def finish_backward(
 
     The weights' gradients come in the order of :class:`LayerWeights`.
     """
-    assert saved.sum1 is not None and saved.sum2 is not None
+    assert saved.sum1 is not None
+    assert saved.sum2 is not None
     n, dim, hidden = *x.shape, ffn.w1.shape[0]
-    whole, _ = _common(saved.y, w, hidden)
+    whole, _ = _common(w, hidden)
     blocks = triton.cdiv(n, whole["BT"])
     narrow = [saved.y.new_empty(n, dim) for _ in range(3)]
     wide = [saved.y.new_empty(n, hidden) for _ in range(2)]
@@ -200,7 +205,7 @@ def finish_backward(
     backward.finish_backward[(blocks,)](
         d_out, x, saved.sum1, saved.sum2, ffn.gamma1, ffn.beta1, ffn.w1, ffn.b1, ffn.w2,
         ffn.gamma2, ffn.beta2, ffn.gamma3, dx, *narrow, *wide, partial, n, *ffn.eps, D=dim,
-        F=hidden, BF=_hidden_chunk(saved.y, ffn),
+        F=hidden, BF=_hidden_chunk(ffn),
         **{key: whole[key] for key in ("BT", "BD", "PRECISION", "num_warps", "num_stages")},
     )  # fmt: skip
     d_sum1, d_sum2, normed = narrow
@@ -234,7 +239,7 @@ def mixer_backward(
 ) -> MixerGradients:
     """Back from the mixed rows to x; ``residual`` is added to the gradient of x."""
     y, degree, taps, dim = saved.y, w.degree, w.c_weight[0].shape[-1], x.shape[1]
-    whole, chunked = _common(y, w)
+    whole, chunked = _common(w)
     blocks = triton.cdiv(rows.tokens, whole["BT"])
     flags = {"HAS_VALID": rows.valid is not None, "TAPS": taps}
     indexed = flags | {"HAS_INDEX": rows.index is not None}
@@ -285,6 +290,6 @@ def _or(tensor: Tensor | None, unused: Tensor) -> Tensor:
     return unused if tensor is None else tensor
 
 
-def _hidden_chunk(y: Tensor, ffn: LayerWeights) -> int:
+def _hidden_chunk(ffn: LayerWeights) -> int:
     hidden, dim = ffn.w1.shape
-    return block_sizes(dim, hidden, y.dtype != torch.float32)["hidden_chunk"]
+    return block_sizes(dim, hidden)["hidden_chunk"]
