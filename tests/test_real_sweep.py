@@ -1,0 +1,165 @@
+"""Axes, yaw, height and map orientation on data nobody here made: one annotated nuScenes sweep.
+
+A small detector trains on the sweep until it finds its boxes again, from the file to the boxes in
+mmdet3d's format and back. An error of a convention anywhere on the way cannot be learnt: the places
+where the points are would not be the places where the boxes are.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mmdet3d")
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
+from scipy.optimize import linear_sum_assignment
+from small_detector import batch, sample
+
+from padre3d.detector import to_gravity_boxes
+from padre3d.geometry import NUSCENES_CLASSES
+from padre3d.io import load_points
+from padre3d.plugin import MODELS
+from padre3d.results import BoxArrays, read_boxes_json
+from padre3d.visual import draw_bev
+
+SWEEP = "n015-2018-07-24-11-22-45+0800__LIDAR_TOP__1532402927647951.pcd.bin"
+ANNOTATION = "n015-2018-07-24-11-22-45+0800.json"
+FEWEST_POINTS = 5
+STEPS = 400
+PEAK_RATE = 3e-3
+LEAST_SCORE = 0.3
+NEAR_M = 1.0
+# Their heading can be seen: these are longer than wide.
+LONG = [NUSCENES_CLASSES.index(name) for name in ("car", "truck", "bus")]
+SIZES = dict(
+    grid=dict(cell_m=(0.45, 0.45)),
+    pillar_encoder=dict(filters=(32, 32)),
+    backbone=dict(dim=32, ffn_dim=64),
+    bev_backbone=dict(in_channels=32, channels=(32, 48, 64), up_channels=(32, 32, 32)),
+    head=dict(in_channels=96, channels=48, ffn_channels=96, num_proposals=100),
+)
+
+
+@pytest.fixture(scope="module")
+def frame(real_dir):
+    """The points (P, 5), and the annotated boxes in range with enough points."""
+    annotated = read_boxes_json(
+        real_dir / ANNOTATION, NUSCENES_CLASSES, min_lidar_pts=FEWEST_POINTS
+    )
+    inside = np.abs(annotated.boxes[:, :2]).max(1) < 54
+    return load_points(real_dir / SWEEP), BoxArrays(*(values[inside] for values in annotated))
+
+
+def build(repo_root):
+    cfg = Config.fromfile(repo_root / "configs/dsvt_padre2_synthetic.py")
+    cfg.merge_from_dict(dict(model=SIZES))
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        return MODELS.build(cfg.model)
+
+
+def train(model, data):
+    """One-cycle training on one batch."""
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, STEPS, pct_start=0.3)
+    wrapper = OptimWrapper(optimizer, clip_grad=dict(max_norm=10))
+    for _ in range(STEPS):
+        log = model.train_step(data, wrapper)
+        schedule.step()
+    return {name: round(float(value), 4) for name, value in log.items()}
+
+
+def predict(model, data):
+    """What ``test_step`` gives, as arrays with gravity centres."""
+    with torch.no_grad():
+        found = model.eval().test_step(data)[0].pred_instances_3d
+    boxes = to_gravity_boxes(found.bboxes_3d).double()
+    values = (v.numpy() for v in (boxes, found.scores_3d.double(), found.labels_3d))
+    found = BoxArrays(*values)
+    return BoxArrays(*(values[found.scores >= LEAST_SCORE] for values in found))
+
+
+def pairs(found, annotated):
+    """Rows of found and annotated boxes of one class whose centres are near, each used once."""
+    distance = np.linalg.norm(found.boxes[:, None, :2] - annotated.boxes[None, :, :2], axis=2)
+    possible = (distance < NEAR_M) & (found.labels[:, None] == annotated.labels)
+    rows = np.stack(linear_sum_assignment(np.where(possible, distance, 1e3)), 1)
+    return rows[possible[tuple(rows.T)]].T
+
+
+def count_inside(points, box):
+    """Points inside a box (9,)."""
+    x, y, z = (points[:, :3] - box[:3]).T
+    along = x * math.cos(box[6]) + y * math.sin(box[6])
+    across = y * math.cos(box[6]) - x * math.sin(box[6])
+    offsets = np.abs([along, across, z]).T
+    return int((offsets <= box[3:6] / 2).all(1).sum())
+
+
+@pytest.mark.slow
+def test_the_boxes_of_a_real_sweep_are_found_again(repo_root, frame, tmp_path):
+    points, annotated = frame
+    model = build(repo_root)
+    boxes, labels = torch.tensor(annotated.boxes).float(), torch.tensor(annotated.labels)
+    data = batch([torch.tensor(points)], [sample(boxes, labels)])
+    log = train(model, data)
+    found = predict(model, data)
+    mine, theirs = pairs(found, annotated)
+    difference = found.boxes[mine] - annotated.boxes[theirs]
+    is_long = np.isin(annotated.labels[theirs], LONG)
+    yaw_error = np.abs(np.remainder(difference[:, 6] + math.pi, 2 * math.pi) - math.pi)
+    seen = [count_inside(points, found.boxes[i]) for i in mine[is_long]]
+    wanted = [count_inside(points, annotated.boxes[i]) for i in theirs[is_long]]
+    figures = dict(
+        annotated=len(annotated.boxes),
+        recall=len(mine) / len(annotated.boxes),
+        precision=len(mine) / max(len(found.boxes), 1),
+        long_boxes=int(is_long.sum()),
+        yaw_error_rad=float(yaw_error[is_long].mean()),
+        z_error_m=float(np.abs(difference[:, 2]).mean()),
+        centre_error_m=float(np.linalg.norm(difference[:, :2], axis=1).mean()),
+        size_error_m=float(np.abs(difference[:, 3:6]).mean()),
+        points_kept=sum(seen) / max(sum(wanted), 1),
+        losses=log,
+    )
+    print(json.dumps(figures, indent=1))
+    for folder in {tmp_path, Path(os.environ.get("PADRE3D_PICTURES", tmp_path))}:
+        picture = folder / "real_sweep.png"
+        draw_bev(
+            points,
+            found.boxes,
+            found.labels,
+            found.scores,
+            NUSCENES_CLASSES,
+            path=picture,
+            gt=annotated,
+            title="A real sweep: found (solid) and annotated (dashed)",
+        )
+        assert picture.stat().st_size > 10_000
+    assert figures["recall"] >= 0.9
+    assert figures["precision"] >= 0.7
+    assert figures["long_boxes"] >= 5
+    assert figures["yaw_error_rad"] < 0.2
+    assert figures["z_error_m"] < 0.2
+    # The heading and the middle of the boxes are right enough to hold the points they should.
+    assert figures["points_kept"] > 0.8
+
+
+def test_the_annotation_holds_the_points_it_counts(frame, real_dir):
+    """The file and the annotation are read in one frame, without any model."""
+    points, annotated = frame
+    counts = [count_inside(points, box) for box in annotated.boxes]
+    wanted = {
+        tuple(np.round(b["center_m"], 6)): b["num_lidar_pts"]
+        for b in json.loads((real_dir / ANNOTATION).read_text())["boxes"]
+    }
+    told = [wanted[tuple(np.round(box[:3], 6))] for box in annotated.boxes]
+    assert len(counts) > 20
+    np.testing.assert_allclose(counts, told, rtol=0.1, atol=2)
