@@ -44,11 +44,14 @@ def box_arrays(detections: Any, class_names: Sequence[str]) -> BoxArrays:
 
     Raises:
         ValueError: if shapes disagree, a number is not finite (a velocity may be NaN), a size is
-            not positive or a label has no name.
+            not positive, a label is no whole number or has no name.
     """
     boxes = _to_numpy(detections.boxes, np.float64)
     scores = _to_numpy(detections.scores, np.float64)
-    labels = _to_numpy(detections.labels, np.int64)
+    given = _to_numpy(detections.labels, np.float64)
+    labels = given.astype(np.int64)
+    if (labels != given).any():
+        raise ValueError(f"labels: expected whole numbers, got {given[labels != given][0]}")
     if boxes.ndim != 2 or boxes.shape[1] != 9:
         raise ValueError(f"boxes: expected shape (K, 9), got {boxes.shape}")
     for name, values in (("scores", scores), ("labels", labels)):

@@ -74,6 +74,7 @@ def test_round_trip_with_unknown_velocity(tmp_path):
         ({"rows": [row[:7] for row in ROWS]}, r"boxes: expected shape \(K, 9\), got \(2, 7\)"),
         ({"scores": (0.5,)}, r"scores: expected shape \(2,\), got \(1,\)"),
         ({"labels": (0, 10)}, "labels: expected 0 to 9, got 0 to 10"),
+        ({"labels": (0.0, 0.125)}, "labels: expected whole numbers, got 0.125"),
         ({"labels": (-1, 0)}, "labels: expected 0 to 9, got -1 to 0"),
         ({"scores": (0.5, float("nan"))}, "finite numbers .* at row 1"),
         ({"rows": [[0.0] * 9, ROWS[0]]}, "positive sizes, .* at row 0 .1 such"),
