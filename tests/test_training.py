@@ -83,12 +83,17 @@ def config(tmp_path_factory, repo_root, tiny_nuscenes):
     )
     modules = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     changes = dict(SYNTHETIC_ROOT=str(tiny_nuscenes), PYTHONPATH=modules, PYTHON=sys.executable)
+    # Threads add gradients of one element in any order, and Adam makes rounding visible.
+    changes["OMP_NUM_THREADS"] = "1"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in changes.items():
             patch.setenv(name, value)
         patch.syspath_prepend(str(folder))
         patch.syspath_prepend(str(repo_root / "tools"))
         yield path
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
