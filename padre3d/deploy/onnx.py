@@ -72,6 +72,7 @@ def export_graph(
     finally:
         logger.setLevel(level)
     model = program.model_proto
+    _plain_divisions(model)
     _name_nodes(model)
     _strip(model)
     check_operators(model)
@@ -120,6 +121,33 @@ def _symbols(inputs: dict[str, Tensor]) -> dict[str, dict | None]:
             2: pillars}  # fmt: skip
         shapes[VALID] = shapes[INDEX]
     return {name: shapes[name] for name in inputs}
+
+
+def _plain_divisions(model: ModelProto) -> None:
+    """Whole-number division without the correction for negative numbers: indices have none."""
+    graph = model.graph
+    producer = {name: node for node in graph.node for name in node.output}
+    for node in list(graph.node):
+        if node.op_type != "Sub" or not all(name in producer for name in node.input):
+            continue
+        quotient, correction = (producer[name] for name in node.input)
+        if quotient.op_type != "Div" or correction.op_type != "Cast":
+            continue
+        if producer[correction.input[0]].op_type == "And":
+            quotient.output[0] = node.output[0]
+            graph.node.remove(node)
+    _drop_unread(model)
+
+
+def _drop_unread(model: ModelProto) -> None:
+    """Remove nodes whose results nobody reads."""
+    graph = model.graph
+    wanted = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if wanted & set(node.output):
+            wanted.update(node.input)
+        else:
+            graph.node.remove(node)
 
 
 def _name_nodes(model: ModelProto) -> None:

@@ -74,7 +74,7 @@ class PillarEncoder:
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (P, columns) float32 -> features (N, C) and their ascending cell ids (N,)."""
-        points, cells = self._in_range(points)
+        points, cells = in_range(points, self.grid)
         if len(cells) == 0:
             return np.zeros((0, len(self.layers[-1][1])), np.float32), cells
         order, row_of_point, occupied, levels, by_count = _arrange(cells)
@@ -82,19 +82,6 @@ class PillarEncoder:
         inputs = self._describe(points, row_of_point, occupied)
         features = self._encode(inputs, row_of_point, by_count, levels)
         return features, occupied
-
-    def _in_range(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Usable points and their cell ids."""
-        ny, nx = self.grid.shape
-        low, high = self.grid.range_m[2], self.grid.range_m[5]
-        with np.errstate(invalid="ignore"):
-            xy = np.floor((points[:, :2] - np.float32(self.grid.range_m[:2])) / np.float32(
-                self.grid.cell_m))  # fmt: skip
-            x, y, z = xy[:, 0], xy[:, 1], points[:, 2]
-            inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny) & (z >= low) & (z <= high)
-        inside &= np.isfinite(points).all(1)
-        xy = xy[inside].astype(np.int64)
-        return points[inside], xy[:, 1] * nx + xy[:, 0]
 
     def _describe(self, points: np.ndarray, rows: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """The point, its offset to its pillar's mean, and to its pillar's centre: (P, C + 6)."""
@@ -126,6 +113,24 @@ class PillarEncoder:
             x = np.maximum(product, 0, out=product)
             shared = levels.largest(x)
         raise ValueError("pillar encoder: expected at least one layer in the tables, got none")
+
+
+def in_range(points: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Finite points (P, >= 3) inside the range, and their cell ids ``y * nx + x``."""
+    ny, nx = grid.shape
+    with np.errstate(invalid="ignore"):
+        xy = (points[:, :2] - np.float32(grid.range_m[:2])) / np.float32(grid.cell_m)
+        x, y = np.floor(xy[:, 0]), np.floor(xy[:, 1])
+        z = points[:, 2]
+        inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+        inside &= (z >= grid.range_m[2]) & (z <= grid.range_m[5])
+    inside &= np.isfinite(points).all(1)
+    return points[inside], y[inside].astype(np.int64) * nx + x[inside].astype(np.int64)
+
+
+def occupied_cells(points: np.ndarray, grid: Grid) -> np.ndarray:
+    """Ascending ids of the cells that hold a point."""
+    return np.unique(in_range(points, grid)[1])
 
 
 def _arrange(

@@ -52,17 +52,28 @@ def quantize(
         model = _quantize_qnn(path, calibration)
         errors = layer_errors(reference, model, measured)
         return model, [{**error, "bits": "A16 W8"} for error in errors]
-    model = _quantize_trt(path, calibration, [])
+    never = _without_weight_matrix(reference)
+    model = _quantize_trt(path, calibration, never)
     first = layer_errors(reference, model, measured)
     kept = [error["layer"] for error in first if not error["own"] <= OWN_LIMIT]
     if kept:
-        model = _quantize_trt(path, calibration, kept)
+        model = _quantize_trt(path, calibration, never + kept)
     total = {error["layer"]: error["total"] for error in layer_errors(reference, model, measured)}
     errors = [
         {**e, "total": total.get(e["layer"], e["total"]), "bits": 16 if e["layer"] in kept else 8}
         for e in first
     ]
     return model, errors
+
+
+def _without_weight_matrix(model: ModelProto) -> list[str]:
+    """Products of two activations, or with a stack of matrices (which has no scale per channel)."""
+    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "MatMul" and not any(ranks.get(name) == 2 for name in node.input)
+    ]
 
 
 def _quantize_trt(path: Path, calibration: Sequence[Arrays], excluded: list[str]) -> ModelProto:

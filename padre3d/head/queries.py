@@ -66,7 +66,7 @@ class ProposalSelector(nn.Module):
         if self.drop_border:
             peaks = peaks * self.allowed.to(heatmap.dtype)
         best = peaks.flatten(1).topk(self.num_proposals, dim=1, sorted=True).indices
-        labels = torch.div(best, self.num_cells, rounding_mode="trunc")
+        labels = best // self.num_cells
         cells = best - labels * self.num_cells
         every_class = cells[:, None].expand(-1, peaks.shape[1], -1)
         scores = peaks.flatten(2).gather(2, every_class).transpose(1, 2)

@@ -65,7 +65,7 @@ class LocalWindow(nn.Module):
         The window is ordered by y, then x. The bias is 0, or about -1e4 for a cell outside the map
         (whose id is that of some cell inside, so that it can be gathered).
         """
-        y = torch.div(cells, self.nx, rounding_mode="trunc")
+        y = cells // self.nx
         x = (cells - y * self.nx)[:, None, None] + self.offsets
         if self.wrap:
             x = x + self.y_carry.index_select(0, y)[:, :, None]

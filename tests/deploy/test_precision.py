@@ -94,7 +94,7 @@ def test_layer_errors_by_hand(tmp_path):
     opset = [helper.make_opsetid("", 20)]
     reference = helper.make_model(
         helper.make_graph([product], "g", *ends, [numpy_helper.from_array(w, "w")]),
-        opset_imports=opset,
+        opset_imports=opset, ir_version=10,
     )
     step = np.float32(0.25)
     nodes = [
@@ -108,7 +108,7 @@ def test_layer_errors_by_hand(tmp_path):
     }  # fmt: skip
     tensors = [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()]
     quantised = helper.make_model(
-        helper.make_graph(nodes, "g", *ends, tensors), opset_imports=opset
+        helper.make_graph(nodes, "g", *ends, tensors), opset_imports=opset, ir_version=10
     )
     (error,) = layer_errors(reference, quantised, [{"x": x}])
     rounded = (np.round(x / step) * step) @ (np.round(w / step) * step)

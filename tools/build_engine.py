@@ -1,0 +1,131 @@
+"""Build TensorRT engines of an exported folder: ``python tools/build_engine.py DIR``.
+
+The number of pillars may change between frames; an engine is built for a least, a usual and a most
+one. They are given, or measured on a data set with --shapes-from. The engines go to DIR/engines,
+where padre3d.deploy.Runtime finds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from padre3d.deploy import BackendError
+from padre3d.deploy.layouts import most_sets
+from padre3d.deploy.manifest import TABLES, read_manifest
+from padre3d.deploy.pillar_counts import choose_profile, count_pillars, distribution
+from padre3d.deploy.points import Grid
+from padre3d.deploy.tensorrt import MODULES, Profile, build_engine, command_line, engine_path
+from padre3d.results import write_atomic
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("folder", type=Path, help="what tools/export.py wrote")
+    add("--backend", choices=sorted(MODULES), default="tensorrt", help="which TensorRT")
+    for name, field in (("min", "least"), ("opt", "usual"), ("max", "most")):
+        add(f"--{name}", dest=field, type=int, metavar="PILLARS",
+            help=f"default {getattr(Profile, field)}")  # fmt: skip
+    add("--shapes-from", type=Path, metavar="ANN_FILE",
+        help="measure the pillars of this info file's frames, and choose by them")  # fmt: skip
+    add("--config", help="of the data set, for its sweeps (with --shapes-from)")
+    add("--frames", type=int, default=200, help="most frames to measure")
+    add("--dry-run", action="store_true", help="print the trtexec lines, build nothing")
+    return parser.parse_args(argv)
+
+
+def measured_counts(ann_file: Path, config: str | None, grid: Grid, most: int) -> list[int]:
+    """Pillars of frames spread over an info file, with the sweeps of the config's test pipeline.
+
+    Raises:
+        ValueError: if the file is no info file, or there is no config to load sweeps with.
+    """
+    if config is None:
+        raise ValueError("--shapes-from: expected --config too, which says how sweeps are loaded")
+    if not ann_file.is_file():
+        raise ValueError(f"{ann_file}: expected an info file of tools/create_data.py, found none")
+    from mmdet3d.registry import DATASETS
+    from mmengine.config import Config
+
+    import padre3d.plugin  # noqa: F401
+
+    cfg = Config.fromfile(config)
+    dataset = {**cfg.test_dataloader.dataset, "data_root": str(ann_file.parent),
+               "ann_file": ann_file.name}  # fmt: skip
+    try:
+        frames = DATASETS.build(dataset)
+    except (pickle.UnpicklingError, KeyError, EOFError) as error:
+        raise ValueError(f"{ann_file}: expected an info file, got {error!r}") from error
+    rows = np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)
+    console = Console(stderr=True)
+    return [
+        count_pillars(frames[int(row)]["inputs"]["points"].numpy(), grid)
+        for row in track(rows, "counting pillars", console=console)
+    ]
+
+
+def profile_of(args: argparse.Namespace, grid: Grid, console: Console) -> Profile:
+    """The given numbers, else the measured ones, else the defaults."""
+    base = Profile()
+    if args.shapes_from:
+        counts = measured_counts(args.shapes_from, args.config, grid, args.frames)
+        console.print(f"pillars of {len(counts)} frames: {distribution(counts)}")
+        base = choose_profile(counts)
+    return Profile(*(getattr(args, f) or getattr(base, f) for f in ("least", "usual", "most")))
+
+
+def with_sets(profile: Profile, manifest: dict, folder: Path) -> Profile:
+    """The profile with the numbers of sets that follow from it."""
+    if manifest["set_size"] is None:
+        return profile
+    with np.load(folder / TABLES) as tables:
+        windows = int(tables["windows"].max()) + 1
+    least = -(-profile.least // manifest["set_size"])
+    usual, most = (
+        most_sets(count, manifest["set_size"], windows) for count in (profile.usual, profile.most)
+    )
+    return Profile(*profile.pillars, sets=(least, max(least, usual), most))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Build an engine for each file."""
+    console = Console(soft_wrap=True)
+    manifest = read_manifest(args.folder)
+    for model in manifest["models"]:
+        if model["pillars"]:
+            profile = Profile(*[model["pillars"]] * 3)
+        else:
+            profile = profile_of(args, Grid(**manifest["grid"]), console)
+        profile = with_sets(profile, manifest, args.folder)
+        for part in model["parts"]:
+            path = args.folder / part["file"]
+            if args.dry_run:
+                engine_file = path.with_suffix(".engine")
+                console.print(command_line(args.backend, path, engine_file, profile))
+                continue
+            out = engine_path(args.backend, path, profile)
+            console.print(command_line(args.backend, path, out, profile))
+            with console.status(f"building {out.name}"):
+                engine = build_engine(args.backend, path, profile)
+            write_atomic(out, engine)
+            console.print(f"{out}: {len(engine) / 2**20:.1f} MiB, pillars {profile.pillars}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; bad input is one line on stderr and exit status 1."""
+    try:
+        run(parse_args(argv))
+    except (ValueError, FileNotFoundError, BackendError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
