@@ -1,0 +1,134 @@
+"""The whole detector, points to boxes: latency and memory of every stage, frames per second.
+
+    python benchmarks/detector.py --points FRAME.bin
+    python benchmarks/detector.py --quick --json -
+
+PADRe-2 and the attention baseline in the nuScenes model's size with random weights: stages in the
+order the data flows, each on what the stage before gave; ``total`` is the whole call. Needs the
+detection extras (mmdet3d).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import common  # noqa: E402
+from benchmarks.clouds import TINY_GRID, load_cloud  # noqa: E402
+from padre3d.bev import scatter_to_map  # noqa: E402
+
+CONFIGS = {"padre2": "dsvt_padre2_nuscenes.py", "sdpa": "dsvt_nuscenes.py"}
+STAGES = ("pillars", "serialisation", "layers", "scatter", "bev_backbone", "head", "decode")
+
+
+def build(config: str, quick: bool) -> nn.Module:
+    """The detector of a config with random weights; a small range if ``quick``.
+
+    Raises:
+        ImportError: without mmdet3d.
+    """
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from padre3d.plugin import MODELS
+
+    cfg = Config.fromfile(common.ROOT / "configs" / config)
+    init_default_scope(cfg.get("default_scope", "mmdet3d"))
+    if quick:
+        cfg.model.grid = dict(range_m=TINY_GRID.range_m, cell_m=TINY_GRID.cell_m)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).eval()
+    common.randomise_norms(model)
+    return model
+
+
+def stage_cases(model: nn.Module, points: torch.Tensor) -> dict[str, Callable[[], Any]]:
+    """One case per stage, fed with what the stages before it give, and the whole call."""
+    grid, backbone = model.grid, model.backbone
+    pillars = model.pillar_encoder([points])
+    plan = backbone.plan(pillars)
+    mixed = pillars.replace(backbone.run(pillars.features, plan))
+    bev = scatter_to_map(mixed, grid.ny, grid.nx)
+    features = model.bev_backbone(bev)
+    outputs = model.head(features)
+    return {
+        "pillars": lambda: model.pillar_encoder([points]),
+        "serialisation": lambda: backbone.plan(pillars),
+        "layers": lambda: backbone.run(pillars.features, plan),
+        "scatter": lambda: scatter_to_map(mixed, grid.ny, grid.nx),
+        "bev_backbone": lambda: model.bev_backbone(bev),
+        "head": lambda: model.head(features),
+        "decode": lambda: model.head.predict(outputs),
+        "total": lambda: model.predict_points([points]),
+    }
+
+
+def check(name: str, model: nn.Module, points: torch.Tensor, tolerance: float) -> float:
+    """The gate: the stages one by one give what the whole call gives.
+
+    Raises:
+        GateError: if they do not.
+    """
+    grid = model.grid
+    pillars = model.backbone(model.pillar_encoder([points]))
+    bev = model.bev_backbone(scatter_to_map(pillars, grid.ny, grid.nx))
+    whole = model.forward_points([points])
+    return common.gate(name, model.head(bev).dense_heatmap, whole.dense_heatmap, tolerance)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All figures as a dictionary."""
+    device, dtype = common.setup(args)
+    points, frame = load_cloud(args.points, args.quick)
+    points = points.to(device)
+    half = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    cases: dict[str, Callable[[], Any]] = {}
+    errors = {}
+    with torch.no_grad(), half:
+        for name, config in CONFIGS.items():
+            model = build(config, args.quick).to(device)
+            errors[name] = check(name, model, points, common.tolerance_of(dtype))
+            stages = stage_cases(model, points)
+            cases |= {f"{name}/{stage}": case for stage, case in stages.items()}
+        times = common.interleaved(cases, device, args.repeats, warm_up=1)
+        memory = {n: round(common.peak_mb(case, device), 2) for n, case in cases.items()}
+        top = {name: common.top_operators(cases[f"{name}/total"]) for name in CONFIGS}
+    detectors = {}
+    for name in CONFIGS:
+        stages = {
+            stage: times[f"{name}/{stage}"].as_dict() | {"peak_mb": memory[f"{name}/{stage}"]}
+            for stage in (*STAGES, "total")
+        }
+        fps = 1e3 / stages["total"]["median_ms"]
+        detectors[name] = {"stages": stages, "fps": round(fps, 3), "profile": top[name]}
+    return {
+        "benchmark": "detector",
+        "conditions": common.conditions(device, dtype),
+        "frame": frame,
+        "points": len(points),
+        "gate": errors,
+        "detectors": detectors,
+        "ratio_vs_sdpa": round(times["sdpa/total"].median_ms / times["padre2/total"].median_ms, 3),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = common.parser(__doc__, repeats=10)
+    parser.add_argument("--points", type=Path, help="a cloud (.bin, .npy, .pcd, .ply)")
+    args = parser.parse_args(argv)
+    result = measure(args)
+    folder = common.device_folder(torch.device(args.device))
+    common.write_json("detector", result, args.json, folder)
+
+
+if __name__ == "__main__":
+    main()
