@@ -13,9 +13,13 @@ import pytest
 import torch
 
 pytest.importorskip("mmdet3d")
+from mmdet3d.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from small_detector import MODEL
 
 from padre3d.checkpoint import load_checkpoint_file
+from padre3d.distributed import prepare_processes
 
 EPOCHS = 3
 PROCESSES = 2
@@ -128,10 +132,6 @@ def killed(config, repo_root, tmp_path_factory):
 
 
 def len_of_epoch(config):
-    from mmdet3d.registry import DATASETS
-    from mmengine.config import Config
-    from mmengine.registry import DefaultScope
-
     with DefaultScope.overwrite_default_scope("mmdet3d"):
         return len(DATASETS.build(Config.fromfile(config).train_dataloader.dataset))
 
@@ -222,3 +222,25 @@ def test_two_processes_measure_what_one_does(config, repo_root, uninterrupted, t
     assert all(len(of_frame) > 0 for of_frame in boxes["results"].values())
     assert "NuScenes metric/pred_instances_3d_NuScenes/NDS" in metrics
     assert found["two"] == found["one"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(launcher="slurm"), "launcher: expected 'pytorch' without a GPU, got 'slurm'"),
+        (dict(sync_bn="torch"), "sync_bn: expected none without a GPU, got 'torch'"),
+        ({}, "expected to run under torchrun, missing .*RANK"),
+    ],
+)
+def test_processes_that_cannot_be_joined(monkeypatch, changes, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match=message):
+        prepare_processes(Config({"launcher": "pytorch", **changes}))
+
+
+def test_one_process_is_left_alone():
+    cfg = Config(dict(launcher="none", sync_bn="torch"))
+    prepare_processes(cfg)
+    assert cfg.to_dict() == dict(launcher="none", sync_bn="torch")
