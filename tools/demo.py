@@ -68,7 +68,7 @@ def summary(seconds: dict[str, float]) -> dict:
         "total_seconds": round(sum(seconds.values()), 1),
         "frames_train": count_frames(ROOT / DATA / "nuscenes_infos_train.pkl"),
         "frames_val": count_frames(ROOT / INFOS),
-        "onnx_max_abs_err": manifest["onnx_max_abs_err"],
+        "onnx_max_abs_err": manifest["parity"]["max_abs_err"],
         "params_backbone": backbone_parameters(ROOT / CHECKPOINT),
         "config": CONFIG,
         "checkpoint": str(CHECKPOINT),
