@@ -12,6 +12,7 @@ from small_detector import BOXES, MIXERS, batch, build, cloud, gradients, losses
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
+from padre3d import blocked
 from padre3d.detector import to_gravity_boxes, to_instances
 from padre3d.head import Detections
 
@@ -19,14 +20,18 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 every_mixer = pytest.mark.parametrize("name", MIXERS)
 
 
+@pytest.mark.parametrize("form", ["plain", "in one block", "in blocks of 16 rows"])
 @every_mixer
-@torch.no_grad()
-def test_a_sample_is_the_same_alone_and_in_any_batch(name):
-    model = build(**MIXERS[name])
+def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form):
+    model = build(**MIXERS[name]).requires_grad_(False)
+    if form == "in blocks of 16 rows":
+        monkeypatch.setattr(blocked, "BLOCK_BYTES", 16 * 16 * 4)
     clouds = [cloud(n, seed) for seed, n in enumerate([900, 0, 300, 1, 1500, 0])]
-    alone = [model.forward_points([points]) for points in clouds]
-    for order in ([0, 1, 2, 3, 4, 5], [5, 4, 2], [3, 0], [4, 4, 1, 0]):
-        together = model.forward_points([clouds[i] for i in order])
+    with torch.set_grad_enabled(form == "plain"):
+        alone = [model.forward_points([points]) for points in clouds]
+        orders = ([0, 1, 2, 3, 4, 5], [5, 4, 2], [3, 0], [4, 4, 1, 0])
+        batches = [(order, model.forward_points([clouds[i] for i in order])) for order in orders]
+    for order, together in batches:
         for row, i in enumerate(order):
             for field, wanted in alone[i]._asdict().items():
                 got = getattr(together, field)[row]
