@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
+from padre3d.deploy import BackendError, Runtime
+from padre3d.deploy.manifest import is_exported
 from padre3d.inference import detect, init_model
 from padre3d.io import SUFFIXES, drop_invalid, load_points, point_files
 from padre3d.results import BoxArrays, boxes_to_json, write_boxes_json
@@ -25,12 +28,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("config", help="config file")
-    add("checkpoint", help="checkpoint file of that config")
+    add("checkpoint", help="checkpoint file of that config, or a folder of tools/export.py")
     add("points", nargs="+", type=Path, help=f"{', '.join(SUFFIXES)} files or a folder of them")
     add("--out", type=Path, help="boxes as JSON: a file, or a folder")
     add("--png", type=Path, help="bird's-eye view: a file, or a folder")
     add("--score-thr", type=float, default=0.1, help="least score kept")
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ...; not for exported folders")
+    add("--backend", default="onnxruntime", help="of an exported folder: see docs/deployment.md")
     add("--columns", type=int, choices=(3, 4, 5), help="columns of .bin and .npy")
     add("--dtype", choices=("float32", "float16"), help="numbers of a .bin")
     add("--time-lag", action=argparse.BooleanOptionalAction,
@@ -43,12 +47,16 @@ def run(args: argparse.Namespace) -> None:
     """Load the model once and take every file in turn."""
     files = point_files(args.points)
     to_folders = len(args.points) > 1 or args.points[0].is_dir()
-    model = init_model(args.config, args.checkpoint, args.device)
+    if is_exported(args.checkpoint):
+        model = find = Runtime(args.checkpoint, args.backend)
+    else:
+        model = init_model(args.config, args.checkpoint, args.device)
+        find = partial(detect, model)
     reading = {key: getattr(args, key) for key in ("dtype", "time_lag", "intensity_scale")}
     console = Console(stderr=True, soft_wrap=True)
     for path in track(files, "detecting", console=console, disable=not to_folders):
         points, dropped = drop_invalid(load_points(path, args.columns, **reading))
-        found = detect(model, points)
+        found = find(points)
         kept = BoxArrays(*(values[found.scores >= args.score_thr] for values in found))
         note = f" ({dropped} with NaN or infinity dropped)" if dropped else ""
         console.print(f"{path}: {len(points)} points{note}, {len(kept.boxes)} boxes")
@@ -68,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point; bad input is one line on stderr and exit status 1."""
     try:
         run(parse_args(argv))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, BackendError) as error:
         sys.exit(f"error: {error}")
 
 

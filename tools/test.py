@@ -11,6 +11,9 @@ from mmengine.fileio import dump
 from mmengine.runner import Runner
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
+from padre3d.deploy import Runtime
+from padre3d.deploy.evaluate import use_runtime
+from padre3d.deploy.manifest import is_exported
 from padre3d.distributed import prepare_processes
 from padre3d.inference import load_weights
 
@@ -19,7 +22,8 @@ def parse_args() -> argparse.Namespace:
     """OpenMMLab's test arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("checkpoint", help="checkpoint file, or a folder of tools/export.py")
+    parser.add_argument("--backend", default="onnxruntime", help="of an exported folder")
     parser.add_argument("--work-dir", help="where the log goes")
     parser.add_argument("--metrics-out", help="write the metrics to this JSON file")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
@@ -40,7 +44,10 @@ def main() -> None:
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
     prepare_processes(cfg)
     runner = Runner.from_cfg(cfg)
-    load_weights(runner.model, args.checkpoint)
+    if is_exported(args.checkpoint):
+        use_runtime(runner.model, Runtime(args.checkpoint, args.backend))
+    else:
+        load_weights(runner.model, args.checkpoint)
     metrics = runner.test()
     if args.metrics_out and runner.rank == 0:
         Path(args.metrics_out).parent.mkdir(parents=True, exist_ok=True)

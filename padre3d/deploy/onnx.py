@@ -7,7 +7,7 @@ import logging
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,10 @@ OPERATORS = frozenset(
         """,
     )
 )
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+# Beyond a few hundred cells 16 bit resolve a position to 10 cm only.
+EXACT_OUTPUTS = ("center", "query_pos")
+HEATMAP = "dense_heatmap"
 # TensorRT parses a larger K and then fails to build.
 MAX_TOPK = 3840
 
@@ -92,7 +96,7 @@ def check_operators(model: ModelProto) -> None:
     foreign = {
         f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
         for node in nodes
-        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx")
+        if node.op_type not in OPERATORS or not _has_own_domain(node)
     }
     if foreign:
         raise ValueError(
@@ -121,6 +125,12 @@ def _symbols(inputs: dict[str, Tensor]) -> dict[str, dict | None]:
             2: pillars}  # fmt: skip
         shapes[VALID] = shapes[INDEX]
     return {name: shapes[name] for name in inputs}
+
+
+def _has_own_domain(node: Any) -> bool:
+    """ONNX's domain, or onnxruntime's for rounding to 16 bit, which ONNX has from opset 21 on."""
+    rounds = node.op_type in (QUANTIZE, DEQUANTIZE)
+    return node.domain in ("", "ai.onnx") or (rounds and node.domain == "com.microsoft")
 
 
 def _plain_divisions(model: ModelProto) -> None:
@@ -189,3 +199,24 @@ def float_tensors(model: ModelProto) -> set[str]:
     values = (*known.input, *known.value_info, *known.output)
     named = {v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     return named | {t.name for t in known.initializer if t.data_type == onnx.TensorProto.FLOAT}
+
+
+def exact_nodes(model: ModelProto) -> list[str]:
+    """Names of the nodes that choose the proposals or place the boxes: never rounded to 8 bit."""
+    wide = wide_tensors(model, float_tensors(model))
+    return [node.name for node in model.graph.node if set(node.output) & wide]
+
+
+def wide_tensors(model: ModelProto, floats: set[str]) -> set[str]:
+    """Results that are never rounded to 16 or 8 bit: proposals, positions, between Q and DQ."""
+    wide, from_heatmap = set(EXACT_OUTPUTS), {HEATMAP}
+    dequantised: set[str] = set()
+    for node in model.graph.node:
+        inputs = set(node.input)
+        if inputs & from_heatmap & floats:
+            from_heatmap.update(node.output)
+        if node.op_type in (QUANTIZE, DEQUANTIZE) or inputs & dequantised:
+            wide.update(node.output)
+        if node.op_type == DEQUANTIZE:
+            dequantised.update(node.output)
+    return wide | from_heatmap - {HEATMAP}

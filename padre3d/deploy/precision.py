@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from padre3d.deploy.backends import Arrays
-from padre3d.deploy.onnx import float_tensors
+from padre3d.deploy.onnx import check_operators, float_tensors, wide_tensors
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "fp16", "int8-trt", "int8-qnn")
 # Sums of squares and exponentials overflow or lose their tail in 16 bit. Their results go on in it.
 ISLANDS = {"LayerNormalization", "Softmax"}
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-# Beyond a few hundred cells 16 bit resolve a position to 10 cm only.
-EXACT_OUTPUTS = ("center", "query_pos")
-HEATMAP = "dense_heatmap"
 
 
 def convert(path: Path, precision: str, calibration: Sequence[Arrays]) -> list[dict[str, Any]]:
@@ -50,6 +46,7 @@ def convert(path: Path, precision: str, calibration: Sequence[Arrays]) -> list[d
         model, errors = quantize(path, precision, calibration)
         if precision == "int8-trt":
             model = to_half(model)
+    check_operators(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     return errors
@@ -64,7 +61,7 @@ def to_half(model: ModelProto) -> ModelProto:
     import onnx
 
     floats = float_tensors(model)
-    wide = _wide_nodes(model, floats)
+    wide = wide_tensors(model, floats)
     half = _Half(model, floats)
     for node in model.graph.node:
         half.add(node, _wants_half(node, wide))
@@ -155,18 +152,3 @@ class _Half:
 
 def _wants_half(node: NodeProto, wide: set[str]) -> bool:
     return node.op_type not in ISLANDS and not set(node.output) & wide
-
-
-def _wide_nodes(model: ModelProto, floats: set[str]) -> set[str]:
-    """Results of nodes that stay in 32 bit beside the islands."""
-    wide, from_heatmap = set(EXACT_OUTPUTS), {HEATMAP}
-    dequantised: set[str] = set()
-    for node in model.graph.node:
-        inputs = set(node.input)
-        if inputs & from_heatmap & floats:
-            from_heatmap.update(node.output)
-        if node.op_type in (QUANTIZE, DEQUANTIZE) or inputs & dequantised:
-            wide.update(node.output)
-        if node.op_type == DEQUANTIZE:
-            dequantised.update(node.output)
-    return wide | from_heatmap - {HEATMAP}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from padre3d.deploy.backends import Arrays
 from padre3d.deploy.layer_errors import layer_errors
+from padre3d.deploy.onnx import exact_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -97,8 +98,9 @@ def _quantize_qnn(path: Path, calibration: Sequence[Arrays]) -> ModelProto:
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
     config = get_qnn_qdq_config(
-        path, _Reader(calibration), activation_type=QuantType.QUInt16, weight_type=QuantType.QUInt8
-    )
+        path, _Reader(calibration), activation_type=QuantType.QUInt16, weight_type=QuantType.QUInt8,
+        nodes_to_exclude=exact_nodes(_read(path)),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         out = Path(folder) / path.name
         quantize_by_config(path, out, config)

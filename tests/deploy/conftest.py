@@ -5,7 +5,7 @@ import torch
 from tiny_detector import MIXERS, build_detector, make_cloud
 
 
-def export_once(mixer, folder):
+def export_once(mixer, folder, recipe=None):
     """(detector, cloud, folder, manifest, comparisons) of an export with dynamic pillars."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
@@ -14,13 +14,16 @@ def export_once(mixer, folder):
     detector = build_detector(mixer)
     cloud = make_cloud(1500)
     manifest, results = export_detector(
-        detector, {"frame": torch.from_numpy(cloud)}, folder, about={"config": "tiny.py"}
+        detector, {"frame": torch.from_numpy(cloud)}, folder, recipe, about={"config": "tiny.py"}
     )
     return detector, cloud, folder, manifest, results
 
 
-@pytest.fixture(scope="session", params=MIXERS, ids=MIXERS)
-def exported(request, tmp_path_factory):
+@pytest.fixture(
+    scope="session",
+    params=["padre", "attention", pytest.param("padre on sets", marks=pytest.mark.slow)],
+)
+def exported(request):
     """Exports of every mixer, made when first asked for."""
     return request.getfixturevalue(f"exported_{request.param.replace(' ', '_')}")
 
@@ -38,3 +41,12 @@ def exported_attention(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported_padre_on_sets(tmp_path_factory):
     return export_once(MIXERS["padre on sets"], tmp_path_factory.mktemp("sets") / "out")
+
+
+@pytest.fixture(scope="session")
+def masked_parts(tmp_path_factory):
+    """(detector, cloud, folder, manifest, comparisons) of two files that can be padded."""
+    from padre3d.deploy.export import Recipe
+
+    recipe = Recipe(parts="backbone,dense", masked=True)
+    return export_once(MIXERS["padre"], tmp_path_factory.mktemp("parts") / "out", recipe)

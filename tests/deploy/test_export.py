@@ -51,15 +51,10 @@ def test_manifest_describes_the_files(exported_padre):
     assert b"/padre3d/" not in (folder / "model.onnx").read_bytes()
 
 
-def test_fixed_number_of_pillars_is_exact(tmp_path):
+def test_fixed_number_of_pillars_is_exact():
     """The padding influences nothing, whatever its features hold."""
     detector = build_detector(MIXERS["padre"])
     cloud = torch.from_numpy(make_cloud(800))
-    _, results = export.export_detector(
-        detector, {"frame": cloud}, tmp_path / "out", export.Recipe(sizes=(700,))
-    )
-    assert results[0].lost == 0
-    assert results[0].worst < 2e-5
     graph = DetectorGraph(detector)
     with torch.no_grad():
         pillars = detector.pillar_encoder([cloud])
@@ -86,12 +81,9 @@ def test_fixed_number_of_pillars_is_exact_on_sets(name):
         assert (graph(**padded).dense_heatmap - graph(**plain).dense_heatmap).abs().max() < 1e-6
 
 
-def test_parts_give_the_whole(tmp_path):
+def test_parts_give_the_whole(masked_parts):
     """Two files, compared with torch as one; each names what it takes and gives."""
-    detector = build_detector(MIXERS["padre"])
-    clouds = {"frame": torch.from_numpy(make_cloud(400))}
-    recipe = export.Recipe(parts="backbone,dense", masked=True)
-    manifest, results = export.export_detector(detector, clouds, tmp_path / "out", recipe)
+    _, _, _, manifest, results = masked_parts
     assert max(result.worst for result in results) < 1e-4
     backbone, dense = manifest["models"][0]["parts"]
     assert (backbone["file"], dense["file"]) == ("backbone.onnx", "dense.onnx")
@@ -128,20 +120,22 @@ def test_too_many_proposals_are_refused(exported_padre):
         check_operators(model)
 
 
-def test_no_file_without_parity(tmp_path, monkeypatch):
-    """A graph with one wrong weight is found out, and what was there before stays."""
+def test_no_file_without_parity(exported_padre, tmp_path, monkeypatch):
+    """A file with one wrong weight is found out, and what was there before stays."""
+    detector, cloud, folder, _, _ = exported_padre
 
-    class Wrong(DetectorGraph):
-        def __init__(self, detector):
-            super().__init__(detector)
-            self.backbone.blocks[0].layers[0].linear1.bias.add_(0.1)
+    def write_wrong(graph, inputs, path, fixed):
+        model = onnx.load(str(folder / "model.onnx"))
+        name = next(n.input[2] for n in model.graph.node if "blocks.0.layers.0.linear1" in n.name)
+        bias = next(t for t in model.graph.initializer if t.name == name)
+        values = onnx.numpy_helper.to_array(bias) + np.float32(0.1)
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, name))
+        onnx.save(model, str(path))
 
-    monkeypatch.setattr(export, "DetectorGraph", Wrong)
-    detector = build_detector(MIXERS["padre"])
-    clouds = {"frame": torch.from_numpy(make_cloud(400))}
+    monkeypatch.setattr(export, "export_graph", write_wrong)
     out = tmp_path / "out"
     with pytest.raises(export.ParityError, match="nothing was kept") as caught:
-        export.export_detector(detector, clouds, out)
+        export.export_detector(detector, {"frame": torch.from_numpy(cloud)}, out)
     assert caught.value.results[0].errors["dense_heatmap"] > 1e-3
     assert list(tmp_path.iterdir()) == []
 
