@@ -46,6 +46,11 @@ def count_frames(info_file: Path) -> int:
         return len(pickle.load(file)["data_list"])
 
 
+def onnx_error(manifest_file: Path) -> float:
+    """Largest difference between torch and the file that an export's manifest stands for."""
+    return read_json(manifest_file)["parity"]["max_abs_err"]
+
+
 def backbone_parameters(checkpoint: Path) -> int:
     """Weights of the token backbone in a checkpoint, statistics and constants not counted."""
     from padre3d.checkpoint import load_checkpoint_file

@@ -16,7 +16,13 @@ import time
 from pathlib import Path
 
 from padre3d.results import write_atomic
-from padre3d.summary import backbone_parameters, count_frames, detection_scores, read_json
+from padre3d.summary import (
+    backbone_parameters,
+    count_frames,
+    detection_scores,
+    onnx_error,
+    read_json,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/dsvt_padre2_synthetic.py"
@@ -61,14 +67,13 @@ def run(result: Path, command: list[str], seconds: dict[str, float]) -> None:
 
 def summary(seconds: dict[str, float]) -> dict:
     """What the demo measured, paths relative to the repository."""
-    manifest = read_json(ROOT / ONNX.parent / "manifest.json")
     return {
         **detection_scores(read_json(ROOT / METRICS)),
         "train_seconds": round(seconds.get(CHECKPOINT.name, 0.0), 1),
         "total_seconds": round(sum(seconds.values()), 1),
         "frames_train": count_frames(ROOT / DATA / "nuscenes_infos_train.pkl"),
         "frames_val": count_frames(ROOT / INFOS),
-        "onnx_max_abs_err": manifest["parity"]["max_abs_err"],
+        "onnx_max_abs_err": onnx_error(ROOT / ONNX.parent / "manifest.json"),
         "params_backbone": backbone_parameters(ROOT / CHECKPOINT),
         "config": CONFIG,
         "checkpoint": str(CHECKPOINT),
