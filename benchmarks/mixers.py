@@ -31,6 +31,7 @@ HEAD_CHANNELS = {192: 64, 128: 16}  # DeiT-T's and DSVT's heads
 GROWTH_FROM = 4096
 QUICK_GROWTH_FROM = 256
 GATE_TOKENS = 61
+QUICK = ("padre2", "padre3", "attention", "sdpa", "sima", "conv2former", "castling")
 
 
 def configs(dim: int) -> dict[str, dict[str, Any]]:
@@ -151,7 +152,7 @@ def _reason_to_stop(
     if row:
         last = max(map(int, row))
         power = 2 if name in ("attention", "sdpa") else 1
-        seconds = row[str(last)]["median_ms"] / 1e3 * (tokens / last) ** power
+        seconds = row[str(last)]["min_ms"] / 1e3 * (tokens / last) ** power
         if seconds > args.limit_s:
             return f"about {seconds:.0f} s a run"
     return None
@@ -188,6 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--limit-gb", type=float, default=8.0, help="largest attention matrices")
     args = parser.parse_args(argv)
     args.tokens = args.tokens or ((256, 1024, 4096) if args.quick else TOKENS)
+    args.mixers = args.mixers or (QUICK if args.quick else None)
     args.growth_from = QUICK_GROWTH_FROM if args.quick else GROWTH_FROM
     args.dims = args.dims or ((128,) if args.quick else DIMS)
     if args.quick:

@@ -1,0 +1,81 @@
+"""Fill the tables of docs/performance.md from the results and draw one picture per figure.
+
+    python benchmarks/report.py                 # every device under benchmarks/results
+    python benchmarks/report.py --check         # fail if a table is not what the results say
+
+A table stands between ``<!-- NAME -->`` and ``<!-- end NAME -->``; all else is written by hand.
+Pictures go beside the results they show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import plots, tables  # noqa: E402
+from benchmarks.common import RESULTS, ROOT  # noqa: E402
+
+PAGE = ROOT / "docs" / "performance.md"
+MAKERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
+    "conditions": tables.conditions,
+    "backbone": tables.backbone,
+    "floor": tables.floor,
+    "mixers": tables.mixers,
+    "growth": tables.growth,
+    "detector": tables.detector,
+    "training": tables.training,
+    "profile": tables.profile,
+}
+
+
+def load(folder: Path) -> list[dict[str, Any]]:
+    """All results, with the name of their device's folder, in the order of their paths."""
+    return [
+        json.loads(path.read_text()) | {"folder": path.parent.name}
+        for path in sorted(folder.glob("*/*.json"))
+    ]
+
+
+def fill(page: str, results: list[dict[str, Any]]) -> str:
+    """The page with its tables made anew.
+
+    Raises:
+        ValueError: if the page has no place for a table.
+    """
+    for name, make in MAKERS.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if not pattern.search(page):
+            raise ValueError(f"page: expected <!-- {name} --> ... <!-- end {name} -->, found none")
+        table = make(results)
+        page = pattern.sub(lambda m, t=table: f"{m[1]}{t}\n{m[2]}", page)
+    return page
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing, compare")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args(argv)
+    results = load(args.results)
+    page = PAGE.read_text()
+    filled = fill(page, results)
+    if args.check:
+        return int(filled != page)
+    PAGE.write_text(filled)
+    for result in results:
+        plots.draw(result, args.results / result["folder"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Markdown tables from results; see report.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+Result = dict[str, Any]
+
+
+def conditions(results: list[Result]) -> str:
+    """Where and with what each result was measured."""
+    rows = []
+    for result in results:
+        c = result["conditions"]
+        rows.append(
+            (
+                f"`{result['folder']}/{result['benchmark']}.json`",
+                c["dtype"],
+                f"{c['threads']} of {c['cores']}",
+                f"{c['load_before']:.1f}",
+                f"{c['product_gflops']:.0f}",
+                f"{c['copy_gb_per_s']:.1f}",
+                f"torch {c['torch']}",
+                f"{c['commit']}{'+' if c['changed_files'] else ''}",
+                c["date"],
+            )
+        )
+    head = ("result", "precision", "threads", "load", "product GFLOP/s", "copy GB/s", "software",
+            "commit", "date")  # fmt: skip
+    return table(head, rows)
+
+
+def backbone(results: list[Result]) -> str:
+    """Latency and memory of the backbone's forms, and the ratios."""
+    rows = []
+    for result in of("backbone", results):
+        times = result["times"]
+        for name, t in times.items():
+            memory = result["peak_mb"].get(name)
+            ratio = times["published"]["median_ms"] / t["median_ms"]
+            rows.append(
+                (
+                    device(result),
+                    name,
+                    spread(t),
+                    number(t["min_ms"]),
+                    "" if memory is None else f"{memory:.0f}",
+                    "" if name.startswith("plan") else f"{ratio:.2f}",
+                )
+            )
+    head = ("device", "form", "ms: median (quartiles)", "ms: least", "peak MB", "published / form")
+    return table(head, rows)
+
+
+def floor(results: list[Result]) -> str:
+    """What each stage of the backbone costs at least, and what the two forms took."""
+    rows = []
+    for result in of("backbone", results):
+        for stage in result["floor"]:
+            rows.append(
+                (
+                    device(result),
+                    stage["form"],
+                    stage["stage"],
+                    f"{stage['gflop']:.2f}",
+                    f"{stage['mb']:.0f}",
+                    number(stage["floor_ms"]),
+                )
+            )
+        for form in ("padre2", "sdpa"):
+            total = sum(s["floor_ms"] for s in result["floor"] if s["form"] in (form, "both"))
+            least = result["times"][form]["min_ms"]
+            gap = f"{number(total)}; least measured {number(least)}, {least / total:.2f} x"
+            rows.append((device(result), form, "all", "", "", gap))
+    return table(("device", "form", "stage, 8 layers", "GFLOP", "MB", "floor ms"), rows)
+
+
+def mixers(results: list[Result]) -> str:
+    """Median latency in ms (peak MB) over the number of tokens."""
+    rows = []
+    lengths: list[int] = sorted({n for r in of("mixers", results) for n in r["tokens"]})
+    for result, dim, found in by_dim(results):
+        for name, row in found["rows"].items():
+            cells = [row.get(str(n)) for n in lengths]
+            shown = [f"{number(c['median_ms'])} ({c['peak_mb']:.0f})" if c else "-" for c in cells]
+            rows.append((device(result), dim, name, *shown))
+    return table(("device", "D", "mixer", *(f"{n:,}" for n in lengths)), rows)
+
+
+def growth(results: list[Result]) -> str:
+    """Growth exponents and attention over PADRe-2."""
+    rows = []
+    for result, dim, found in by_dim(results):
+        for name, exponent in found["growth_exponent"].items():
+            ratios = [
+                ", ".join(
+                    f"{int(n):,}: {v:g}" for n, v in found["ratios"][f"{slow} / padre2"].items()
+                )
+                if name == "padre2"
+                else ""
+                for slow in ("attention", "sdpa")
+            ]
+            shown = "-" if exponent is None else f"{exponent:.2f}"
+            rows.append((device(result), dim, name, shown, *ratios))
+    head = ("device", "D", "mixer", "exponent", "as written / PADRe-2", "SDPA / PADRe-2")
+    return table(head, rows)
+
+
+def detector(results: list[Result]) -> str:
+    """Stages of the whole detector."""
+    rows = []
+    for result in of("detector", results):
+        for name, found in result["detectors"].items():
+            for stage, t in found["stages"].items():
+                fps = f"{found['fps']:.2f}" if stage == "total" else ""
+                memory = f"{t['peak_mb']:.0f}"
+                rows.append((device(result), name, stage, spread(t), memory, fps))
+    head = ("device", "mixer", "stage", "ms: median (quartiles)", "peak MB", "frames/s")
+    return table(head, rows)
+
+
+def training(results: list[Result]) -> str:
+    """A training step of the backbone."""
+    rows = []
+    for result in of("training", results):
+        for name, t in result["steps"].items():
+            memory = f"{t['peak_mb']:.0f}"
+            rows.append((device(result), name, spread(t), f"{t['samples_per_s']:.2f}", memory))
+    head = ("device", "mixer", "ms: median (quartiles)", "samples/s", "peak MB")
+    return table(head, rows)
+
+
+def profile(results: list[Result]) -> str:
+    """Top ten operators of the whole detector."""
+    rows = []
+    for result in of("detector", results):
+        for name, found in result["detectors"].items():
+            for entry in found["profile"]:
+                time = number(entry["ms"])
+                rows.append((device(result), name, f"`{entry['name']}`", time, str(entry["calls"])))
+    return table(("device", "mixer", "operator", "own ms", "calls"), rows)
+
+
+def of(benchmark: str, results: list[Result]) -> list[Result]:
+    """The results of one benchmark."""
+    return [r for r in results if r["benchmark"] == benchmark]
+
+
+def by_dim(results: list[Result]) -> Iterator[tuple[Result, str, Result]]:
+    """(result, D, its part) of the mixers' results."""
+    for result in of("mixers", results):
+        for dim, found in result["dims"].items():
+            yield result, dim, found
+
+
+def device(result: Result) -> str:
+    """Short name of a device."""
+    c = result["conditions"]
+    return f"{c['threads']} CPU thr." if c["device_type"] == "cpu" else c["device"]
+
+
+def spread(t: dict[str, float]) -> str:
+    """Median and quartiles."""
+    return f"{number(t['median_ms'])} ({number(t['q1_ms'])}-{number(t['q3_ms'])})"
+
+
+def number(value: float) -> str:
+    """Three digits."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; a line instead if there is no row."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    if not lines:
+        return "No result is stored."
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines])

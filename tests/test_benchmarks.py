@@ -1,0 +1,234 @@
+"""Benchmarks on tiny sizes: well-formed results, and a gate that a broken form does not pass."""
+
+import argparse
+import json
+
+import pytest
+import torch
+
+from benchmarks import backbone, common, mixers, report, training
+from benchmarks.clouds import GRID, pillars_of, synthetic_cloud
+from padre3d import blocked
+from padre3d.geometry import PillarGrid
+from padre3d.ops.padre import eager
+
+TINY_GRID = PillarGrid((-4.8, -4.8, -5, 4.8, 4.8, 3), (0.3, 0.3))
+CPU = torch.device("cpu")
+QUICK = ["--quick", "--device", "cpu", "--repeats", "2", "--json"]
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch):
+    monkeypatch.setattr(common, "product_gflops", lambda device, dtype: 100.0)
+    monkeypatch.setattr(common, "copy_gb_per_s", lambda device: 10.0)
+    for module in (backbone, training):
+        monkeypatch.setattr(module, "SMALL_GRID", TINY_GRID)
+
+
+def run(module, path, *arguments):
+    module.main([*QUICK, str(path), *arguments])
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """All results that need torch alone, by benchmark."""
+    folder = tmp_path_factory.mktemp("results") / "cpu"
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (backbone, training):
+            patch.setattr(module, "SMALL_GRID", TINY_GRID)
+        sizes = ["--tokens", "64", "256", "--dims", "32", "--mixers", "padre2", "sdpa", "attention"]
+        return {
+            "backbone": run(backbone, folder / "backbone.json"),
+            "mixers": run(mixers, folder / "mixers.json", *sizes),
+            "training": run(training, folder / "training.json"),
+        }
+
+
+def test_conditions_say_where_and_with_what(results):
+    for name, result in results.items():
+        assert result["benchmark"] == name
+        found = result["conditions"]
+        assert found["torch"] == torch.__version__
+        assert found["device"] == common.device_name(CPU)
+        assert found["threads"] >= 1
+        assert found["product_gflops"] > 0
+        assert max(result.get("gate", {"": 0}).values()) < 1e-4
+
+
+def test_backbone_ratios_are_those_of_its_medians(results):
+    result = results["backbone"]
+    median = {name: t["median_ms"] for name, t in result["times"].items()}
+    assert result["ratio_vs_published"] == pytest.approx(
+        median["published"] / median["padre2"], abs=1e-3
+    )
+    assert result["ratio_vs_sdpa"] == pytest.approx(median["sdpa"] / median["padre2"], abs=1e-3)
+    for t in result["times"].values():
+        assert 0 < t["min_ms"] <= t["q1_ms"] <= t["median_ms"] <= t["q3_ms"]
+    # Two (N, 128) tensors at least, and no more than a few of the sets'.
+    tensor_mb = result["pillars"] * 128 * 4 / 1e6
+    assert 2 * tensor_mb < result["peak_mb"]["padre2"] < result["peak_mb"]["published"]
+    assert result["gate"].keys() == {"published", "padre2", "padre3", "padre2_sets"}
+
+
+def test_floor_counts_the_products(results):
+    result = results["backbone"]
+    gflop = {(row["form"], row["stage"]): row["gflop"] for row in result["floor"]}
+    expected = 8 * 3 * 2 * result["pillars"] * 128**2 / 1e9
+    assert gflop["padre2", "3 pointwise maps"] == pytest.approx(expected, abs=1e-3)
+    assert gflop["both", "feed-forward"] == pytest.approx(expected * 4 / 3, abs=1e-3)
+
+
+def test_mixers_grow_and_are_compared(results):
+    found = results["mixers"]["dims"]["32"]
+    assert found["rows"].keys() == {"padre2", "sdpa", "attention"}
+    for row in found["rows"].values():
+        assert row.keys() == {"64", "256"}
+    memory = {name: row["256"]["peak_mb"] for name, row in found["rows"].items()}
+    # The logits of 2 heads alone are 256 x 256; PADRe holds a few tensors of 256 x 32.
+    assert memory["attention"] > 2 * 256 * 256 * 4 / 1e6 > memory["padre2"]
+    median = {name: row["256"]["median_ms"] for name, row in found["rows"].items()}
+    ratio = found["ratios"]["attention / padre2"]["256"]
+    assert ratio == pytest.approx(median["attention"] / median["padre2"], abs=0.01)
+
+
+def test_training_step_rates(results):
+    result = results["training"]
+    steps = result["steps"]
+    assert steps.keys() == {"published", "sdpa", "padre2"}
+    for t in steps.values():
+        assert t["samples_per_s"] == pytest.approx(1e3 / t["median_ms"], rel=0.01, abs=1e-3)
+    ratio = steps["padre2"]["peak_mb"] / steps["sdpa"]["peak_mb"]
+    assert result["memory_ratio_vs_sdpa"] == pytest.approx(ratio, abs=1e-3)
+
+
+def test_detector_stages(tmp_path, monkeypatch):
+    pytest.importorskip("mmdet3d")
+    from benchmarks import clouds, detector
+
+    monkeypatch.setattr(detector, "TINY_GRID", TINY_GRID)
+    monkeypatch.setattr(detector, "load_cloud", lambda *_: (clouds.synthetic_cloud(1), "one sweep"))
+    result = run(detector, tmp_path / "detector.json")
+    for found in result["detectors"].values():
+        assert found["stages"].keys() == {*detector.STAGES, "total"}
+        total = found["stages"]["total"]["median_ms"]
+        assert found["fps"] == pytest.approx(1e3 / total, rel=0.01, abs=1e-3)
+        assert found["stages"]["total"]["peak_mb"] > found["stages"]["scatter"]["peak_mb"] > 0
+        assert len(found["profile"]) == 10
+
+
+def test_gate_stops_a_wrong_block_of_rows(monkeypatch, tmp_path):
+    plain = blocked.map_rows
+    monkeypatch.setattr(blocked, "map_rows", lambda *args: plain(*args) * 1.01)
+    with pytest.raises(common.GateError, match="relative error"):
+        run(backbone, tmp_path / "backbone.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_gate_stops_a_wrong_baseline(monkeypatch, tmp_path):
+    from benchmarks import published
+
+    monkeypatch.setattr(published, "_embed", lambda _, places: torch.zeros(len(places), 128))
+    with pytest.raises(common.GateError, match="published"):
+        run(backbone, tmp_path / "backbone.json")
+
+
+def test_gate_stops_a_wrong_mixer(monkeypatch, tmp_path):
+    plain = eager.mix_channels
+    monkeypatch.setattr(eager, "mix_channels", lambda x, m: plain(x, m) * 1.001)
+    with pytest.raises(common.GateError, match="padre2"):
+        run(mixers, tmp_path / "mixers.json", "--mixers", "padre2", "--dims", "32")
+
+
+def test_gate():
+    value = torch.tensor([1.0, -2.0])
+    assert common.gate("same", value, value, 0.0) == 0
+    assert common.gate("close", value + 0.02, value, 0.011) == pytest.approx(0.01, rel=1e-4)
+    for broken in (value + 0.1, value * float("nan"), value[:1]):
+        with pytest.raises(common.GateError, match="broken"):
+            common.gate("broken", broken, value, 0.011)
+
+
+def test_runs_are_interleaved():
+    calls = []
+    cases = {name: lambda n=name: calls.append(n) for name in "abc"}
+    times = common.interleaved(cases, CPU, repeats=3, warm_up=1)
+    assert "".join(calls) == "abc" + "abc" + "bca" + "cab"
+    assert times.keys() == {"a", "b", "c"}
+    assert times["a"].runs == 3
+
+
+def test_timing_has_median_and_quartiles():
+    t = common.timing([4.0, 1.0, 2.0, 3.0, 100.0])
+    assert (t.min_ms, t.q1_ms, t.median_ms, t.q3_ms) == (1, 2, 3, 4)
+
+
+def test_peak_memory_on_a_cpu_is_what_is_alive_at_once():
+    def case():
+        for _ in range(3):
+            a = torch.empty(1_000_000)
+            b = torch.empty(500_000)
+            del a, b
+
+    assert common.peak_mb(case, CPU) == pytest.approx(6.0, rel=0.01)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_growth_exponent(power):
+    sizes = [256, 1024, 4096]
+    assert common.growth_exponent(sizes, [3 * n**power for n in sizes]) == pytest.approx(power)
+    assert common.growth_exponent([1], [1]) is None
+
+
+def test_json_to_standard_output_and_in_one_step(capsys, tmp_path):
+    common.write_json("x", {"a": 1}, "-", "cpu")
+    assert json.loads(capsys.readouterr().out) == {"a": 1}
+    common.write_json("x", {"a": 2}, str(tmp_path / "new" / "x.json"), "cpu")
+    assert json.loads((tmp_path / "new" / "x.json").read_text()) == {"a": 2}
+    with pytest.raises(TypeError):
+        common.write_json("x", {"a": object()}, str(tmp_path / "new" / "x.json"), "cpu")
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["x.json"]
+
+
+def test_synthetic_cloud_is_as_full_as_a_real_frame():
+    """The real ten-sweep frame: 271,156 points, 17,868 pillars."""
+    cloud = synthetic_cloud()
+    assert 200_000 < len(cloud) < 400_000
+    assert 12_000 < len(pillars_of(cloud, GRID, 4, CPU).coords) < 24_000
+    assert torch.equal(cloud, synthetic_cloud())
+
+
+def test_report_fills_tables_and_draws(results, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    for name, result in results.items():
+        common.write_json(name, result, str(tmp_path / "results" / "cpu" / f"{name}.json"), "")
+    page = tmp_path / "page.md"
+    empty = "".join(f"<!-- {name} -->\nold\n<!-- end {name} -->\n" for name in report.MAKERS)
+    page.write_text(empty)
+    monkeypatch.setattr(report, "PAGE", page)
+    arguments = ["--results", str(tmp_path / "results")]
+    assert report.main([*arguments, "--check"]) == 1
+    report.main(arguments)
+    text = page.read_text()
+    assert "old" not in text
+    memory = results["backbone"]["peak_mb"]["published"]
+    assert f"| {memory:.0f} | 1.00 |" in text
+    assert report.main([*arguments, "--check"]) == 0
+    drawn = {p.stem for p in (tmp_path / "results" / "cpu").glob("*.png")}
+    assert drawn == results.keys()
+
+
+def test_page_needs_a_place_for_every_table():
+    with pytest.raises(ValueError, match="conditions"):
+        report.fill("nothing here", [])
+
+
+def test_tables_of_the_page_are_those_of_the_results():
+    assert report.main(["--check"]) == 0
+
+
+def test_options_are_applied():
+    args = common.parser(None).parse_args(["--quick", "--dtype", "bfloat16", "--device", "cpu"])
+    assert isinstance(args, argparse.Namespace)
+    assert common.setup(args) == (CPU, torch.bfloat16)
+    assert args.repeats == 3
