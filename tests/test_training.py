@@ -49,7 +49,7 @@ val_dataloader = dict(
     dataset=dict(pipeline=[frames, in_range, dict(type="Pack3DDetInputs", keys=["points"])]),
 )
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs={epochs}, val_interval={epochs} + 1)
+train_cfg = dict(max_epochs={epochs}, val_begin={epochs} + 1)
 randomness = dict(seed=0, deterministic=False)
 default_hooks = dict(logger=dict(interval=1))
 """
@@ -192,9 +192,8 @@ def run_distributed(script, *arguments):
 
 def test_two_processes_train_and_evaluate(config, repo_root, tmp_path):
     script = repo_root / "tools/dist_train.sh"
-    printed = run_distributed(
-        script, config, PROCESSES, "--work-dir", tmp_path, "--cfg-options", "train_cfg.max_epochs=1"
-    )
+    options = ["--cfg-options", "train_cfg.max_epochs=1", "train_cfg.val_begin=1"]
+    printed = run_distributed(script, config, PROCESSES, "--work-dir", tmp_path, *options)
     steps = -(-len_of_epoch(config) // PROCESSES)
     assert f"Epoch(train) [1][{steps}/{steps}]" in printed
     assert "NuScenes metric/pred_instances_3d_NuScenes/NDS" in printed

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/dsvt_padre2_synthetic.py"
 DATA, WORK = Path("data/synthetic"), Path("work_dirs/demo")
 INFOS = DATA / "nuscenes_infos_val.pkl"
-CHECKPOINT, METRICS = WORK / "epoch_12.pth", WORK / "metrics.json"
+CHECKPOINT, METRICS = WORK / "epoch_10.pth", WORK / "metrics.json"
 ONNX, PICTURE, SUMMARY = WORK / "onnx/model.onnx", WORK / "bev.png", WORK / "summary.json"
 # glibc returns large tensors to the system and gets cleared pages back at every step, which is a
 # tenth of a training step on a CPU; other allocators ignore these.
