@@ -33,12 +33,17 @@ class GateError(AssertionError):
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one case: median and quartiles of ``runs`` interleaved runs."""
+    """Milliseconds of one case: median and quartiles of ``runs`` interleaved runs.
+
+    ``cpu_ms`` is the median of the processor time of all threads: on a machine that others use at
+    the same time it still says what the code needs.
+    """
 
     median_ms: float
     q1_ms: float
     q3_ms: float
     min_ms: float
+    cpu_ms: float
     runs: int
 
     def as_dict(self) -> dict[str, float]:
@@ -110,8 +115,10 @@ def interleaved(
     for i in range(repeats):
         shift = i % len(names)
         for name in names[shift:] + names[:shift]:
-            seen[name].append(once_ms(cases[name], device))
-    return {name: timing(values) for name, values in seen.items()}
+            before = time.process_time()
+            elapsed = once_ms(cases[name], device)
+            seen[name].append((elapsed, (time.process_time() - before) * 1e3))
+    return {name: timing(*zip(*values, strict=True)) for name, values in seen.items()}
 
 
 def once_ms(case: Callable[[], Any], device: torch.device) -> float:
@@ -125,12 +132,13 @@ def once_ms(case: Callable[[], Any], device: torch.device) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def timing(values: Sequence[float]) -> Timing:
-    """Median and quartiles."""
+def timing(values: Sequence[float], cpu: Sequence[float]) -> Timing:
+    """Median and quartiles of elapsed times and the median of processor times."""
+    cpu_ms = statistics.median(cpu)
     if len(values) == 1:
-        return Timing(values[0], values[0], values[0], values[0], 1)
+        return Timing(values[0], values[0], values[0], values[0], cpu_ms, 1)
     q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
-    return Timing(median, q1, q3, min(values), len(values))
+    return Timing(median, q1, q3, min(values), cpu_ms, len(values))
 
 
 def peak_mb(case: Callable[[], Any], device: torch.device) -> float:

@@ -45,11 +45,20 @@ def backbone(results: list[Result]) -> str:
                     name,
                     spread(t),
                     number(t["min_ms"]),
+                    number(t["cpu_ms"]),
                     "" if memory is None else f"{memory:.0f}",
                     "" if name.startswith("plan") else f"{ratio:.2f}",
                 )
             )
-    head = ("device", "form", "ms: median (quartiles)", "ms: least", "peak MB", "published / form")
+    head = (
+        "device",
+        "form",
+        "ms: median (quartiles)",
+        "ms: least",
+        "CPU ms",
+        "peak MB",
+        "published / form",
+    )
     return table(head, rows)
 
 

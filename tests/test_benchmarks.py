@@ -159,8 +159,8 @@ def test_runs_are_interleaved():
 
 
 def test_timing_has_median_and_quartiles():
-    t = common.timing([4.0, 1.0, 2.0, 3.0, 100.0])
-    assert (t.min_ms, t.q1_ms, t.median_ms, t.q3_ms) == (1, 2, 3, 4)
+    t = common.timing([4.0, 1.0, 2.0, 3.0, 100.0], [7.0, 9.0, 1.0, 8.0, 8.5])
+    assert (t.min_ms, t.q1_ms, t.median_ms, t.q3_ms, t.cpu_ms) == (1, 2, 3, 4, 8)
 
 
 def test_peak_memory_on_a_cpu_is_what_is_alive_at_once():
