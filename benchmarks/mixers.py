@@ -34,14 +34,17 @@ GATE_TOKENS = 61
 QUICK = ("padre2", "padre3", "attention", "sdpa", "sima", "conv2former", "castling")
 
 
-def configs(dim: int) -> dict[str, dict[str, Any]]:
-    """Mixers by the name of their row."""
+def configs(dim: int, fused: bool = True) -> dict[str, dict[str, Any]]:
+    """Mixers by the name of their row; ``fused``: those in Triton kernels as well."""
     heads = dim // HEAD_CHANNELS.get(dim, 16)
     padre = {
         f"padre{d}{suffix}": dict(type="padre", degree=d, preset=preset)
         for preset, suffix in (("sequence", ""), ("paper", "_paper"))
         for d in (2, 3, 4)
     }
+    if fused:
+        for d in (2, 3, 4):
+            padre[f"padre{d}_triton"] = padre[f"padre{d}"] | {"impl": "triton"}
     return padre | {
         "attention": dict(type="self_attention", num_heads=heads, impl="explicit"),
         "sdpa": dict(type="self_attention", num_heads=heads),
@@ -111,7 +114,7 @@ def measure_dim(dim: int, args: argparse.Namespace, dtype: torch.dtype) -> dict[
     device = torch.device(args.device)
     mixers = {
         name: build_mixer(config, dim).to(device, dtype).eval()
-        for name, config in configs(dim).items()
+        for name, config in configs(dim, device.type == "cuda").items()
         if not args.mixers or name in args.mixers
     }
     errors = {name: check(name, m, dim, dtype, device) for name, m in mixers.items()}
