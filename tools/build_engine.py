@@ -54,15 +54,17 @@ def measured_counts(ann_file: Path, config: str | None, grid: Grid, most: int) -
         raise ValueError(f"{ann_file}: expected an info file of tools/create_data.py, found none")
     from mmdet3d.registry import DATASETS
     from mmengine.config import Config
+    from mmengine.registry import init_default_scope
 
     import padre3d.plugin  # noqa: F401
 
     cfg = Config.fromfile(config)
+    init_default_scope(cfg.get("default_scope", "mmdet3d"))
     dataset = {**cfg.test_dataloader.dataset, "data_root": str(ann_file.parent),
                "ann_file": ann_file.name}  # fmt: skip
     try:
         frames = DATASETS.build(dataset)
-    except (pickle.UnpicklingError, KeyError, EOFError) as error:
+    except (pickle.UnpicklingError, EOFError) as error:
         raise ValueError(f"{ann_file}: expected an info file, got {error!r}") from error
     rows = np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)
     console = Console(stderr=True)

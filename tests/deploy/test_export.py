@@ -128,7 +128,7 @@ def test_no_file_without_parity(exported_padre, tmp_path, monkeypatch):
         model = onnx.load(str(folder / "model.onnx"))
         name = next(n.input[2] for n in model.graph.node if "blocks.0.layers.0.linear1" in n.name)
         bias = next(t for t in model.graph.initializer if t.name == name)
-        values = onnx.numpy_helper.to_array(bias) + np.float32(0.1)
+        values = onnx.numpy_helper.to_array(bias) + np.float32(1)
         bias.CopyFrom(onnx.numpy_helper.from_array(values, name))
         onnx.save(model, str(path))
 
