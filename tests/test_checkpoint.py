@@ -67,7 +67,7 @@ class Exploit:
 
 def test_code_in_a_checkpoint_is_refused(tmp_path):
     torch.save({"state_dict": {}, "x": Exploit()}, tmp_path / "bad.pth")
-    with pytest.raises(ValueError, match="expected a whole torch file"):
+    with pytest.raises(ValueError, match="expected a whole file"):
         load_checkpoint_file(tmp_path / "bad.pth")
 
 

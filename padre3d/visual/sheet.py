@@ -16,6 +16,15 @@ from padre3d.visual.style import BACKGROUND, GRID, HEIGHT_RAMP, HEIGHT_RANGE_M, 
 
 DPI = 200
 LEFT_PX, RIGHT_PX, BOTTOM_PX, TOP_PX = 125, 75, 215, 100
+TITLE_LENGTH = 48
+
+
+def shortened(title: str) -> str:
+    """A title that leaves room for the colour bar: a long one keeps its beginning and its end."""
+    if len(title) <= TITLE_LENGTH:
+        return title
+    half = TITLE_LENGTH // 2
+    return f"{title[:half]}…{title[-half:]}"
 
 
 class Sheet:
@@ -60,7 +69,7 @@ class Sheet:
             spine.set_color(GRID)
         axes.set_xlabel("x, right (m)", color=MUTED, fontsize=8, labelpad=2)
         axes.set_ylabel("y, forward (m)", color=MUTED, fontsize=8, labelpad=0)
-        axes.set_title(title, color=INK, fontsize=11, loc="left", pad=8)
+        axes.set_title(shortened(title), color=INK, fontsize=11, loc="left", pad=8)
         _draw_rings(axes, ticks[ticks > 0])
         axes.plot([0], [0], marker=(3, 0, 0), markersize=8, color=INK, zorder=6)
         return axes

@@ -8,7 +8,7 @@ from padre3d.results import BoxArrays
 from padre3d.visual import draw_bev, draw_bev_pair
 from padre3d.visual.bev import box_outlines, boxes_in_view
 from padre3d.visual.raster import rasterise
-from padre3d.visual.sheet import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, ring_step_m
+from padre3d.visual.sheet import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, ring_step_m, shortened
 from padre3d.visual.style import HEIGHT_RAMP, class_colours
 
 NO_POINTS = np.zeros((0, 5), np.float32)
@@ -114,6 +114,11 @@ def test_pair_shows_detections_left_and_truth_right(tmp_path):
         np.testing.assert_allclose(pixel(image, x, y, map_px=1000, place=place), car, atol=12)
         other = pixel(image, x, y, map_px=1000, place=1 - place)
         assert (np.abs(other - car) > 50).any()
+
+
+def test_long_titles_keep_both_ends():
+    assert shortened("frame.bin") == "frame.bin"
+    assert shortened("a" * 60 + "b" * 60) == "a" * 24 + "…" + "b" * 24
 
 
 def test_legend_counts_what_is_in_view():
