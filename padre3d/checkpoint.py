@@ -56,7 +56,10 @@ def load_checkpoint_file(path: str | Path) -> dict:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"checkpoint {path}: expected a whole file, got: {reason}") from error
+        raise ValueError(
+            f"checkpoint {path}: expected a whole file of tensors that loads without running code, "
+            f"got: {reason.split('. ')[0]}"
+        ) from error
     if not isinstance(loaded, dict):
         raise ValueError(f"checkpoint {path}: expected a dict, got {type(loaded).__name__}")
     return loaded
