@@ -101,6 +101,8 @@ def _combined(
         and node.op_type not in ("QuantizeLinear", "DequantizeLinear")
         and any(_is_dequantised(name, producer) for name in node.input)
     ]
+    # A Relu goes into the range of the rounding behind it: such layers give what it has not cut.
+    absorbed = _results_of(reference, "Relu") - _results_of(quantised, "Relu")
     for tensor in quantised.graph.initializer:
         _add_constant(model, tensor, TOTAL)
     for node in quantised.graph.node:
@@ -111,8 +113,12 @@ def _combined(
             if step.output[0] not in done:
                 done.add(step.output[0])
                 _add_own(model, step, exact | inputs, constants)
-        _add_sums(model, node.output[0])
+        _add_sums(model, node.output[0], node.output[0] in absorbed)
     return model, layers
+
+
+def _results_of(model: ModelProto, operator: str) -> set[str]:
+    return {node.output[0] for node in model.graph.node if node.op_type == operator}
 
 
 def _is_dequantised(name: str, producer: Mapping[str, NodeProto]) -> bool:
@@ -160,8 +166,11 @@ def _add_constant(model: ModelProto, tensor: Any, prefix: str) -> None:
     model.graph.initializer.append(added)
 
 
-def _add_sums(model: ModelProto, name: str) -> None:
-    """Outputs: the sum of squares of an exact tensor and of its two differences."""
+def _add_sums(model: ModelProto, name: str, cut: bool) -> None:
+    """Outputs: the sum of squares of an exact tensor and of its two differences.
+
+    ``cut``: the exact tensor is a Relu's, the others are before it.
+    """
     from onnx import TensorProto, helper
 
     def square(source: str) -> None:
@@ -173,8 +182,11 @@ def _add_sums(model: ModelProto, name: str) -> None:
 
     square(name)
     for prefix in (OWN, TOTAL):
-        difference = f"{prefix}{name}//difference"
-        model.graph.node.append(helper.make_node("Sub", [prefix + name, name], [difference]))
+        difference, value = f"{prefix}{name}//difference", prefix + name
+        if cut:
+            model.graph.node.append(helper.make_node("Relu", [value], [f"{value}//cut"]))
+            value = f"{value}//cut"
+        model.graph.node.append(helper.make_node("Sub", [value, name], [difference]))
         target = f"{prefix}{name}//square"
         node = helper.make_node("ReduceSumSquare", [difference], [target], target, keepdims=0)
         model.graph.node.append(node)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from padre3d.deploy.fold import fold_affine
 from padre3d.deploy.graph import FEATURES, INDEX, INVERSE, MIXED, PLACES, SLOT, VALID
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def export_graph(
     finally:
         logger.setLevel(level)
     model = program.model_proto
+    fold_affine(model)
     _plain_divisions(model)
     _name_nodes(model)
     _strip(model)
@@ -150,7 +152,7 @@ def _plain_divisions(model: ModelProto) -> None:
 
 
 def _drop_unread(model: ModelProto) -> None:
-    """Remove nodes whose results nobody reads."""
+    """Remove nodes and constants that nobody reads."""
     graph = model.graph
     wanted = {output.name for output in graph.output}
     for node in reversed(list(graph.node)):
@@ -158,6 +160,9 @@ def _drop_unread(model: ModelProto) -> None:
             wanted.update(node.input)
         else:
             graph.node.remove(node)
+    kept = [tensor for tensor in graph.initializer if tensor.name in wanted]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _name_nodes(model: ModelProto) -> None:
@@ -190,6 +195,7 @@ def _graphs(model: ModelProto) -> list:
                 waiting += [attribute.g] if attribute.HasField("g") else []
                 waiting += attribute.graphs
     return found
+
 
 def float_tensors(model: ModelProto) -> set[str]:
     """Names of all 32-bit float tensors: inputs, constants and results."""

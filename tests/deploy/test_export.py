@@ -51,6 +51,21 @@ def test_manifest_describes_the_files(exported_padre):
     assert b"/padre3d/" not in (folder / "model.onnx").read_bytes()
 
 
+def test_batch_norms_are_folded(exported_padre):
+    """Behind a Gemm or Conv no constant per channel is left."""
+    graph = onnx.load(str(exported_padre[2] / "model.onnx")).graph
+    producer = {name: node.op_type for node in graph.node for name in node.output}
+    sizes = {t.name: int(np.prod(t.dims)) for t in graph.initializer}
+    left = [
+        node.name
+        for node in graph.node
+        if node.op_type in ("Mul", "Add", "BatchNormalization")
+        and {producer.get(name) for name in node.input} & {"Gemm", "Conv"}
+        and any(sizes.get(name, 0) in (16, 32) for name in node.input)
+    ]
+    assert left == []
+
+
 def test_fixed_number_of_pillars_is_exact():
     """The padding influences nothing, whatever its features hold."""
     detector = build_detector(MIXERS["padre"])
