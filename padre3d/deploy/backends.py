@@ -88,6 +88,7 @@ def require(backend: str, module: str, package: str) -> ModuleType:
 
 def _onnxruntime(provider: str, backend: str, package: str) -> Callable[[Path, Options], Loaded]:
     def load(path: Path, options: Options) -> Loaded:
+        """A session that runs with the provider, or an error."""
         ort = require(backend, "onnxruntime", package)
         if provider not in ort.get_available_providers():
             raise BackendError(

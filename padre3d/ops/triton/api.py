@@ -139,6 +139,7 @@ class _Fused(torch.autograd.Function):
         degree: int,
         *tensors: Tensor,
     ) -> Tensor:
+        """Pillar features (N, D) or token rows; ``tensors`` are the weights, flat."""
         w, layer = _unflatten(tensors, degree, eps)
         out, saved = _forward(x, pos, rows, w, layer, dtype, save=True)
         ctx.save_for_backward(
@@ -150,6 +151,7 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, of pos and of every weight, in the order of ``forward``."""
         x, pos, index, valid, *others = ctx.saved_tensors
         saved, tensors = Saved(*others[:4]), others[4:]
         w, layer = _unflatten(tensors, ctx.degree, ctx.eps)
