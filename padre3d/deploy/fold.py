@@ -1,7 +1,9 @@
-"""Scales and shifts per channel, such as batch norms after a linear layer, become weights.
+"""What is constant is computed beforehand: parts of weights, scales and shifts per channel.
 
-The exporter folds the batch norms behind 2-D convolutions itself; it leaves those behind linear
-layers, whose batch norm is a product and a sum, and the biases it adds behind a convolution.
+The exporter folds the batch norms behind 2-D convolutions itself. It leaves those behind linear
+layers, whose batch norm is a product and a sum, biases that it adds behind a convolution, and parts
+of large weights, such as the query's part of an attention's input weights: a quantiser takes them
+for activations, and NPUs refuse the layer.
 """
 
 from __future__ import annotations
@@ -15,6 +17,26 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 LINEAR = ("Gemm", "Conv")
+
+
+def fold_constants(model: ModelProto) -> None:
+    """Replace every node that reads constants alone by its result, unless that is larger."""
+    from onnx import numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    graph = model.graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in list(graph.node):
+        inputs = {name: values.get(name) for name in node.input if name}
+        if not inputs or any(value is None for value in inputs.values()):
+            continue
+        results = ReferenceEvaluator(node).run(None, inputs)
+        if sum(r.nbytes for r in results) > sum(v.nbytes for v in inputs.values()):
+            continue
+        for name, value in zip(node.output, map(np.asarray, results), strict=True):
+            values[name] = value
+            graph.initializer.append(numpy_helper.from_array(value, name))
+        graph.node.remove(node)
 
 
 def fold_affine(model: ModelProto) -> None:

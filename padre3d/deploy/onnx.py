@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from padre3d.deploy.fold import fold_affine
+from padre3d.deploy.fold import fold_affine, fold_constants
 from padre3d.deploy.graph import FEATURES, INDEX, INVERSE, MIXED, PLACES, SLOT, VALID
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def export_graph(
     finally:
         logger.setLevel(level)
     model = program.model_proto
+    fold_constants(model)
     fold_affine(model)
     _plain_divisions(model)
     _name_nodes(model)

@@ -8,7 +8,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from onnx import helper, numpy_helper  # noqa: E402
 
-from padre3d.deploy.fold import fold_affine  # noqa: E402
+from padre3d.deploy.fold import fold_affine, fold_constants  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 
@@ -82,3 +82,29 @@ def test_what_must_stay(case, kept):
     }.get(case, [])
     model = build(layer, (4, 6), constants, extra)
     assert operators_after_folding(model, (4, 6)) == kept
+
+
+def test_slices_of_weights_are_constants():
+    """A chain of nodes on constants goes; one whose result is larger, and one on x, stay."""
+    constants = {
+        "starts": np.array([2]), "ends": np.array([6]), "axes": np.array([0]),
+        "wide": np.array([4, 400]),
+    }  # fmt: skip
+    weights = numpy_helper.from_array(normal(8, 4).astype(np.float32), "w")
+    bias = numpy_helper.from_array(normal(1, 1).astype(np.float32), "c")
+    nodes = [
+        helper.make_node("Slice", ["w", "starts", "ends", "axes"], ["part"]),
+        helper.make_node("Transpose", ["part"], ["turned"]),
+        helper.make_node("Gemm", ["x", "turned"], ["a"]),
+        helper.make_node("Expand", ["c", "wide"], ["large"]),
+        helper.make_node("MatMul", ["a", "large"], ["y"]),
+    ]
+    value = helper.make_tensor_value_info
+    tensors = [weights, bias, *(numpy_helper.from_array(v, n) for n, v in constants.items())]
+    graph = helper.make_graph(nodes, "g", [value("x", 1, (3, 4))], [value("y", 1, None)], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    x = normal(3, 4).astype(np.float32)
+    (expected,) = run(model, x)
+    fold_constants(model)
+    assert [node.op_type for node in model.graph.node] == ["Gemm", "Expand", "MatMul"]
+    np.testing.assert_allclose(run(model, x)[0], expected, rtol=1e-6)
