@@ -13,7 +13,7 @@ def draw(result: Result, folder: Path) -> Path:
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: for an unknown benchmark.
+        ValueError: for a benchmark without a picture.
     """
     try:
         import matplotlib
@@ -22,11 +22,10 @@ def draw(result: Result, folder: Path) -> Path:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install matplotlib") from error
-    drawers = {"mixers": _mixers, "backbone": _backbone, "detector": _detector, "training": _steps}
-    if result["benchmark"] not in drawers:
-        expected = sorted(drawers)
+    if result["benchmark"] not in DRAWERS:
+        expected = sorted(DRAWERS)
         raise ValueError(f"benchmark: expected one of {expected}, got {result['benchmark']!r}")
-    figure = drawers[result["benchmark"]](result, pyplot)
+    figure = DRAWERS[result["benchmark"]](result, pyplot)
     c = result["conditions"]
     note = f"{c['device']}, {c['dtype']}, {c['threads']} threads, torch {c['torch']}, {c['commit']}"
     figure.text(0.99, 0.005, note, ha="right", size=6)
@@ -90,3 +89,6 @@ def _bars(axis: Any, times: dict[str, dict[str, float]], label: str) -> None:
     axis.barh(list(times), median, xerr=[low, high], color="tab:blue")
     axis.set(xlabel=label)
     axis.invert_yaxis()
+
+
+DRAWERS = {"mixers": _mixers, "backbone": _backbone, "detector": _detector, "training": _steps}

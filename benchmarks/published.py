@@ -38,15 +38,19 @@ class SortedSets:
 class PublishedBackbone(nn.Module):
     """The attention baseline; shares all weights with the given backbone.
 
+    Args:
+        backbone: with set attention.
+        sdpa: only the attention itself is replaced, by the fused one.
+
     Raises:
         ValueError: for a backbone without set attention over the two window orders.
     """
 
-    def __init__(self, backbone: VoxelBackbone) -> None:
+    def __init__(self, backbone: VoxelBackbone, sdpa: bool = False) -> None:
         super().__init__()
         if backbone.planner.tokens != "set" or not backbone.position_embeddings:
             raise ValueError("PublishedBackbone: expected set attention with position embeddings")
-        self.backbone = backbone
+        self.backbone, self.sdpa = backbone, sdpa
         self.set_size = backbone.planner.sets[0].set_size
 
     def forward(self, pillars: Pillars) -> Tensor:
@@ -72,7 +76,9 @@ class PublishedBackbone(nn.Module):
                 order, shift = ours.planner.keys[ours.planner.layer_to_layout[layer_number]]
                 major = int(order == "window_x_major")
                 sets = plan[shift]
-                out = _layer(layer, out, position, sets.index[major], sets.repeats[major])
+                out = _layer(
+                    layer, out, position, sets.index[major], sets.repeats[major], self.sdpa
+                )
                 layer_number += 1
             x = block.norm(x + out)
         return x
@@ -122,10 +128,15 @@ def _embed(network: PositionEmbedding, places: Tensor) -> Tensor:
     return network.linear2(F.relu(hidden))
 
 
-def _layer(layer: EncoderLayer, x: Tensor, pos: Tensor, index: Tensor, repeats: Tensor) -> Tensor:
+def _layer(
+    layer: EncoderLayer, x: Tensor, pos: Tensor, index: Tensor, repeats: Tensor, sdpa: bool
+) -> Tensor:
     tokens = x[index]
-    query = tokens + pos[index]
-    attended = layer.mixer.self_attn(query, query, tokens, key_padding_mask=repeats)[0]
+    if sdpa:
+        attended = layer.mixer(tokens, pos[index], ~repeats)
+    else:
+        query = tokens + pos[index]
+        attended = layer.mixer.self_attn(query, query, tokens, key_padding_mask=repeats)[0]
     slots = index.flatten()
     _, inverse = torch.unique(slots, return_inverse=True)
     first = torch.arange(len(slots), device=x.device).flip(0)

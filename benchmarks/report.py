@@ -32,13 +32,14 @@ MAKERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "detector": tables.detector,
     "training": tables.training,
     "profile": tables.profile,
+    "runtime": tables.runtime,
 }
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
-    """All results, with the name of their device's folder, in the order of their paths."""
+    """All results, with the names of their folder (the device) and file, in their order."""
     return [
-        json.loads(path.read_text()) | {"folder": path.parent.name}
+        json.loads(path.read_text()) | {"folder": path.parent.name, "file": path.name}
         for path in sorted(folder.glob("*/*.json"))
     ]
 
@@ -73,7 +74,8 @@ def main(argv: list[str] | None = None) -> int:
         return int(filled != page)
     PAGE.write_text(filled)
     for result in results:
-        plots.draw(result, args.results / result["folder"])
+        if result["benchmark"] in plots.DRAWERS:
+            plots.draw(result, args.results / result["folder"])
     return 0
 
 

@@ -15,7 +15,7 @@ def conditions(results: list[Result]) -> str:
         c = result["conditions"]
         rows.append(
             (
-                f"`{result['folder']}/{result['benchmark']}.json`",
+                f"`{result['folder']}/{result['file']}`",
                 c["dtype"],
                 f"{c['threads']} of {c['cores']}",
                 f"{c['load_before']:.1f}",
@@ -137,6 +137,28 @@ def training(results: list[Result]) -> str:
             memory = f"{t['peak_mb']:.0f}"
             rows.append((device(result), name, spread(t), f"{t['samples_per_s']:.2f}", memory))
     head = ("device", "mixer", "ms: median (quartiles)", "samples/s", "peak MB")
+    return table(head, rows)
+
+
+def runtime(results: list[Result]) -> str:
+    """Points to boxes: eager torch and the exported file."""
+    rows = []
+    for result in of("runtime", results):
+        for name, t in result["times"].items():
+            ratio = result["ratio_vs_eager"].get(name)
+            rows.append(
+                (
+                    device(result),
+                    result["config"],
+                    str(result["pillars"]),
+                    name,
+                    spread(t),
+                    number(t["min_ms"]),
+                    f"{ratio:.2f}" if ratio else "",
+                )
+            )
+    head = ("device", "config", "pillars", "what runs", "ms: median (quartiles)", "ms: least",
+            "eager / it")  # fmt: skip
     return table(head, rows)
 
 

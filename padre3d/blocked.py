@@ -81,7 +81,7 @@ def _encode_sequences(
             tokens = x.index_select(0, pillars)
             mixed = layer.mixer(tokens[None], None if pos is None else pos.of(pillars)[None])
             own = slice(start - first, stop - first)
-            out[pillars[own]] = layer.after_mixer(tokens[own], mixed[0, own])
+            out.index_copy_(0, pillars[own], layer.after_mixer(tokens[own], mixed[0, own]))
     return out
 
 

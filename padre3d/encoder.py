@@ -50,10 +50,11 @@ class EncoderLayer(nn.Module):
 
     def after_mixer(self, x: Tensor, mixed: Tensor) -> Tensor:
         """The rest of the layer, row by row: its input x (N, D) and what the mixer made of it."""
+        add = Tensor.add_ if blocked.applies(x) else torch.add
         y = self.norm1(x + self._drop(mixed))
         hidden = self._drop(F.gelu(self.linear1(y)))
-        z = self.norm2(y + self._drop(self.linear2(hidden)))
-        return self.norm(x + z)
+        z = self.norm2(add(self._drop(self.linear2(hidden)), y))
+        return self.norm(add(z, x))
 
     def _fused(
         self,

@@ -45,6 +45,21 @@ def results(tmp_path_factory):
         }
 
 
+@pytest.fixture
+def exported_runtime(tmp_path):
+    """A small detector and its export."""
+    for name in ("mmdet3d", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    from small_detector import build, cloud
+
+    from padre3d.deploy.export import export_detector
+
+    detector = build()
+    folder = tmp_path / "export"
+    export_detector(detector, {"cloud": cloud(1500, 0)}, folder)
+    return detector, folder
+
+
 def test_conditions_say_where_and_with_what(results):
     for name, result in results.items():
         assert result["benchmark"] == name
@@ -68,7 +83,11 @@ def test_backbone_ratios_are_those_of_its_medians(results):
     # Two (N, 128) tensors at least, and no more than a few of the sets'.
     tensor_mb = result["pillars"] * 128 * 4 / 1e6
     assert 2 * tensor_mb < result["peak_mb"]["padre2"] < result["peak_mb"]["published"]
-    assert result["gate"].keys() == {"published", "padre2", "padre3", "padre2_sets"}
+    attention = {"published", "published_sdpa"}
+    assert result["gate"].keys() == attention | {"padre2", "padre3", "padre2_sets"}
+    assert result["ratio_vs_published_sdpa"] == pytest.approx(
+        median["published_sdpa"] / median["padre2"], abs=1e-3
+    )
 
 
 def test_floor_counts_the_products(results):
@@ -115,6 +134,25 @@ def test_detector_stages(tmp_path, monkeypatch):
         assert found["fps"] == pytest.approx(1e3 / total, rel=0.01, abs=1e-3)
         assert found["stages"]["total"]["peak_mb"] > found["stages"]["scatter"]["peak_mb"] > 0
         assert len(found["profile"]) == 10
+
+
+def test_runtime_beside_eager_torch(exported_runtime, tmp_path, monkeypatch):
+    from benchmarks import runtime
+
+    detector, folder = exported_runtime
+    monkeypatch.setattr(runtime, "init_model", lambda *_: detector)
+    files = ["tiny.py", "tiny.pth", str(folder)]
+    result = run(runtime, tmp_path / "runtime.json", *files)
+    median = {name: t["median_ms"] for name, t in result["times"].items()}
+    assert median.keys() == {"eager torch", "onnxruntime", "its pillars", "its orders"}
+    assert median["its pillars"] < median["onnxruntime"]
+    ratio = median["eager torch"] / median["onnxruntime"]
+    assert result["ratio_vs_eager"] == {"onnxruntime": pytest.approx(ratio, abs=1e-3)}
+    with torch.no_grad():
+        detector.head.branches["heatmap"][-1].bias += 1.0
+    with pytest.raises(common.GateError, match="onnxruntime"):
+        run(runtime, tmp_path / "wrong.json", *files)
+    assert not (tmp_path / "wrong.json").exists()
 
 
 def test_gate_stops_a_wrong_block_of_rows(monkeypatch, tmp_path):
