@@ -2,10 +2,12 @@
 
     python benchmarks/detector.py --points FRAME.bin
     python benchmarks/detector.py --quick --json -
+    python benchmarks/detector.py --points FRAME.bin --profile-only     # any version of the package
 
 PADRe-2 and the attention baseline in the nuScenes model's size with random weights: stages in the
-order the data flows, each on what the stage before gave; ``total`` is the whole call. Needs the
-detection extras (mmdet3d).
+order the data flows, each on what the stage before gave; ``total`` is the whole call.
+--profile-only times the whole call of PADRe-2 and its operators, from what every version of the
+package has: copy this folder beside an older one to compare. Needs the detection extras (mmdet3d).
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import common  # noqa: E402
 from benchmarks.clouds import TINY_GRID, load_cloud  # noqa: E402
-from padre3d.bev import scatter_to_map  # noqa: E402
 
 CONFIGS = {"padre2": "dsvt_padre2_nuscenes.py", "sdpa": "dsvt_nuscenes.py"}
 STAGES = ("pillars", "serialisation", "layers", "scatter", "bev_backbone", "head", "decode")
@@ -52,6 +53,8 @@ def build(config: str, quick: bool) -> nn.Module:
 
 def stage_cases(model: nn.Module, points: torch.Tensor) -> dict[str, Callable[[], Any]]:
     """One case per stage, fed with what the stages before it give, and the whole call."""
+    from padre3d.bev import scatter_to_map
+
     grid, backbone = model.grid, model.backbone
     pillars = model.pillar_encoder([points])
     plan = backbone.plan(pillars)
@@ -77,6 +80,8 @@ def check(name: str, model: nn.Module, points: torch.Tensor, tolerance: float) -
     Raises:
         GateError: if they do not.
     """
+    from padre3d.bev import scatter_to_map
+
     grid = model.grid
     pillars = model.backbone(model.pillar_encoder([points]))
     bev = model.bev_backbone(scatter_to_map(pillars, grid.ny, grid.nx))
@@ -120,14 +125,36 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def measure_operators(args: argparse.Namespace) -> dict[str, Any]:
+    """The whole call of PADRe-2 and its top ten operators."""
+    device, dtype = common.setup(args)
+    points, frame = load_cloud(args.points, args.quick)
+    points = points.to(device)
+    half = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    with torch.no_grad(), half:
+        model = build(CONFIGS["padre2"], args.quick).to(device)
+        cases = {"total": lambda: model.predict_points([points])}
+        times = common.interleaved(cases, device, args.repeats)
+        top = common.top_operators(cases["total"])
+    return {
+        "benchmark": "operators",
+        "conditions": common.conditions(device, dtype),
+        "frame": frame,
+        "total": times["total"].as_dict(),
+        "profile": top,
+    }
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = common.parser(__doc__, repeats=10)
     parser.add_argument("--points", type=Path, help="a cloud (.bin, .npy, .pcd, .ply)")
+    parser.add_argument("--profile-only", action="store_true", help="PADRe-2's operators alone")
     args = parser.parse_args(argv)
-    result = measure(args)
+    result = measure_operators(args) if args.profile_only else measure(args)
     folder = common.device_folder(torch.device(args.device))
-    common.write_json("detector", result, args.json, folder)
+    name = "operators" if args.profile_only else "detector"
+    common.write_json(name, result, args.json, folder)
 
 
 if __name__ == "__main__":

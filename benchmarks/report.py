@@ -32,6 +32,7 @@ MAKERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "detector": tables.detector,
     "training": tables.training,
     "profile": tables.profile,
+    "operators": tables.operators,
     "runtime": tables.runtime,
 }
 

@@ -167,10 +167,25 @@ def profile(results: list[Result]) -> str:
     rows = []
     for result in of("detector", results):
         for name, found in result["detectors"].items():
-            for entry in found["profile"]:
-                time = number(entry["ms"])
-                rows.append((device(result), name, f"`{entry['name']}`", time, str(entry["calls"])))
+            rows += _operators(device(result), name, found["profile"])
     return table(("device", "mixer", "operator", "own ms", "calls"), rows)
+
+
+def operators(results: list[Result]) -> str:
+    """Top ten operators of PADRe-2's detector in several versions of the package."""
+    rows: list[tuple[str, ...]] = []
+    for result in sorted(of("operators", results), key=lambda r: r["total"]["median_ms"]):
+        version = f"`{result['conditions']['commit']}`"
+        total = (device(result), version, "the whole call: " + spread(result["total"]), "", "")
+        rows += [total, *_operators(device(result), version, result["profile"])]
+    return table(("device", "commit", "operator", "own ms", "calls"), rows)
+
+
+def _operators(where: str, what: str, profile: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    return [
+        (where, what, f"`{entry['name']}`", number(entry["ms"]), str(entry["calls"]))
+        for entry in profile
+    ]
 
 
 def of(benchmark: str, results: list[Result]) -> list[Result]:

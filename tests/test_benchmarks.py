@@ -134,6 +134,17 @@ def test_detector_stages(tmp_path, monkeypatch):
         assert found["fps"] == pytest.approx(1e3 / total, rel=0.01, abs=1e-3)
         assert found["stages"]["total"]["peak_mb"] > found["stages"]["scatter"]["peak_mb"] > 0
         assert len(found["profile"]) == 10
+    alone = run(detector, tmp_path / "operators.json", "--profile-only")
+    assert alone["benchmark"] == "operators"
+    names = {entry["name"] for entry in alone["profile"]}
+    assert len(names) == 10
+    assert "aten::mkldnn_convolution" in names
+    whole = tmp_path / "results" / "cpu"
+    for each in (result, alone):
+        common.write_json("x", each, str(whole / f"{each['benchmark']}.json"), "")
+    page = "".join(f"<!-- {name} -->\n<!-- end {name} -->\n" for name in report.MAKERS)
+    filled = report.fill(page, report.load(tmp_path / "results"))
+    assert filled.count("`aten::mkldnn_convolution`") == 3
 
 
 def test_runtime_beside_eager_torch(exported_runtime, tmp_path, monkeypatch):
