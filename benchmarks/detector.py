@@ -13,6 +13,7 @@ package has: copy this folder beside an older one to compare. Needs the detectio
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -51,8 +53,14 @@ def build(config: str, quick: bool) -> nn.Module:
     return model
 
 
-def stage_cases(model: nn.Module, points: torch.Tensor) -> dict[str, Callable[[], Any]]:
-    """One case per stage, fed with what the stages before it give, and the whole call."""
+def stage_cases(
+    model: nn.Module, points: torch.Tensor
+) -> tuple[dict[str, Callable[[], Any]], dict[str, tuple[Any, Any]]]:
+    """One case per stage, fed with what the stages before it give, and the whole call.
+
+    Returns:
+        The cases, and what each stage reads and gives.
+    """
     from padre3d.bev import scatter_to_map
 
     grid, backbone = model.grid, model.backbone
@@ -62,7 +70,16 @@ def stage_cases(model: nn.Module, points: torch.Tensor) -> dict[str, Callable[[]
     bev = scatter_to_map(mixed, grid.ny, grid.nx)
     features = model.bev_backbone(bev)
     outputs = model.head(features)
-    return {
+    data = {
+        "pillars": (points, pillars),
+        "serialisation": (pillars.coords, plan),
+        "layers": ((pillars.features, plan), mixed.features),
+        "scatter": (mixed, bev),
+        "bev_backbone": (bev, features),
+        "head": (features, outputs),
+        "decode": (outputs, ()),
+    }
+    cases = {
         "pillars": lambda: model.pillar_encoder([points]),
         "serialisation": lambda: backbone.plan(pillars),
         "layers": lambda: backbone.run(pillars.features, plan),
@@ -72,6 +89,29 @@ def stage_cases(model: nn.Module, points: torch.Tensor) -> dict[str, Callable[[]
         "decode": lambda: model.head.predict(outputs),
         "total": lambda: model.predict_points([points]),
     }
+    return cases, data
+
+
+def work_of(case: Callable[[], Any], data: tuple[Any, Any]) -> dict[str, float]:
+    """GFLOP of the products and convolutions of a stage, and MB that it must read and write."""
+    with FlopCounterMode(display=False) as counter:
+        case()
+    return {"gflop": counter.get_total_flops() / 1e9, "mb": tensor_bytes(data) / 1e6}
+
+
+def tensor_bytes(data: Any) -> int:
+    """Bytes of all tensors in nested tuples, lists and dataclasses."""
+    if isinstance(data, torch.Tensor):
+        return data.numel() * data.element_size()
+    if dataclasses.is_dataclass(data):
+        data = [getattr(data, field.name) for field in dataclasses.fields(data)]
+    return sum(map(tensor_bytes, data)) if isinstance(data, (tuple, list)) else 0
+
+
+def floor_ms(work: dict[str, float], conditions: dict[str, Any]) -> float:
+    """What a stage costs at least: its arithmetic or its traffic at the rates measured here."""
+    products = work["gflop"] / conditions["product_gflops"]
+    return 1e3 * max(products, work["mb"] / 1e3 / conditions["copy_gb_per_s"])
 
 
 def check(name: str, model: nn.Module, points: torch.Tensor, tolerance: float) -> float:
@@ -96,27 +136,33 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     points = points.to(device)
     half = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
     cases: dict[str, Callable[[], Any]] = {}
+    work: dict[str, dict[str, float]] = {}
     errors = {}
     with torch.no_grad(), half:
         for name, config in CONFIGS.items():
             model = build(config, args.quick).to(device)
             errors[name] = check(name, model, points, common.tolerance_of(dtype))
-            stages = stage_cases(model, points)
+            stages, data = stage_cases(model, points)
             cases |= {f"{name}/{stage}": case for stage, case in stages.items()}
+            work |= {f"{name}/{stage}": work_of(stages[stage], data[stage]) for stage in STAGES}
         times = common.interleaved(cases, device, args.repeats, warm_up=1)
         memory = {n: round(common.peak_mb(case, device), 2) for n, case in cases.items()}
         top = {name: common.top_operators(cases[f"{name}/total"]) for name in CONFIGS}
+    conditions = common.conditions(device, dtype)
     detectors = {}
     for name in CONFIGS:
         stages = {
             stage: times[f"{name}/{stage}"].as_dict() | {"peak_mb": memory[f"{name}/{stage}"]}
             for stage in (*STAGES, "total")
         }
+        for stage in STAGES:
+            stages[stage] |= work[f"{name}/{stage}"]
+            stages[stage]["floor_ms"] = floor_ms(work[f"{name}/{stage}"], conditions)
         fps = 1e3 / stages["total"]["median_ms"]
         detectors[name] = {"stages": stages, "fps": round(fps, 3), "profile": top[name]}
     return {
         "benchmark": "detector",
-        "conditions": common.conditions(device, dtype),
+        "conditions": conditions,
         "frame": frame,
         "points": len(points),
         "gate": errors,

@@ -117,15 +117,22 @@ def growth(results: list[Result]) -> str:
 
 
 def detector(results: list[Result]) -> str:
-    """Stages of the whole detector."""
+    """Stages of the whole detector, and what each costs at least."""
     rows = []
     for result in of("detector", results):
         for name, found in result["detectors"].items():
             for stage, t in found["stages"].items():
+                least = t.get("floor_ms")
+                floor = (
+                    (f"{t['gflop']:.1f}", f"{t['mb']:.1f}", number(least),
+                     f"{t['median_ms'] / least:.1f}")
+                    if least else ("", "", "", "")
+                )  # fmt: skip
                 fps = f"{found['fps']:.2f}" if stage == "total" else ""
                 memory = f"{t['peak_mb']:.0f}"
-                rows.append((device(result), name, stage, spread(t), memory, fps))
-    head = ("device", "mixer", "stage", "ms: median (quartiles)", "peak MB", "frames/s")
+                rows.append((device(result), name, stage, spread(t), *floor, memory, fps))
+    head = ("device", "mixer", "stage", "ms: median (quartiles)", "GFLOP", "MB", "floor ms",
+            "median / floor", "peak MB", "frames/s")  # fmt: skip
     return table(head, rows)
 
 

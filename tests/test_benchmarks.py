@@ -134,6 +134,11 @@ def test_detector_stages(tmp_path, monkeypatch):
         assert found["fps"] == pytest.approx(1e3 / total, rel=0.01, abs=1e-3)
         assert found["stages"]["total"]["peak_mb"] > found["stages"]["scatter"]["peak_mb"] > 0
         assert len(found["profile"]) == 10
+        convolutions, scatter = (found["stages"][s] for s in ("bev_backbone", "scatter"))
+        assert convolutions["floor_ms"] == pytest.approx(convolutions["gflop"] / 100.0 * 1e3)
+        assert scatter["gflop"] == 0 < scatter["floor_ms"]
+        map_mb = TINY_GRID.num_cells * 128 * 4 / 1e6
+        assert map_mb < scatter["mb"] < 2 * map_mb
     alone = run(detector, tmp_path / "operators.json", "--profile-only")
     assert alone["benchmark"] == "operators"
     names = {entry["name"] for entry in alone["profile"]}
