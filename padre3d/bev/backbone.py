@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padre3d.bev.conv_norm import conv_norm
 from padre3d.checks import check_shape
 
 
@@ -39,9 +40,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, channels, H / stride, W / stride)."""
-        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        y = self.norm2(self.conv2(y))
-        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)), inplace=True)
+        y = F.relu(conv_norm(self.conv1, self.norm1, x), inplace=True)
+        y = conv_norm(self.conv2, self.norm2, y)
+        short = self.shortcut
+        y += x if short is None else conv_norm(short.conv, short.norm, x)
+        return F.relu(y, inplace=True)
 
 
 class ResidualBEVBackbone(nn.Module):
@@ -105,7 +108,7 @@ class ResidualBEVBackbone(nn.Module):
         outputs = []
         for stage, resize in zip(self.stages, self.resize, strict=True):
             x = stage(x)
-            outputs.append(resize(x))
+            outputs.append(resize.relu(conv_norm(resize.conv, resize.norm, x)))
         return torch.cat(outputs, 1)
 
 

@@ -1,0 +1,28 @@
+"""A convolution and its batch normalisation as one convolution where nothing is learnt."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from padre3d.norms import evaluation_affine
+
+
+def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """``norm(conv(x))``; in evaluation without gradients the weights take over the normalisation.
+
+    That saves a pass over the map, and its memory, for every convolution.
+
+    Args:
+        conv: Conv2d or ConvTranspose2d without bias and groups.
+        norm: its batch normalisation, of any kind.
+        x: (B, C, H, W).
+    """
+    if norm.training or torch.is_grad_enabled():
+        return norm(conv(x))
+    scale, shift = evaluation_affine(norm)
+    if isinstance(conv, nn.ConvTranspose2d):
+        weight = conv.weight * scale.view(1, -1, 1, 1)
+        return nn.functional.conv_transpose2d(x, weight, shift, conv.stride, conv.padding)
+    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    return nn.functional.conv2d(x, weight, shift, conv.stride, conv.padding)
