@@ -18,8 +18,12 @@ from padre3d.types import TokenLayout, TokenPositions
 
 if TYPE_CHECKING:
     from padre3d.encoder import EncoderLayer
+    from padre3d.mixers.padre import PADRe
 
 BLOCK_BYTES = 1 << 20
+# A mixer alone has fewer passes to save than a whole layer: larger pieces, for the outer cache and
+# an allocator that keeps such sizes.
+PIECE_BYTES = 4 << 20
 
 
 def applies(x: Tensor) -> bool:
@@ -34,9 +38,9 @@ def applies(x: Tensor) -> bool:
     )
 
 
-def rows_per_block(x: Tensor) -> int:
-    """Rows of x (N, D) that make a block."""
-    return max(1, BLOCK_BYTES // (x.shape[-1] * x.element_size()))
+def rows_per_block(x: Tensor, size: int | None = None) -> int:
+    """Rows of x (..., D) that make a block of ``size`` bytes (BLOCK_BYTES)."""
+    return max(1, (size or BLOCK_BYTES) // (x.shape[-1] * x.element_size()))
 
 
 def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
@@ -49,6 +53,34 @@ def map_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     out = torch.empty_like(inputs[0])
     for start, stop in spans(len(out), rows_per_block(out)):
         out[start:stop] = function(*(x[start:stop] for x in inputs))
+    return out
+
+
+def piece_length(x: Tensor, reach: int | None) -> int | None:
+    """Tokens of x (G, L, D) to mix at a time where a token feels ``reach`` others to each side.
+
+    None where the sequences are mixed whole: too short, too many, or reached from everywhere.
+    """
+    if reach is None or not applies(x):
+        return None
+    tokens = rows_per_block(x, PIECE_BYTES) // max(1, len(x))
+    return tokens if x.shape[1] > 2 * tokens and tokens >= 16 * max(1, reach) else None
+
+
+def mix_pieces(
+    mixer: PADRe, x: Tensor, pos: Tensor | None, mask: Tensor | None, reach: int, length: int
+) -> Tensor:
+    """What ``mixer(x, pos, mask)`` computes on long sequences, ``length`` tokens at a time."""
+    out: Tensor | None = None
+    for start, stop in spans(x.shape[1], length):
+        first = max(0, start - reach)
+        around = slice(first, stop + reach)
+        pieces = (None if t is None else t[:, around] for t in (pos, mask))
+        mixed = mixer(x[:, around], *pieces)[:, start - first : stop - first]
+        if out is None:
+            out = mixed.new_empty((*x.shape[:2], mixed.shape[2]))
+        out[:, start:stop] = mixed
+    assert out is not None
     return out
 
 

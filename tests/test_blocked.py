@@ -7,7 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from padre3d import blocked
 from padre3d.backbone import VoxelBackbone
 from padre3d.geometry import PillarGrid
-from padre3d.mixers import PADRe, PadreStructure
+from padre3d.mixers import PADRe, PadreStructure, build_mixer
+from padre3d.mixers import padre as padre_module
 from padre3d.mixers.structure import Conv, Dense
 from padre3d.types import Pillars
 
@@ -109,3 +110,37 @@ def test_only_plain_evaluation_is_blocked():
         with FlopCounterMode(display=False):
             assert not blocked.applies(x)
         assert not blocked.applies(x.to("meta"))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("name", ["sequence", "degree 4", "paper in a sequence"])
+def test_a_long_sequence_alone_is_mixed_in_pieces(name, groups, monkeypatch):
+    """Positions, padding and a length that is no multiple of a piece."""
+    torch.manual_seed(0)
+    mixer = build_mixer({**MIXERS[name], "kernel_size": 3}, DIM)
+    x, pos = torch.randn(2, groups, 301, DIM)
+    mask = torch.rand(groups, 301) < 0.8
+    monkeypatch.setattr(blocked, "PIECE_BYTES", 128 * DIM * 4)
+    plain = mixer(x, pos, mask).detach()
+    lengths = []
+    whole = padre_module.padre
+    monkeypatch.setattr(
+        padre_module, "padre", lambda x, *a, **k: lengths.append(x.shape[1]) or whole(x, *a, **k)
+    )
+    with torch.no_grad():
+        got = mixer(x, pos, mask)
+    torch.testing.assert_close(got[mask], plain[mask], rtol=1e-5, atol=1e-5)
+    assert max(lengths) < 140 < 301 < sum(lengths)
+
+
+def test_what_is_mixed_whole():
+    """Many short sets, attention over all tokens, and what records gradients or counts."""
+    block = torch.empty(1, 100_000, 128)
+    with torch.no_grad():
+        assert blocked.piece_length(block, 5) == 8192
+        assert blocked.piece_length(torch.empty(8, 10_000, 128), 5) == 1024
+        assert blocked.piece_length(block, 10_000) is None
+        assert blocked.piece_length(block, None) is None
+        assert blocked.piece_length(torch.empty(900, 90, 128), 5) is None
+        assert blocked.piece_length(torch.empty(1, 16_000, 128), 5) is None
+    assert blocked.piece_length(block, 5) is None

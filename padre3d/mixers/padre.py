@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from padre3d import blocked
 from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.linear_maps import (
     channel_map,
@@ -115,6 +116,10 @@ class PADRe(nn.Module):
         check_mixer_inputs(x, pos, mask, self.dim)
         if self.prefix and mask is not None:
             raise ValueError("PADRe with prefix tokens: expected mask=None, got a mask")
+        reach = self.reach if self.impl == "eager" else None
+        length = blocked.piece_length(x, reach)
+        if reach is not None and length is not None:
+            return blocked.mix_pieces(self, x, pos, mask, reach, length)
         tokens = zero_masked(with_position(x, pos), mask)
         return padre(tokens, self.weights(size), mask, impl=self.impl)
 
