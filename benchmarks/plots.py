@@ -50,7 +50,7 @@ def _mixers(result: Result, pyplot: Any) -> Any:
                 axis.plot(sizes, [cells[str(n)][key] for n in sizes], style, marker=".", label=name)
             axis.set(xscale="log", yscale="log", xlabel="tokens", ylabel=label, title=f"D = {dim}")
             axis.grid(alpha=0.3)
-        row[1].legend(fontsize=7)
+        row[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
