@@ -20,7 +20,7 @@ from padre3d.deploy.decode import decode, iou_bev  # noqa: E402
 from padre3d.deploy.export import Recipe, export_detector  # noqa: E402
 from padre3d.deploy.graph import DetectorGraph, frame_inputs  # noqa: E402
 from padre3d.deploy.manifest import sha256  # noqa: E402
-from padre3d.deploy.points import Grid  # noqa: E402
+from padre3d.deploy.points import Grid, _argsort  # noqa: E402
 from padre3d.geometry import PillarGrid  # noqa: E402
 from padre3d.head import DecodeSettings, HeadOutputs  # noqa: E402
 from padre3d.head.decode import decode_detections  # noqa: E402
@@ -271,3 +271,12 @@ def test_openvino_gives_the_same_boxes(exported_padre):
     pytest.importorskip("openvino")
     detector, cloud, folder, _, _ = exported_padre
     assert_same_boxes(Runtime(folder, "openvino", threads=1)(cloud), detect(detector, cloud))
+
+
+def test_points_are_sorted_by_more_cells_than_16_bits_hold():
+    """A nuScenes grid has 129,600 cells."""
+    random = np.random.default_rng(0)
+    for most in (60_000, 129_600, 1 << 31):
+        ids = random.integers(0, most, 5000)
+        ids[2500:] = ids[:2500]
+        np.testing.assert_array_equal(_argsort(ids), np.argsort(ids, kind="stable"))
