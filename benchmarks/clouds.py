@@ -35,10 +35,13 @@ def synthetic_cloud(sweeps: int = SWEEPS, seed: int = 0) -> Tensor:
     boxes = np.concatenate(
         [
             np.c_[rng.uniform(-60, 60, (90, 2)), rng.uniform(0.5, 3, (90, 1))],
-            np.c_[rng.uniform(-60, 60, 40), rng.choice([-1, 1], 40) * rng.uniform(12, 45, 40),
-                  rng.uniform(3, 7, 40)],
+            np.c_[
+                rng.uniform(-60, 60, 40),
+                rng.choice([-1, 1], 40) * rng.uniform(12, 45, 40),
+                rng.uniform(3, 7, 40),
+            ],
         ]
-    )  # fmt: skip
+    )
     clouds = []
     for sweep in range(sweeps):
         origin = np.array([-0.45 * sweep, 0.02 * sweep])

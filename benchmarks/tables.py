@@ -26,8 +26,17 @@ def conditions(results: list[Result]) -> str:
                 c["date"],
             )
         )
-    head = ("result", "precision", "threads", "load", "product GFLOP/s", "copy GB/s", "software",
-            "commit", "date")  # fmt: skip
+    head = (
+        "result",
+        "precision",
+        "threads",
+        "load",
+        "product GFLOP/s",
+        "copy GB/s",
+        "software",
+        "commit",
+        "date",
+    )
     return table(head, rows)
 
 
@@ -124,15 +133,30 @@ def detector(results: list[Result]) -> str:
             for stage, t in found["stages"].items():
                 least = t.get("floor_ms")
                 floor = (
-                    (f"{t['gflop']:.1f}", f"{t['mb']:.1f}", number(least),
-                     f"{t['median_ms'] / least:.1f}")
-                    if least else ("", "", "", "")
-                )  # fmt: skip
+                    (
+                        f"{t['gflop']:.1f}",
+                        f"{t['mb']:.1f}",
+                        number(least),
+                        f"{t['median_ms'] / least:.1f}",
+                    )
+                    if least
+                    else ("", "", "", "")
+                )
                 fps = f"{found['fps']:.2f}" if stage == "total" else ""
                 memory = f"{t['peak_mb']:.0f}"
                 rows.append((device(result), name, stage, spread(t), *floor, memory, fps))
-    head = ("device", "mixer", "stage", "ms: median (quartiles)", "GFLOP", "MB", "floor ms",
-            "median / floor", "peak MB", "frames/s")  # fmt: skip
+    head = (
+        "device",
+        "mixer",
+        "stage",
+        "ms: median (quartiles)",
+        "GFLOP",
+        "MB",
+        "floor ms",
+        "median / floor",
+        "peak MB",
+        "frames/s",
+    )
     return table(head, rows)
 
 
@@ -164,8 +188,15 @@ def runtime(results: list[Result]) -> str:
                     f"{ratio:.2f}" if ratio else "",
                 )
             )
-    head = ("device", "config", "pillars", "what runs", "ms: median (quartiles)", "ms: least",
-            "eager / it")  # fmt: skip
+    head = (
+        "device",
+        "config",
+        "pillars",
+        "what runs",
+        "ms: median (quartiles)",
+        "ms: least",
+        "eager / it",
+    )
     return table(head, rows)
 
 

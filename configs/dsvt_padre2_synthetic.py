@@ -1,8 +1,8 @@
 """A small PADRe-2 detector for the synthetic data set of ``make demo``: trains on two CPU cores.
 
-    python tools/make_synthetic.py --out data/synthetic --scenes 10 --seed 0
-    python tools/create_data.py nuscenes --root-path data/synthetic --version v1.0-mini
-    python tools/train.py configs/dsvt_padre2_synthetic.py --work-dir work_dirs/demo
+python tools/make_synthetic.py --out data/synthetic --scenes 10 --seed 0
+python tools/create_data.py nuscenes --root-path data/synthetic --version v1.0-mini
+python tools/train.py configs/dsvt_padre2_synthetic.py --work-dir work_dirs/demo
 """
 
 _base_ = [
@@ -71,9 +71,7 @@ train_dataloader = dict(
     num_workers=1,
     dataset=dict(data_root=data_root, pipeline=train_pipeline),
 )
-val_dataloader = dict(
-    num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline)
-)
+val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(optimizer=dict(lr=peak_lr / 10), clip_grad=dict(max_norm=10))

@@ -59,9 +59,7 @@ def backbone_parameters(checkpoint: Path) -> int:
     return sum(
         value.numel()
         for key, value in state.items()
-        if key.startswith("backbone.")
-        and value.is_floating_point()
-        and "running_" not in key
+        if key.startswith("backbone.") and value.is_floating_point() and "running_" not in key
     )
 
 

@@ -103,17 +103,13 @@ def sample(boxes: torch.Tensor = BOXES, labels: torch.Tensor = LABELS) -> Det3DD
     truth = InstanceData(
         bboxes_3d=LiDARInstance3DBoxes(bottom, box_dim=9, origin=(0.5, 0.5, 0)), labels_3d=labels
     )
-    return Det3DDataSample(
-        gt_instances_3d=truth, metainfo=dict(box_type_3d=LiDARInstance3DBoxes)
-    )
+    return Det3DDataSample(gt_instances_3d=truth, metainfo=dict(box_type_3d=LiDARInstance3DBoxes))
 
 
 def batch(clouds: list[torch.Tensor], samples: list[Det3DDataSample] | None = None) -> dict:
     """What a loader hands to ``train_step`` and ``test_step``; an empty cloud gets no boxes."""
     if samples is None:
-        samples = [
-            sample() if len(points) else sample(BOXES[:0], LABELS[:0]) for points in clouds
-        ]
+        samples = [sample() if len(points) else sample(BOXES[:0], LABELS[:0]) for points in clouds]
     return dict(inputs=dict(points=list(clouds)), data_samples=samples)
 
 

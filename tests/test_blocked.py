@@ -26,9 +26,16 @@ MIXERS = {
 def build(name, **changes):
     torch.manual_seed(0)
     return VoxelBackbone(
-        GRID, dim=DIM, num_blocks=2, ffn_dim=32, window=(8, 6), shifts=((0, 0), (4, 3)),
-        set_size=20, mixer=MIXERS[name], **changes,
-    ).eval()  # fmt: skip
+        GRID,
+        dim=DIM,
+        num_blocks=2,
+        ffn_dim=32,
+        window=(8, 6),
+        shifts=((0, 0), (4, 3)),
+        set_size=20,
+        mixer=MIXERS[name],
+        **changes,
+    ).eval()
 
 
 def pillars(counts):

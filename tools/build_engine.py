@@ -32,10 +32,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("folder", type=Path, help="what tools/export.py wrote")
     add("--backend", choices=sorted(MODULES), default="tensorrt", help="which TensorRT")
     for name, field in (("min", "least"), ("opt", "usual"), ("max", "most")):
-        add(f"--{name}", dest=field, type=int, metavar="PILLARS",
-            help=f"default {getattr(Profile, field)}")  # fmt: skip
-    add("--shapes-from", type=Path, metavar="ANN_FILE",
-        help="measure the pillars of this info file's frames, and choose by them")  # fmt: skip
+        add(
+            f"--{name}",
+            dest=field,
+            type=int,
+            metavar="PILLARS",
+            help=f"default {getattr(Profile, field)}",
+        )
+    add(
+        "--shapes-from",
+        type=Path,
+        metavar="ANN_FILE",
+        help="measure the pillars of this info file's frames, and choose by them",
+    )
     add("--config", help="of the data set, for its sweeps (with --shapes-from)")
     add("--frames", type=int, default=200, help="most frames to measure")
     add("--dry-run", action="store_true", help="print the trtexec lines, build nothing")
@@ -60,8 +69,11 @@ def measured_counts(ann_file: Path, config: str | None, grid: Grid, most: int) -
 
     cfg = Config.fromfile(config)
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
-    dataset = {**cfg.test_dataloader.dataset, "data_root": str(ann_file.parent),
-               "ann_file": ann_file.name}  # fmt: skip
+    dataset = {
+        **cfg.test_dataloader.dataset,
+        "data_root": str(ann_file.parent),
+        "ann_file": ann_file.name,
+    }
     try:
         frames = DATASETS.build(dataset)
     except (pickle.UnpicklingError, EOFError) as error:

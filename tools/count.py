@@ -54,8 +54,14 @@ def print_table(title: str, rows: list[dict[str, Any]], note: str) -> None:
         text = isinstance(rows[0][key], str | bool)
         table.add_column(key, justify="left" if text else "right", overflow="fold")
     for row in rows:
-        cells = [f"{v:,.4g}" if isinstance(v, float) else format(v, ",") if type(v) is int
-                 else {True: "yes", False: "NO"}.get(v, v) for v in row.values()]  # fmt: skip
+        cells = [
+            f"{v:,.4g}"
+            if isinstance(v, float)
+            else format(v, ",")
+            if type(v) is int
+            else {True: "yes", False: "NO"}.get(v, v)
+            for v in row.values()
+        ]
         table.add_row(*cells)
     Console(width=None).print(table)
 

@@ -40,16 +40,39 @@ def steps(seed: int) -> dict[Path, list[str]]:
     """Result of each step and the command that makes it."""
     data, checkpoint = str(DATA), str(CHECKPOINT)
     return {
-        DATA / "statistics.json": ["tools/make_synthetic.py", "--out", data, "--scenes", "10",
-                                   "--seed", str(seed), "--workers", "2"],
+        DATA / "statistics.json": [
+            "tools/make_synthetic.py",
+            "--out",
+            data,
+            "--scenes",
+            "10",
+            "--seed",
+            str(seed),
+            "--workers",
+            "2",
+        ],
         INFOS: ["tools/create_data.py", "nuscenes", "--root-path", data, "--version", "v1.0-mini"],
         CHECKPOINT: ["tools/train.py", CONFIG, "--work-dir", str(WORK), "--resume"],
-        METRICS: ["tools/test.py", CONFIG, checkpoint, "--work-dir", str(WORK),
-                  "--metrics-out", str(METRICS)],
+        METRICS: [
+            "tools/test.py",
+            CONFIG,
+            checkpoint,
+            "--work-dir",
+            str(WORK),
+            "--metrics-out",
+            str(METRICS),
+        ],
         ONNX: ["tools/export.py", CONFIG, checkpoint, "--out", str(ONNX.parent)],
-        PICTURE: ["tools/draw.py", CONFIG, checkpoint, "--out", str(PICTURE),
-                  "--frame", str(FRAME)],
-    }  # fmt: skip
+        PICTURE: [
+            "tools/draw.py",
+            CONFIG,
+            checkpoint,
+            "--out",
+            str(PICTURE),
+            "--frame",
+            str(FRAME),
+        ],
+    }
 
 
 def run(result: Path, command: list[str], seconds: dict[str, float]) -> None:

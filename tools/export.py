@@ -43,14 +43,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("checkpoint", help="checkpoint file of that config")
     add("--out", type=Path, required=True, help="folder for the files")
     add("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
-    add("--pillars", type=pillar_counts, default=(), metavar="dynamic|N[,N...]",
-        help="any number (default), or fixed ones that smaller frames are padded to")  # fmt: skip
+    add(
+        "--pillars",
+        type=pillar_counts,
+        default=(),
+        metavar="dynamic|N[,N...]",
+        help="any number (default), or fixed ones that smaller frames are padded to",
+    )
     add("--parts", choices=sorted(PARTS), default="whole", help="one file, or one for each part")
-    add("--masked", action="store_true",
-        help="dynamic: pads possible, for engines with a minimum above 1")  # fmt: skip
+    add(
+        "--masked",
+        action="store_true",
+        help="dynamic: pads possible, for engines with a minimum above 1",
+    )
     add("--points", type=Path, nargs="+", default=[], help="point files to compare on")
-    add("--calib", type=Path, nargs="+", default=[],
-        help="8 bit: point files or folders to calibrate on, or training frames")  # fmt: skip
+    add(
+        "--calib",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="8 bit: point files or folders to calibrate on, or training frames",
+    )
     add("--calib-frames", type=int, default=MOST_FRAMES, help="most frames to calibrate on")
     add("--tolerance", type=float, help="largest difference (fp32) or relative RMS of an output")
     return parser.parse_args(argv)
@@ -79,9 +92,7 @@ def dataset_clouds(config: str, loader: str, count: int, option: str) -> list[to
 def read_clouds(paths: list[Path], most: int | None = None) -> dict[str, torch.Tensor]:
     """Clouds of point files and folders by name."""
     files = point_files(paths)[:most] if paths else []
-    return {
-        path.name[-30:]: torch.from_numpy(drop_invalid(load_points(path))[0]) for path in files
-    }
+    return {path.name[-30:]: torch.from_numpy(drop_invalid(load_points(path))[0]) for path in files}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -103,9 +114,7 @@ def run(args: argparse.Namespace) -> None:
     about = {"config": Path(args.config).name, "checkpoint": Path(args.checkpoint).name}
     try:
         with console.status("exporting and comparing, about a minute"):
-            manifest, results = export_detector(
-                model, clouds, args.out, recipe, calibration, about
-            )
+            manifest, results = export_detector(model, clouds, args.out, recipe, calibration, about)
     except ParityError as error:
         console.print(parity_table(error.results, args.precision, recipe.limit))
         raise ValueError(str(error)) from error

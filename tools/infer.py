@@ -37,8 +37,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--backend", default="onnxruntime", help="of an exported folder: see docs/deployment.md")
     add("--columns", type=int, choices=(3, 4, 5), help="columns of .bin and .npy")
     add("--dtype", choices=("float32", "float16"), help="numbers of a .bin")
-    add("--time-lag", action=argparse.BooleanOptionalAction,
-        help="column 5 is a time lag in s; default: unless it holds whole numbers")  # fmt: skip
+    add(
+        "--time-lag",
+        action=argparse.BooleanOptionalAction,
+        help="column 5 is a time lag in s; default: unless it holds whole numbers",
+    )
     add("--intensity-scale", type=float, default=1.0, help="255 for intensities from 0 to 1")
     return parser.parse_args(argv)
 
@@ -66,10 +69,16 @@ def run(args: argparse.Namespace) -> None:
         elif not to_folders:
             print(json.dumps(boxes_to_json(kept, model.class_names), indent=1))
         if args.png:
-            draw_bev(points, kept.boxes, kept.labels, kept.scores, model.class_names,
-                     path=args.png / f"{path.stem}.png" if to_folders else args.png,
-                     range_m=max(map(abs, model.grid.range_m[:2] + model.grid.range_m[3:5])),
-                     title=path.name)  # fmt: skip
+            draw_bev(
+                points,
+                kept.boxes,
+                kept.labels,
+                kept.scores,
+                model.class_names,
+                path=args.png / f"{path.stem}.png" if to_folders else args.png,
+                range_m=max(map(abs, model.grid.range_m[:2] + model.grid.range_m[3:5])),
+                title=path.name,
+            )
 
 
 def main(argv: list[str] | None = None) -> None:

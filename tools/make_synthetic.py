@@ -19,8 +19,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene-seconds", type=float, default=20.0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--version", choices=["v1.0-mini", "v1.0-trainval"],
-                        help="default: v1.0-mini up to ten scenes")  # fmt: skip
+    parser.add_argument(
+        "--version",
+        choices=["v1.0-mini", "v1.0-trainval"],
+        help="default: v1.0-mini up to ten scenes",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the data set at --out")
     parser.add_argument("--compare", type=Path, help="annotation of a real frame or its folder")
     return parser.parse_args()
@@ -33,9 +36,15 @@ def main() -> None:
     try:
         real = real_statistics(args.compare) if args.compare else None
         statistics = generate(
-            args.out, args.scenes, args.seed, args.scene_seconds, args.workers, args.version,
-            args.overwrite, progress=True,
-        )  # fmt: skip
+            args.out,
+            args.scenes,
+            args.seed,
+            args.scene_seconds,
+            args.workers,
+            args.version,
+            args.overwrite,
+            progress=True,
+        )
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"make_synthetic: {error}")
     print(format_statistics(statistics, real))

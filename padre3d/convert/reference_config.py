@@ -20,10 +20,19 @@ POINT_FEATURES = ["x", "y", "z", "intensity", "timestamp"]
 DEFAULT_SWEEPS = 10
 # Range, point columns and sweeps shape the model's input; the rest of DATA_CONFIG does not.
 _DATA_ONLY = (
-    "DATASET", "DATA_PATH", "VERSION", "PRED_VELOCITY", "SET_NAN_VELOCITY_TO_ZEROS",
-    "FILTER_MIN_POINTS_IN_GT", "DATA_SPLIT", "INFO_PATH", "BALANCED_RESAMPLING", "DATA_AUGMENTOR",
-    "SAMPLED_INTERVAL", "GET_ITEM_LIST",
-)  # fmt: skip
+    "DATASET",
+    "DATA_PATH",
+    "VERSION",
+    "PRED_VELOCITY",
+    "SET_NAN_VELOCITY_TO_ZEROS",
+    "FILTER_MIN_POINTS_IN_GT",
+    "DATA_SPLIT",
+    "INFO_PATH",
+    "BALANCED_RESAMPLING",
+    "DATA_AUGMENTOR",
+    "SAMPLED_INTERVAL",
+    "GET_ITEM_LIST",
+)
 _VOXELS = ("transform_points_to_voxels_placeholder", "calculate_grid_size")
 
 

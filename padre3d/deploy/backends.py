@@ -169,12 +169,14 @@ def _qnn(path: Path, options: Options) -> Loaded:
 
 BACKENDS: dict[str, Callable[[Path, Options], Loaded]] = {
     "onnxruntime": _onnxruntime("CPUExecutionProvider", "onnxruntime", "onnxruntime"),
-    "onnxruntime-cuda": _onnxruntime("CUDAExecutionProvider", "onnxruntime-cuda",
-                                     "onnxruntime-gpu"),
-    "onnxruntime-tensorrt": _onnxruntime("TensorrtExecutionProvider", "onnxruntime-tensorrt",
-                                         "onnxruntime-gpu tensorrt"),
+    "onnxruntime-cuda": _onnxruntime(
+        "CUDAExecutionProvider", "onnxruntime-cuda", "onnxruntime-gpu"
+    ),
+    "onnxruntime-tensorrt": _onnxruntime(
+        "TensorrtExecutionProvider", "onnxruntime-tensorrt", "onnxruntime-gpu tensorrt"
+    ),
     "openvino": _openvino,
     "tensorrt": _tensorrt("tensorrt"),
     "tensorrt-rtx": _tensorrt("tensorrt-rtx"),
     "qnn": _qnn,
-}  # fmt: skip
+}

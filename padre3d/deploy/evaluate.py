@@ -29,9 +29,12 @@ def use_runtime(model: nn.Module, runtime: Runtime) -> None:
     def predict_points(points: list[Tensor]) -> list[Detections]:
         found = (runtime(cloud.cpu().numpy()) for cloud in points)
         return [
-            Detections(torch.from_numpy(boxes).float(), torch.from_numpy(scores).float(),
-                       torch.from_numpy(labels))
+            Detections(
+                torch.from_numpy(boxes).float(),
+                torch.from_numpy(scores).float(),
+                torch.from_numpy(labels),
+            )
             for boxes, scores, labels in found
-        ]  # fmt: skip
+        ]
 
     model.predict_points = predict_points

@@ -59,8 +59,10 @@ class Recipe:
                 f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}"
             )
         if self.precision == "int8-qnn" and not self.sizes:
-            raise ValueError("int8-qnn: expected fixed numbers of pillars (NPUs know no symbol), "
-                             "got a dynamic one")  # fmt: skip
+            raise ValueError(
+                "int8-qnn: expected fixed numbers of pillars (NPUs know no symbol), "
+                "got a dynamic one"
+            )
 
     @property
     def limit(self) -> float:

@@ -42,8 +42,9 @@ def layer_errors(
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), settings,
-                                   providers=["CPUExecutionProvider"])  # fmt: skip
+    session = ort.InferenceSession(
+        model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+    )
     names = [output.name for output in session.get_outputs()]
     taken = {value.name for value in session.get_inputs()}
     sums: dict[str, float] = dict.fromkeys(names, 0.0)
@@ -56,9 +57,7 @@ def layer_errors(
         name = node.output[0]
         size = sums[f"{name}//square"]
         own, total = (_ratio(sums[f"{prefix}{name}//square"], size) for prefix in (OWN, TOTAL))
-        errors.append(
-            {"layer": node.name, "operator": node.op_type, "own": own, "total": total}
-        )
+        errors.append({"layer": node.name, "operator": node.op_type, "own": own, "total": total})
     return sorted(errors, key=lambda error: -error["own"])
 
 
@@ -70,8 +69,13 @@ def layer_table(errors: Sequence[Mapping[str, Any]]) -> object:
     for column in ("layer", "operator", "by itself", "in the whole", "bits"):
         table.add_column(column)
     for error in errors[:SHOWN]:
-        table.add_row(error["layer"], error["operator"], f"{error['own']:.1e}",
-                      f"{error['total']:.1e}", str(error["bits"]))  # fmt: skip
+        table.add_row(
+            error["layer"],
+            error["operator"],
+            f"{error['own']:.1e}",
+            f"{error['total']:.1e}",
+            str(error["bits"]),
+        )
     return table
 
 
@@ -79,9 +83,7 @@ def _ratio(error: float, size: float) -> float:
     return float(np.sqrt(error / size)) if size else 0.0
 
 
-def _combined(
-    reference: ModelProto, quantised: ModelProto
-) -> tuple[ModelProto, list[NodeProto]]:
+def _combined(reference: ModelProto, quantised: ModelProto) -> tuple[ModelProto, list[NodeProto]]:
     """The exact, the quantised and the single layers in one model; and the layers."""
     inputs = {value.name for value in reference.graph.input}
     model = copy.deepcopy(reference)
@@ -143,11 +145,15 @@ def _add_own(model: ModelProto, node: NodeProto, exact: set[str], constants: set
     added = copy.deepcopy(node)
     added.name = OWN + node.name
     added.input[:] = [
-        "" if not name else
-        TOTAL + name if name in constants else
-        name if name in exact else OWN + name
+        ""
+        if not name
+        else TOTAL + name
+        if name in constants
+        else name
+        if name in exact
+        else OWN + name
         for name in node.input
-    ]  # fmt: skip
+    ]
     added.output[:] = [OWN + name for name in node.output]
     model.graph.node.append(added)
 

@@ -40,8 +40,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected JSON, got {error}") from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
-        raise ValueError(f"{path}: expected a manifest of format {FORMAT}, got {found!r}; "
-                         "export the model again")  # fmt: skip
+        raise ValueError(
+            f"{path}: expected a manifest of format {FORMAT}, got {found!r}; export the model again"
+        )
     missing = [key for key in KEYS if key not in manifest]
     if missing:
         raise ValueError(f"{path}: expected the entries {', '.join(KEYS)}, {missing} are missing")

@@ -70,10 +70,15 @@ def export_graph(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                graph, kwargs=inputs, dynamo=True, verbose=False, opset_version=OPSET,
-                input_names=list(inputs), output_names=list(graph.outputs),
+                graph,
+                kwargs=inputs,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(graph.outputs),
                 dynamic_shapes=None if fixed else _symbols(inputs),
-            )  # fmt: skip
+            )
     finally:
         logger.setLevel(level)
     model = program.model_proto
@@ -124,8 +129,9 @@ def _symbols(inputs: dict[str, Tensor]) -> dict[str, dict | None]:
     if INDEX in inputs:
         # Sequence form: one row of all pillars. Set form: as many rows as there are sets.
         sets = inputs[INDEX].shape[1] > 1
-        shapes[INDEX] = {1: torch.export.Dim("sets", min=2, max=MAX_PILLARS)} if sets else {
-            2: pillars}  # fmt: skip
+        shapes[INDEX] = (
+            {1: torch.export.Dim("sets", min=2, max=MAX_PILLARS)} if sets else {2: pillars}
+        )
         shapes[VALID] = shapes[INDEX]
     return {name: shapes[name] for name in inputs}
 

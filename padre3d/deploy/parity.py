@@ -90,8 +90,10 @@ def compare_outputs(
         head: the head; its grid and the kernel of its local maxima are read.
     """
     ours, theirs = _match(expected, found)
-    pairs = {name: (getattr(expected, name)[:, ours], getattr(found, name)[:, theirs])
-             for name in COMPARED[:-1]}  # fmt: skip
+    pairs = {
+        name: (getattr(expected, name)[:, ours], getattr(found, name)[:, theirs])
+        for name in COMPARED[:-1]
+    }
     # The other classes' values in a proposal's cell are 0 or not by a tie, and are never read.
     pairs["query_heatmap_score"] = (_own_class(expected)[:, ours], _own_class(found)[:, theirs])
     pairs["dense_heatmap"] = (expected.dense_heatmap, found.dense_heatmap)
@@ -100,14 +102,23 @@ def compare_outputs(
     kernel = head.selector.kernel
     tie = 2 * _error(expected.dense_heatmap.sigmoid(), found.dense_heatmap.sigmoid()) + 1e-7
     ties = _ties(expected, found, ours, kernel, tie) + _ties(found, expected, theirs, kernel, tie)
-    boxes = [decode_boxes(box_codes(o), head.grid)[:, rows, :3]
-             for o, rows in ((expected, ours), (found, theirs))]  # fmt: skip
+    boxes = [
+        decode_boxes(box_codes(o), head.grid)[:, rows, :3]
+        for o, rows in ((expected, ours), (found, theirs))
+    ]
     scores = [proposal_scores(o)[:, rows] for o, rows in ((expected, ours), (found, theirs))]
     missing = 2 * (expected.query_labels.shape[1] - len(ours))
     return FrameParity(
-        frame, pillars, errors, relative, len(ours), ties, missing - ties,
-        _error(*boxes), _error(*scores),
-    )  # fmt: skip
+        frame,
+        pillars,
+        errors,
+        relative,
+        len(ours),
+        ties,
+        missing - ties,
+        _error(*boxes),
+        _error(*scores),
+    )
 
 
 def parity_table(results: Sequence[FrameParity], precision: str, tolerance: float) -> object:

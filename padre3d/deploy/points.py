@@ -26,9 +26,7 @@ class Grid(NamedTuple):
     def shape(self) -> tuple[int, int]:
         """Cells along y and x."""
         low, high = self.range_m[:2], self.range_m[3:5]
-        nx, ny = (
-            round((b - a) / cell) for a, b, cell in zip(low, high, self.cell_m, strict=True)
-        )
+        nx, ny = (round((b - a) / cell) for a, b, cell in zip(low, high, self.cell_m, strict=True))
         return ny, nx
 
     def centres_m(self, cells: np.ndarray) -> np.ndarray:
@@ -123,10 +121,11 @@ def in_range(points: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     ny, nx = grid.shape
     with np.errstate(invalid="ignore", over="ignore"):
         x, y = (
-            np.floor((points[:, axis] - np.float32(grid.range_m[axis]))
-                     / np.float32(grid.cell_m[axis]))
+            np.floor(
+                (points[:, axis] - np.float32(grid.range_m[axis])) / np.float32(grid.cell_m[axis])
+            )
             for axis in range(2)
-        )  # fmt: skip
+        )
     z = points[:, 2]
     inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
     inside &= (z >= grid.range_m[2]) & (z <= grid.range_m[5])

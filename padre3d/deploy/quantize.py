@@ -83,12 +83,22 @@ def _quantize_trt(path: Path, calibration: Sequence[Arrays], excluded: list[str]
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         out = Path(folder) / path.name
         quantize_static(
-            path, out, _Reader(calibration), quant_format=QuantFormat.QDQ, per_channel=True,
-            op_types_to_quantize=list(QUANTISED), nodes_to_exclude=excluded,
-            activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True,
-                           "QuantizeBias": False, "CalibMovingAverage": True},
-        )  # fmt: skip
+            path,
+            out,
+            _Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_exclude=excluded,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "CalibMovingAverage": True,
+            },
+        )
         return _read(out)
 
 
@@ -98,9 +108,12 @@ def _quantize_qnn(path: Path, calibration: Sequence[Arrays]) -> ModelProto:
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
     config = get_qnn_qdq_config(
-        path, _Reader(calibration), activation_type=QuantType.QUInt16, weight_type=QuantType.QUInt8,
+        path,
+        _Reader(calibration),
+        activation_type=QuantType.QUInt16,
+        weight_type=QuantType.QUInt8,
         nodes_to_exclude=exact_nodes(_read(path)),
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         out = Path(folder) / path.name
         quantize_by_config(path, out, config)

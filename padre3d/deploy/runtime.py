@@ -114,8 +114,9 @@ class Runtime:
             self.last = FrameReport(0, 0, 0)
             return BoxArrays(np.zeros((0, 9)), np.zeros(0), np.zeros(0, np.int64))
         outputs = self.outputs(features, cells)
-        return box_arrays(decode(outputs, self._head_grid, self.manifest["decode"]),
-                          self.class_names)  # fmt: skip
+        return box_arrays(
+            decode(outputs, self._head_grid, self.manifest["decode"]), self.class_names
+        )
 
     def encode(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pillar features (N, C) and ascending cell ids (N,) of one cloud."""
@@ -129,8 +130,10 @@ class Runtime:
             features, cells = self._nearest(features, cells, model.most)
             logger.warning(
                 "frame of %d pillars: the largest graph takes %d, the %d farthest were dropped",
-                count, model.most, count - model.most,
-            )  # fmt: skip
+                count,
+                model.most,
+                count - model.most,
+            )
         inputs = self.inputs(features, cells, model.least, model.sets)
         self.last = FrameReport(count, count - len(cells), len(inputs["features"]))
         logger.debug("%s", self.last)

@@ -53,7 +53,9 @@ class Profile:
             ValueError: on an unknown symbol, or sets without their numbers.
         """
         values: dict[int | str, tuple[int, int, int] | None] = {
-            PILLARS: self.pillars, SETS: self.sets}  # fmt: skip
+            PILLARS: self.pillars,
+            SETS: self.sets,
+        }
         unknown = [axis for axis in shape if isinstance(axis, str) and not values.get(axis)]
         if unknown:
             raise ValueError(f"profile: expected numbers for the axes {unknown}, got none")
@@ -177,8 +179,9 @@ class _Engine:
             raise RuntimeError("TensorRT: the engine did not run; its log has the reason")
         for name, array in found.items():
             address = self.buffers[name][0]
-            self.call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, down,
-                      self.stream)  # fmt: skip
+            self.call(
+                "cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, down, self.stream
+            )
         self.call("cudaStreamSynchronize", self.stream)
         return found
 

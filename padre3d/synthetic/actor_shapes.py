@@ -61,18 +61,28 @@ def _car(length: float, width: float, height: float, rng: np.random.Generator) -
     paint = _paint(rng)
     body = prism(
         [
-            (rear, clear + 0.1), (rear, waist * 0.97), (rear + 0.1, waist),
-            (front - bonnet, waist), (front - 0.15, waist * 0.86), (front, waist * 0.65),
+            (rear, clear + 0.1),
+            (rear, waist * 0.97),
+            (rear + 0.1, waist),
+            (front - bonnet, waist),
+            (front - 0.15, waist * 0.86),
+            (front, waist * 0.65),
             (front, clear + 0.05),
         ],
-        width, paint,
-    )  # fmt: skip
+        width,
+        paint,
+    )
     low, high = rear + boot, front - bonnet
     cabin = prism(
-        [(low, waist), (low + 0.09 * length, height * 0.97), (high - rake, height * 0.97),
-         (high, waist)],
-        width * 0.84, "glass",
-    )  # fmt: skip
+        [
+            (low, waist),
+            (low + 0.09 * length, height * 0.97),
+            (high - rake, height * 0.97),
+            (high, waist),
+        ],
+        width * 0.84,
+        "glass",
+    )
     roof = box(
         ((low + 0.09 * length + high - rake) / 2, 0, height * 0.985),
         (max(high - rake - low - 0.06 * length, 0.5), width * 0.78, height * 0.04),
@@ -85,8 +95,9 @@ def _car(length: float, width: float, height: float, rng: np.random.Generator) -
         for s in (-1, 1)
     ]
     wheels = _wheels((rear + 0.19 * length, front - 0.19 * length), width / 2, 0.33, 0.2)
-    mirrors = [box((high - 0.3, s * width * 0.49, waist), (0.15, 0.03, 0.12), paint)
-               for s in (-1, 1)]  # fmt: skip
+    mirrors = [
+        box((high - 0.3, s * width * 0.49, waist), (0.15, 0.03, 0.12), paint) for s in (-1, 1)
+    ]
     return [body, cabin, roof, *posts, *wheels, *mirrors, *_plates(length, waist * 0.6)]
 
 
@@ -95,15 +106,24 @@ def _cab(
 ) -> list[Mesh]:
     rear, waist = front - depth, floor + 0.55 * (height - floor)
     shell = prism(
-        [(rear, floor), (rear, height), (front - 0.25 * depth, height), (front, waist),
-         (front, floor)],
-        width, paint,
-    )  # fmt: skip
+        [
+            (rear, floor),
+            (rear, height),
+            (front - 0.25 * depth, height),
+            (front, waist),
+            (front, floor),
+        ],
+        width,
+        paint,
+    )
     panes = [
-        box((front - 0.4 * depth, s * width * 0.49, (waist + height) / 2),
-            (0.45 * depth, 0.05, 0.6 * (height - waist)), "glass")
+        box(
+            (front - 0.4 * depth, s * width * 0.49, (waist + height) / 2),
+            (0.45 * depth, 0.05, 0.6 * (height - waist)),
+            "glass",
+        )
         for s in (-1, 1)
-    ]  # fmt: skip
+    ]
     return [shell, *panes]
 
 
@@ -127,17 +147,28 @@ def _truck(length: float, width: float, height: float, rng: np.random.Generator)
     cab_height = height
     if kind == "box":
         cab_height = height * rng.uniform(0.75, 0.95)
-        load = [box((bed_x, 0, (0.95 + height) / 2), (bed_length, width, height - 0.95),
-                    str(rng.choice(["paint_light", "metal", "paint_grey"])))]  # fmt: skip
+        load = [
+            box(
+                (bed_x, 0, (0.95 + height) / 2),
+                (bed_length, width, height - 0.95),
+                str(rng.choice(["paint_light", "metal", "paint_grey"])),
+            )
+        ]
     elif kind == "flat":
-        load = [box((bed_x, 0, 1.0), (bed_length, width, 0.2), "wood"),
-                box((rear + bed_length - 0.05, 0, 1.5), (0.1, width, 1.0), "metal"),
-                box((bed_x - 0.1 * bed_length, 0, 1.5), (0.5 * bed_length, 0.7 * width, 0.8),
-                    "wood")]  # fmt: skip
+        load = [
+            box((bed_x, 0, 1.0), (bed_length, width, 0.2), "wood"),
+            box((rear + bed_length - 0.05, 0, 1.5), (0.1, width, 1.0), "metal"),
+            box((bed_x - 0.1 * bed_length, 0, 1.5), (0.5 * bed_length, 0.7 * width, 0.8), "wood"),
+        ]
     elif kind == "dump":
-        load = [box((bed_x, 0, (0.9 + 0.8 * height) / 2),
-                    (bed_length, 0.85 * width, 0.8 * height - 0.9), _paint(rng),
-                    top=(1.0, 1.17))]  # fmt: skip
+        load = [
+            box(
+                (bed_x, 0, (0.9 + 0.8 * height) / 2),
+                (bed_length, 0.85 * width, 0.8 * height - 0.9),
+                _paint(rng),
+                top=(1.0, 1.17),
+            )
+        ]
     else:
         radius = min(width / 2, (height - 0.9) / 2)
         load = [cylinder((bed_x, 0, 0.9 + radius), radius, bed_length, "metal", axis="x", sides=10)]
@@ -151,19 +182,32 @@ def _truck(length: float, width: float, height: float, rng: np.random.Generator)
 def _pickup(length: float, width: float, height: float, rng: np.random.Generator) -> list[Mesh]:
     front, rear, waist, paint = length / 2, -length / 2, 0.55 * height, _paint(rng)
     body = prism(
-        [(rear, 0.4), (rear, waist), (front - 0.27 * length, waist), (front, 0.88 * waist),
-         (front, 0.4)],
-        width, paint,
-    )  # fmt: skip
+        [
+            (rear, 0.4),
+            (rear, waist),
+            (front - 0.27 * length, waist),
+            (front, 0.88 * waist),
+            (front, 0.4),
+        ],
+        width,
+        paint,
+    )
     low, high = rear + 0.38 * length, front - 0.25 * length
     cabin = prism(
         [(low, waist), (low + 0.2, height), (high - 0.6, height), (high, waist)],
-        0.88 * width, "glass",
-    )  # fmt: skip
+        0.88 * width,
+        "glass",
+    )
     roof = box(((low + high - 0.4) / 2, 0, height), (high - low - 0.8, 0.86 * width, 0.06), paint)
     # The open bed: its walls stand above the floor that the body's top face gives.
-    walls = [box((rear + 0.19 * length, s * 0.47 * width, waist + 0.15),
-                 (0.37 * length, 0.07, 0.3), paint) for s in (-1, 1)]  # fmt: skip
+    walls = [
+        box(
+            (rear + 0.19 * length, s * 0.47 * width, waist + 0.15),
+            (0.37 * length, 0.07, 0.3),
+            paint,
+        )
+        for s in (-1, 1)
+    ]
     gate = box((rear + 0.04, 0, waist + 0.15), (0.07, width, 0.3), paint)
     wheels = _wheels((rear + 0.2 * length, front - 0.17 * length), width / 2, 0.4, 0.27)
     return [body, cabin, roof, gate, *walls, *wheels, *_plates(length, 0.6)]
@@ -175,12 +219,16 @@ def _bus(length: float, width: float, height: float, rng: np.random.Generator) -
     upper = box((0, 0, (top + height) / 2), (length, width, height - top), paint)
     panes = box((0, 0, (sill + top) / 2), (0.985 * length, 0.97 * width, top - sill), "glass")
     count = max(int(length / 1.6), 3)
-    posts = [box((x, 0, (sill + top) / 2), (0.22, width, top - sill), paint)
-             for x in np.linspace(-0.485, 0.485, count) * length]  # fmt: skip
+    posts = [
+        box((x, 0, (sill + top) / 2), (0.22, width, top - sill), paint)
+        for x in np.linspace(-0.485, 0.485, count) * length
+    ]
     wheels = _wheels((0.3 * length, -0.27 * length), width / 2, 0.5, 0.3)
     rack = box((-0.1 * length, 0, height + 0.1), (0.3 * length, 0.6 * width, 0.2), "metal")
-    mirrors = [box((length / 2 + 0.1, s * 0.48 * width, 0.7 * height), (0.2, 0.1, 0.4), "plastic")
-               for s in (-1, 1)]  # fmt: skip
+    mirrors = [
+        box((length / 2 + 0.1, s * 0.48 * width, 0.7 * height), (0.2, 0.1, 0.4), "plastic")
+        for s in (-1, 1)
+    ]
     return [lower, upper, panes, *posts, *wheels, rack, *mirrors, *_plates(length, 0.6)]
 
 
@@ -191,15 +239,24 @@ def _trailer(length: float, width: float, height: float, rng: np.random.Generato
     if height > 2.2:
         load = [box((0, 0, (deck + height) / 2), (length, width, height - deck), paint)]
         if rng.random() < 0.3:  # a container with ribs
-            load += [box((x, 0, (deck + height) / 2), (0.1, width + 0.06, height - deck), paint)
-                     for x in np.arange(rear + 0.5, front, 1.2)]  # fmt: skip
+            load += [
+                box((x, 0, (deck + height) / 2), (0.1, width + 0.06, height - deck), paint)
+                for x in np.arange(rear + 0.5, front, 1.2)
+            ]
     else:
-        load = [box((0, 0, deck + 0.05), (length, width, 0.15), "wood"),
-                box((0.05 * length, 0, (deck + height) / 2),
-                    (0.6 * length, 0.75 * width, height - deck), "wood")]  # fmt: skip
+        load = [
+            box((0, 0, deck + 0.05), (length, width, 0.15), "wood"),
+            box(
+                (0.05 * length, 0, (deck + height) / 2),
+                (0.6 * length, 0.75 * width, height - deck),
+                "wood",
+            ),
+        ]
     axles = (rear + 0.08 * length, rear + 0.08 * length + 1.25)
-    legs = [box((front - 0.25 * length, s * 0.3 * width, deck / 2), (0.15, 0.15, deck), "metal")
-            for s in (-1, 1)]  # fmt: skip
+    legs = [
+        box((front - 0.25 * length, s * 0.3 * width, deck / 2), (0.15, 0.15, deck), "metal")
+        for s in (-1, 1)
+    ]
     wheels = _wheels(axles, width / 2, min(0.5, 0.42 * deck), 0.35)
     return [chassis, *load, *legs, *wheels, *_plates(length, deck)]
 
@@ -212,16 +269,35 @@ def _construction(
         return _excavator(length, width, height, paint, rng)
     front, rear = length / 2, -length / 2  # a wheel loader
     radius = min(0.24 * height, 0.16 * length)
-    body = box((rear + 0.22 * length, 0, 1.2 * radius + 0.3), (0.44 * length, 0.75 * width,
-               1.2 * radius), paint)  # fmt: skip
-    cab = box((rear + 0.5 * length, 0, (height + radius) / 2 + 0.2), (0.2 * length, 0.6 * width,
-              height - radius - 0.4), "glass", top=(0.85, 0.9))  # fmt: skip
+    body = box(
+        (rear + 0.22 * length, 0, 1.2 * radius + 0.3),
+        (0.44 * length, 0.75 * width, 1.2 * radius),
+        paint,
+    )
+    cab = box(
+        (rear + 0.5 * length, 0, (height + radius) / 2 + 0.2),
+        (0.2 * length, 0.6 * width, height - radius - 0.4),
+        "glass",
+        top=(0.85, 0.9),
+    )
     roof = box((rear + 0.5 * length, 0, height), (0.22 * length, 0.62 * width, 0.1), paint)
     nose = box((rear + 0.66 * length, 0, radius + 0.2), (0.2 * length, 0.5 * width, radius), paint)
-    arms = [box((front - 0.2 * length, s * 0.25 * width, radius + 0.2), (0.3 * length, 0.15, 0.3),
-                paint) for s in (-1, 1)]  # fmt: skip
-    bucket = prism([(front - 0.16 * length, 0.1), (front - 0.14 * length, 1.1),
-                    (front - 0.02, 0.95), (front, 0.05)], width, "metal")  # fmt: skip
+    arms = [
+        box(
+            (front - 0.2 * length, s * 0.25 * width, radius + 0.2), (0.3 * length, 0.15, 0.3), paint
+        )
+        for s in (-1, 1)
+    ]
+    bucket = prism(
+        [
+            (front - 0.16 * length, 0.1),
+            (front - 0.14 * length, 1.1),
+            (front - 0.02, 0.95),
+            (front, 0.05),
+        ],
+        width,
+        "metal",
+    )
     wheels = _wheels((rear + 0.2 * length, rear + 0.64 * length), 0.46 * width, radius, 0.4)
     return [body, cab, roof, nose, *arms, bucket, *wheels]
 
@@ -231,13 +307,26 @@ def _excavator(
 ) -> list[Mesh]:
     rear, deck = -length / 2, 0.32 * height
     house = 0.5 * length
-    tracks = [box((rear + 0.5 * house, s * 0.4 * width, 0.45 * deck), (house, 0.2 * width,
-                  0.9 * deck), "rubber") for s in (-1, 1)]  # fmt: skip
+    tracks = [
+        box(
+            (rear + 0.5 * house, s * 0.4 * width, 0.45 * deck),
+            (house, 0.2 * width, 0.9 * deck),
+            "rubber",
+        )
+        for s in (-1, 1)
+    ]
     base = box((rear + 0.5 * house, 0, 0.6 * deck), (0.7 * house, 0.6 * width, 0.4 * deck), "metal")
-    body = box((rear + 0.38 * house, 0, deck + 0.22 * height), (0.76 * house, 0.9 * width,
-               0.42 * height), paint)  # fmt: skip
-    cab = box((rear + 0.78 * house, 0.25 * width, deck + 0.3 * height), (0.4 * house, 0.36 * width,
-              0.58 * height), "glass", top=(0.8, 1.0))  # fmt: skip
+    body = box(
+        (rear + 0.38 * house, 0, deck + 0.22 * height),
+        (0.76 * house, 0.9 * width, 0.42 * height),
+        paint,
+    )
+    cab = box(
+        (rear + 0.78 * house, 0.25 * width, deck + 0.3 * height),
+        (0.4 * house, 0.36 * width, 0.58 * height),
+        "glass",
+        top=(0.8, 1.0),
+    )
     elbow = np.array([rear + house + rng.uniform(0.1, 0.25) * length, height * 0.97])
     foot = np.array([rear + 0.8 * house, deck + 0.2 * height])
     tip = np.array([length / 2 - 0.25, rng.uniform(0.3, 1.0)])
@@ -261,20 +350,20 @@ def _rider(seat_x: float, seat_z: float, top_z: float, cloth: str) -> list[Mesh]
     limbs = []
     for side in (-1, 1):
         limbs.append(box((seat_x + 0.15, side * 0.14, seat_z - 0.22), (0.3, 0.13, 0.4), "cloth"))
-        limbs.append(box((seat_x + 0.38, side * 0.2, seat_z + 0.42 * body), (0.4, 0.09, 0.1),
-                         cloth))  # fmt: skip
+        limbs.append(
+            box((seat_x + 0.38, side * 0.2, seat_z + 0.42 * body), (0.4, 0.09, 0.1), cloth)
+        )
     return [torso, head, *limbs]
 
 
-def _cycle(
-    length: float, width: float, height: float, rider: bool, motor: bool
-) -> list[Mesh]:
+def _cycle(length: float, width: float, height: float, rider: bool, motor: bool) -> list[Mesh]:
     radius = min(0.3 if motor else 0.34, 0.24 * length)
     thick = 0.13 if motor else 0.05
     bike_height = (0.66 if motor else 0.6) * height if rider else height
     x = length / 2 - radius
-    parts = [cylinder((s * x, 0, radius), radius, thick, "rubber", axis="y", sides=10)
-             for s in (-1, 1)]  # fmt: skip
+    parts = [
+        cylinder((s * x, 0, radius), radius, thick, "rubber", axis="y", sides=10) for s in (-1, 1)
+    ]
     saddle = 0.8 * bike_height
     if motor:
         parts.append(box((0, 0, 1.3 * radius), (0.5 * length, 0.3, radius), "metal"))
@@ -282,9 +371,12 @@ def _cycle(
         tank_m = (0.25 * length, 0.32, 0.3)
         parts.append(box((0.18 * length, 0, 0.9 * saddle), tank_m, "paint_grey"))
     else:
-        joints = [((-x, radius), (-0.1 * length, saddle)), ((-0.1 * length, saddle),
-                  (x - 0.2, saddle)), ((-0.05 * length, radius), (x - 0.2, saddle)),
-                  ((-0.1 * length, saddle), (-0.05 * length, radius))]  # fmt: skip
+        joints = [
+            ((-x, radius), (-0.1 * length, saddle)),
+            ((-0.1 * length, saddle), (x - 0.2, saddle)),
+            ((-0.05 * length, radius), (x - 0.2, saddle)),
+            ((-0.1 * length, saddle), (-0.05 * length, radius)),
+        ]
         parts += [_beam(np.array(a), np.array(b), 0.06, "metal") for a, b in joints]
         parts.append(box((-0.12 * length, 0, saddle + 0.05), (0.26, 0.15, 0.07), "plastic"))
     parts.append(_beam(np.array([x, radius]), np.array([x - 0.25, bike_height]), 0.07, "metal"))
@@ -298,9 +390,7 @@ def _cycle_builder(rider: bool, motor: bool) -> Callable[..., list[Mesh]]:
     return lambda length, width, height, rng: _cycle(length, width, height, rider, motor)
 
 
-def _pedestrian(
-    length: float, width: float, height: float, rng: np.random.Generator
-) -> list[Mesh]:
+def _pedestrian(length: float, width: float, height: float, rng: np.random.Generator) -> list[Mesh]:
     hip, neck = 0.5 * height, 0.84 * height
     cloth = str(rng.choice(["cloth", "paint_dark", "paint_grey", "paint_light"]))
     stride = 0.32 * length
@@ -325,8 +415,9 @@ def _cone(length: float, width: float, height: float, rng: np.random.Generator) 
         post = cylinder((0, 0, height / 2), 0.12 * length / 0.4, height, "plastic", sides=6)
     else:
         post = cylinder((0, 0, height / 2), 0.4 * length, height, "plastic", sides=8, taper=0.15)
-    collar = cylinder((0, 0, 0.66 * height), 0.26 * length, 0.16 * height, "reflector", sides=8,
-                      taper=0.8)  # fmt: skip
+    collar = cylinder(
+        (0, 0, 0.66 * height), 0.26 * length, 0.16 * height, "reflector", sides=8, taper=0.8
+    )
     return [post, collar, box((0, 0, 0.03), (length, width, 0.06), "rubber")]
 
 
@@ -335,15 +426,25 @@ def _barrier(length: float, width: float, height: float, rng: np.random.Generato
     half, kind = length / 2, rng.random()
     if kind < 0.6:  # jersey profile
         waist = 0.35 * height
-        profile = [(-half, 0), (-half, 0.1 * height), (-0.45 * half, waist), (-0.3 * half, height),
-                   (0.3 * half, height), (0.45 * half, waist), (half, 0.1 * height), (half, 0)]
+        profile = [
+            (-half, 0),
+            (-half, 0.1 * height),
+            (-0.45 * half, waist),
+            (-0.3 * half, height),
+            (0.3 * half, height),
+            (0.45 * half, waist),
+            (half, 0.1 * height),
+            (half, 0),
+        ]
         parts = [prism(profile, width, str(rng.choice(["concrete", "plastic", "paint_bright"])))]
     else:  # boards on two stands
-        parts = [box((0, s * 0.4 * width, height / 2), (0.1, 0.08, height), "metal")
-                 for s in (-1, 1)]  # fmt: skip
+        parts = [
+            box((0, s * 0.4 * width, height / 2), (0.1, 0.08, height), "metal") for s in (-1, 1)
+        ]
         parts += [box((0, s * 0.4 * width, 0.05), (length, 0.1, 0.1), "metal") for s in (-1, 1)]
-        parts += [box((0, 0, z * height), (0.05, width, 0.22 * height), "plastic")
-                  for z in (0.45, 0.85)]  # fmt: skip
+        parts += [
+            box((0, 0, z * height), (0.05, width, 0.22 * height), "plastic") for z in (0.45, 0.85)
+        ]
     parts.append(box((0, 0.3 * width, 0.8 * height), (0.3 * length, 0.2, 0.12), "reflector"))
     return parts
 

@@ -54,12 +54,17 @@ def wall(street: Street, rng: np.random.Generator, s_range: tuple[float, float],
             piece = leaf_cloud(rng, (0, 0, height / 2), (1.9, 0.6, height / 1.8), 90, 0.35)
         else:
             rails = [box((0, 0, z * height), (3.0, 0.04, 0.06), "metal") for z in (0.3, 0.95)]
-            bars = [box((x, 0, height / 2), (0.03, 0.03, height), "metal")
-                    for x in np.arange(-1.5, 1.5, 0.3)]  # fmt: skip
+            bars = [
+                box((x, 0, height / 2), (0.03, 0.03, height), "metal")
+                for x in np.arange(-1.5, 1.5, 0.3)
+            ]
             piece = merge([*rails, *bars])
         parts.append(place(street, piece, s, d))
-    return merge(parts) if parts else place(street, box((0, 0, 0.2), (1, 1, 0.4), "concrete"),
-                                            sum(s_range) / 2, d)  # fmt: skip
+    return (
+        merge(parts)
+        if parts
+        else place(street, box((0, 0, 0.2), (1, 1, 0.4), "concrete"), sum(s_range) / 2, d)
+    )
 
 
 def tree(rng: np.random.Generator) -> Mesh:
@@ -67,9 +72,12 @@ def tree(rng: np.random.Generator) -> Mesh:
     height, crown = rng.uniform(4.5, 12), rng.uniform(1.2, 3.4)
     trunk = cylinder((0, 0, height * 0.3), rng.uniform(0.1, 0.3), height * 0.6 + 0.4, "wood")
     leaves = leaf_cloud(
-        rng, (0, 0, height - crown), (crown, crown, rng.uniform(0.8, 1.3) * crown),
-        int(rng.uniform(250, 600)), rng.uniform(0.25, 0.55),
-    )  # fmt: skip
+        rng,
+        (0, 0, height - crown),
+        (crown, crown, rng.uniform(0.8, 1.3) * crown),
+        int(rng.uniform(250, 600)),
+        rng.uniform(0.25, 0.55),
+    )
     return merge([trunk, leaves])
 
 
@@ -81,24 +89,29 @@ def bush(rng: np.random.Generator) -> Mesh:
 
 def _lamp(rng: np.random.Generator) -> Mesh:
     height = rng.uniform(5, 9)
-    return merge([
-        cylinder((0, 0, height / 2), rng.uniform(0.06, 0.13), height, "metal", sides=6),
-        box((0, 0, 0.3), (0.35, 0.35, 0.6), "concrete"),
-        box((0, 0.9, height), (0.15, 1.8, 0.12), "metal"),
-    ])  # fmt: skip
+    return merge(
+        [
+            cylinder((0, 0, height / 2), rng.uniform(0.06, 0.13), height, "metal", sides=6),
+            box((0, 0, 0.3), (0.35, 0.35, 0.6), "concrete"),
+            box((0, 0.9, height), (0.15, 1.8, 0.12), "metal"),
+        ]
+    )
 
 
 def _sign(rng: np.random.Generator) -> Mesh:
     height = rng.uniform(2.0, 3.2)
-    return merge([
-        cylinder((0, 0, height / 2), 0.04, height, "metal", sides=6),
-        box((0, 0, height - 0.3), (0.03, 0.6, 0.6), "reflector"),
-    ])  # fmt: skip
+    return merge(
+        [
+            cylinder((0, 0, height / 2), 0.04, height, "metal", sides=6),
+            box((0, 0, height - 0.3), (0.03, 0.6, 0.6), "reflector"),
+        ]
+    )
 
 
 def _bin(rng: np.random.Generator) -> Mesh:
-    return box((0, 0, 0.5), rng.uniform([0.4, 0.4, 0.8], [0.8, 0.7, 1.2]), "plastic",
-               top=(1.08, 1.08))  # fmt: skip
+    return box(
+        (0, 0, 0.5), rng.uniform([0.4, 0.4, 0.8], [0.8, 0.7, 1.2]), "plastic", top=(1.08, 1.08)
+    )
 
 
 def _bollard(rng: np.random.Generator) -> Mesh:
@@ -107,8 +120,12 @@ def _bollard(rng: np.random.Generator) -> Mesh:
 
 
 def _hydrant(rng: np.random.Generator) -> Mesh:
-    return merge([cylinder((0, 0, 0.35), 0.13, 0.7, "metal", sides=6),
-                  ball((0, 0, 0.75), (0.14, 0.14, 0.12), "metal")])  # fmt: skip
+    return merge(
+        [
+            cylinder((0, 0, 0.35), 0.13, 0.7, "metal", sides=6),
+            ball((0, 0, 0.75), (0.14, 0.14, 0.12), "metal"),
+        ]
+    )
 
 
 def _cabinet(rng: np.random.Generator) -> Mesh:
@@ -117,15 +134,19 @@ def _cabinet(rng: np.random.Generator) -> Mesh:
 
 
 def _bench(rng: np.random.Generator) -> Mesh:
-    parts = [box((0, 0, 0.45), (1.6, 0.45, 0.06), "wood"),
-             box((0, 0.2, 0.75), (1.6, 0.05, 0.5), "wood")]  # fmt: skip
+    parts = [
+        box((0, 0, 0.45), (1.6, 0.45, 0.06), "wood"),
+        box((0, 0.2, 0.75), (1.6, 0.05, 0.5), "wood"),
+    ]
     parts += [box((s * 0.65, 0, 0.22), (0.08, 0.4, 0.44), "metal") for s in (-1, 1)]
     return merge(parts)
 
 
 def _shelter(rng: np.random.Generator) -> Mesh:
-    parts = [box((0, 0, 2.4), (3.6, 1.5, 0.12), "metal"),
-             box((0, 0.7, 1.2), (3.6, 0.05, 2.2), "glass")]  # fmt: skip
+    parts = [
+        box((0, 0, 2.4), (3.6, 1.5, 0.12), "metal"),
+        box((0, 0.7, 1.2), (3.6, 0.05, 2.2), "glass"),
+    ]
     parts += [box((x, 0.7, 1.2), (0.08, 0.08, 2.4), "metal") for x in (-1.7, 0, 1.7)]
     parts.append(box((0, 0.4, 0.45), (2.4, 0.4, 0.1), "metal"))
     return merge(parts)

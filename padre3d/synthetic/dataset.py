@@ -88,9 +88,7 @@ def _check_free(out_dir: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{out_dir} holds no statistics.json: not a synthetic data set")
 
 
-def _run(
-    tasks: list[SceneTask], workers: int, advance: Callable[[int], None]
-) -> list[SceneResult]:
+def _run(tasks: list[SceneTask], workers: int, advance: Callable[[int], None]) -> list[SceneResult]:
     if workers == 1 or len(tasks) == 1:
         return [make_scene(task, advance) for task in tasks]
     context = multiprocessing.get_context("spawn")
@@ -127,7 +125,8 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[int], None]]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    with Progress("{task.description}", BarColumn(), MofNCompleteColumn(),
-                  TimeRemainingColumn()) as bar:  # fmt: skip
+    with Progress(
+        "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as bar:
         task = bar.add_task("sweeps", total=total)
         yield lambda sweeps: bar.update(task, advance=sweeps)

@@ -88,13 +88,19 @@ class Layout:
                 yaw = np.pi / 2 + rng.normal(scale=0.06)
                 self._add(name, s, fence + rng.normal(scale=0.12), yaw, role="thing")
         for s in np.arange(s_range[0] + 5, s_range[1] - 4, 20.0):
-            self._add("construction_vehicle", s, d + side * rng.uniform(3, 9),
-                      rng.uniform(-np.pi, np.pi))  # fmt: skip
+            self._add(
+                "construction_vehicle", s, d + side * rng.uniform(3, 9), rng.uniform(-np.pi, np.pi)
+            )
         if rng.random() < 0.5:
             self._add("truck", middle, d + side * 14, rng.choice([0, np.pi]))
         for _ in range(int(rng.integers(1, 4))):
-            self._add("pedestrian", rng.uniform(*s_range), d + side * rng.uniform(-1, 1),
-                      rng.uniform(-np.pi, np.pi), role="walker")  # fmt: skip
+            self._add(
+                "pedestrian",
+                rng.uniform(*s_range),
+                d + side * rng.uniform(-1, 1),
+                rng.uniform(-np.pi, np.pi),
+                role="walker",
+            )
         for _ in range(3):
             s, away = rng.uniform(*s_range), side * rng.uniform(12, 20)
             self.meshes.append(clutter.place(self.street, clutter.pile(rng), s, d + away))
@@ -131,8 +137,9 @@ class Layout:
                 elif kind < 0.55:
                     role = "walker" if rng.random() < 0.7 else "sitting"
                     low = (0.8, 0.7, 1.25) if role == "sitting" else None
-                    self._add("pedestrian", *where, rng.uniform(-np.pi, np.pi), role=role,
-                              size_lwh_m=low)  # fmt: skip
+                    self._add(
+                        "pedestrian", *where, rng.uniform(-np.pi, np.pi), role=role, size_lwh_m=low
+                    )
 
     def _backdrop(self, side: int) -> None:
         """Far houses and trees that close the view over open lots."""
@@ -165,8 +172,13 @@ class Layout:
         on_kerb = d + side * 0.6
         self._add(kind, s + length / 2, on_kerb, rng.choice([0, np.pi]), size_lwh_m=size)
         for _ in range(int(rng.integers(0, 3))):
-            self._add("pedestrian", s + rng.uniform(0.5, 3.5), d,
-                      rng.uniform(-np.pi, np.pi), role="walker")  # fmt: skip
+            self._add(
+                "pedestrian",
+                s + rng.uniform(0.5, 3.5),
+                d,
+                rng.uniform(-np.pi, np.pi),
+                role="walker",
+            )
         return s - 4, s + length + 4
 
     def _kerb_parking(self, side: int, works: tuple[float, float]) -> None:
@@ -193,8 +205,7 @@ class Layout:
                     for away in np.arange(14, 60, 7.0):
                         if half > 5 and self.rng.random() < 0.25:
                             d = end * (self.street.half_width_m + away)
-                            self._add("car", centre + edge * (half + 1.2), d,
-                                      -edge * np.pi / 2)  # fmt: skip
+                            self._add("car", centre + edge * (half + 1.2), d, -edge * np.pi / 2)
 
     def _furniture(self, side: int) -> None:
         rng, street = self.rng, self.street

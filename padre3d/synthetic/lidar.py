@@ -115,9 +115,7 @@ class Lidar:
         body = _ego_body()
         vertices = body.vertices @ ego_in_lidar[0].T + ego_in_lidar[1]
         self._own = Hits(len(flat))
-        Target(Mesh(vertices, body.faces, body.material)).cast(
-            self._own, np.zeros_like(flat), flat
-        )
+        Target(Mesh(vertices, body.faces, body.material)).cast(self._own, np.zeros_like(flat), flat)
 
     def sweep(
         self,
@@ -165,9 +163,7 @@ class Lidar:
         origin = np.repeat(t0 + part[:, None] * (t1 - t0), NUM_BEAMS, 0)
         return origin.astype(np.float32), direction.reshape(-1, 3).astype(np.float32)
 
-    def _rays_towards(
-        self, moving: Sequence[Mesh], pose: tuple[Array, Array]
-    ) -> NDArray[np.intp]:
+    def _rays_towards(self, moving: Sequence[Mesh], pose: tuple[Array, Array]) -> NDArray[np.intp]:
         """Rays that may hit a mesh: those near the cone around its bounding sphere."""
         wanted = np.zeros((NUM_COLUMNS, NUM_BEAMS), bool)
         low_deg, high_deg = ELEVATION_RANGE_DEG
@@ -207,8 +203,10 @@ def _measure(hits: Hits, rng: np.random.Generator) -> tuple[Array, Array]:
 
 def _ego_body() -> Mesh:
     """Roof, bonnet and boot of the ego vehicle in its own frame (rear axle at the origin)."""
-    return merge([
-        box((0.75, 0, 1.44), (1.5, 1.05, 0.06), "paint_light"),
-        box((2.45, 0, 0.9), (1.3, 1.35, 0.1), "paint_light"),
-        box((1.9, 0, 1.1), (0.3, 1.2, 0.4), "glass"),
-    ])  # fmt: skip
+    return merge(
+        [
+            box((0.75, 0, 1.44), (1.5, 1.05, 0.06), "paint_light"),
+            box((2.45, 0, 0.9), (1.3, 1.35, 0.1), "paint_light"),
+            box((1.9, 0, 1.1), (0.3, 1.2, 0.4), "glass"),
+        ]
+    )

@@ -85,9 +85,7 @@ def fit_to_box(mesh: Mesh, size_lwh_m: Sequence[float], fill: float = 0.985) -> 
     """Scale a mesh about its centre so that it fills ``fill`` of a box centred at the origin."""
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     scale = fill * np.asarray(size_lwh_m, float) / (high - low)
-    return Mesh(
-        (mesh.vertices - (low + high) / 2) * scale, mesh.faces, mesh.material, mesh.swing
-    )
+    return Mesh((mesh.vertices - (low + high) / 2) * scale, mesh.faces, mesh.material, mesh.swing)
 
 
 def _mesh(vertices: Array, faces: Sequence[Sequence[int]] | NDArray, material: str) -> Mesh:
@@ -97,9 +95,19 @@ def _mesh(vertices: Array, faces: Sequence[Sequence[int]] | NDArray, material: s
 
 
 _BOX_FACES = [
-    (0, 1, 3), (0, 3, 2), (4, 6, 7), (4, 7, 5), (0, 4, 5), (0, 5, 1),
-    (2, 3, 7), (2, 7, 6), (0, 2, 6), (0, 6, 4), (1, 5, 7), (1, 7, 3),
-]  # fmt: skip
+    (0, 1, 3),
+    (0, 3, 2),
+    (4, 6, 7),
+    (4, 7, 5),
+    (0, 4, 5),
+    (0, 5, 1),
+    (2, 3, 7),
+    (2, 7, 6),
+    (0, 2, 6),
+    (0, 6, 4),
+    (1, 5, 7),
+    (1, 7, 3),
+]
 
 
 def box(

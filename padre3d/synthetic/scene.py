@@ -148,8 +148,7 @@ def make_scene(
         moving = [
             posed_mesh(a, sweep)
             for a in world.actors
-            if a.moves
-            and np.hypot(*(a.centre_m[sweep] - poses[1][1])[:2]) < CAST_RANGE_M
+            if a.moves and np.hypot(*(a.centre_m[sweep] - poses[1][1])[:2]) < CAST_RANGE_M
         ]
         rng = np.random.default_rng([task.seed, task.index, sweep])
         points = lidar.sweep(poses, moving, rng)
@@ -207,21 +206,39 @@ class _Recorder:
         points.tofile(self.task.root / filename)
         turn, shift = self.world.ego[sweep + 1]
         self.ego_rows.append(
-            {"token": self.token("ego", sweep), "timestamp": timestamp,
-             "rotation": quaternion(turn), "translation": shift.tolist()}
-        )  # fmt: skip
+            {
+                "token": self.token("ego", sweep),
+                "timestamp": timestamp,
+                "rotation": quaternion(turn),
+                "translation": shift.tolist(),
+            }
+        )
         if key:
             self.sample_rows.append(
-                {"token": self.token("sample", sweep), "timestamp": timestamp, "prev": "",
-                 "next": "", "scene_token": self.token("scene")}
-            )  # fmt: skip
+                {
+                    "token": self.token("sample", sweep),
+                    "timestamp": timestamp,
+                    "prev": "",
+                    "next": "",
+                    "scene_token": self.token("scene"),
+                }
+            )
         self.data_rows.append(
-            {"token": self.token("data", sweep), "sample_token": self.sample_rows[-1]["token"],
-             "ego_pose_token": self.ego_rows[-1]["token"],
-             "calibrated_sensor_token": self.token("calibration"), "timestamp": timestamp,
-             "fileformat": "pcd", "is_key_frame": key, "height": 0, "width": 0,
-             "filename": filename, "prev": "", "next": ""}
-        )  # fmt: skip
+            {
+                "token": self.token("data", sweep),
+                "sample_token": self.sample_rows[-1]["token"],
+                "ego_pose_token": self.ego_rows[-1]["token"],
+                "calibrated_sensor_token": self.token("calibration"),
+                "timestamp": timestamp,
+                "fileformat": "pcd",
+                "is_key_frame": key,
+                "height": 0,
+                "width": 0,
+                "filename": filename,
+                "prev": "",
+                "next": "",
+            }
+        )
         xyz = points[:, :3].astype(np.float64)
         global_xyz = xyz @ pose[0].T + pose[1]
         far = np.abs(xyz[:, :2]).max(1) >= 1.0  # what the loaders keep of earlier sweeps
@@ -250,11 +267,14 @@ class _Recorder:
                 chain = self._annotate(n, actor, range(frames[0], frames[-1] + 1))
                 annotations += chain
                 instances.append(
-                    {"token": self.token("instance", n),
-                     "category_token": token(self.task.seed, "category", actor.category()),
-                     "nbr_annotations": len(chain), "first_annotation_token": chain[0]["token"],
-                     "last_annotation_token": chain[-1]["token"]}
-                )  # fmt: skip
+                    {
+                        "token": self.token("instance", n),
+                        "category_token": token(self.task.seed, "category", actor.category()),
+                        "nbr_annotations": len(chain),
+                        "first_annotation_token": chain[0]["token"],
+                        "last_annotation_token": chain[-1]["token"],
+                    }
+                )
         rows = {
             "instance": instances,
             "sample_annotation": annotations,
@@ -277,15 +297,21 @@ class _Recorder:
             attribute = actor.attribute(sweep, SWEEP_S)
             kinds = [token(self.task.seed, "attribute", attribute)] if attribute else []
             rows.append(
-                {"token": self.token("annotation", n, frame),
-                 "sample_token": self.sample_rows[frame]["token"],
-                 "instance_token": self.token("instance", n),
-                 "visibility_token": visibility_token(points, distance, actor.size_lwh_m),
-                 "attribute_tokens": kinds, "translation": actor.centre_m[at].tolist(),
-                 "size": [width, length, height],
-                 "rotation": quaternion(rotation(float(actor.yaw[at]))), "prev": "", "next": "",
-                 "num_lidar_pts": points, "num_radar_pts": 0}
-            )  # fmt: skip
+                {
+                    "token": self.token("annotation", n, frame),
+                    "sample_token": self.sample_rows[frame]["token"],
+                    "instance_token": self.token("instance", n),
+                    "visibility_token": visibility_token(points, distance, actor.size_lwh_m),
+                    "attribute_tokens": kinds,
+                    "translation": actor.centre_m[at].tolist(),
+                    "size": [width, length, height],
+                    "rotation": quaternion(rotation(float(actor.yaw[at]))),
+                    "prev": "",
+                    "next": "",
+                    "num_lidar_pts": points,
+                    "num_radar_pts": 0,
+                }
+            )
             self.statistics.add_box(actor.class_name, points, distance)
         return link(rows)
 
@@ -294,26 +320,43 @@ class _Recorder:
         turn, shift = self.world.lidar_in_ego
         return {
             "scene": [
-                {"token": self.token("scene"), "log_token": self.token("log"),
-                 "nbr_samples": len(samples), "first_sample_token": samples[0]["token"],
-                 "last_sample_token": samples[-1]["token"], "name": self.task.name,
-                 "description": "Synthetic street"}
+                {
+                    "token": self.token("scene"),
+                    "log_token": self.token("log"),
+                    "nbr_samples": len(samples),
+                    "first_sample_token": samples[0]["token"],
+                    "last_sample_token": samples[-1]["token"],
+                    "name": self.task.name,
+                    "description": "Synthetic street",
+                }
             ],
             "log": [
-                {"token": self.token("log"), "logfile": self.log_name, "vehicle": "synthetic",
-                 "date_captured": "2018-07-24", "location": f"synthetic-{self.task.index}"}
+                {
+                    "token": self.token("log"),
+                    "logfile": self.log_name,
+                    "vehicle": "synthetic",
+                    "date_captured": "2018-07-24",
+                    "location": f"synthetic-{self.task.index}",
+                }
             ],
             "calibrated_sensor": [
-                {"token": self.token("calibration"),
-                 "sensor_token": token(self.task.seed, "sensor"),
-                 "translation": shift.tolist(), "rotation": quaternion(turn),
-                 "camera_intrinsic": []}
+                {
+                    "token": self.token("calibration"),
+                    "sensor_token": token(self.task.seed, "sensor"),
+                    "translation": shift.tolist(),
+                    "rotation": quaternion(turn),
+                    "camera_intrinsic": [],
+                }
             ],
             "map": [
-                {"token": self.token("map"), "log_tokens": [self.token("log")],
-                 "category": "semantic_prior", "filename": self._write_map()}
+                {
+                    "token": self.token("map"),
+                    "log_tokens": [self.token("log")],
+                    "category": "semantic_prior",
+                    "filename": self._write_map(),
+                }
             ],
-        }  # fmt: skip
+        }
 
     def _write_map(self) -> str:
         filename = f"maps/{self.token('map')}.png"

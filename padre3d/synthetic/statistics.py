@@ -146,8 +146,10 @@ def format_statistics(made: dict[str, Any], real: dict[str, Any] | None = None) 
         cells = [cell(("classes", name, key), digits) for _, key, digits in columns]
         lines.append(f"{name:21s}" + "".join(f"{text:>18s}" for text in cells))
     lines.append(f"boxes per frame: {cell(('boxes_per_frame',), 1)}")
-    for title, key in (("occupied 0.3 m pillars", "occupied_pillars"),
-                       ("points in ten sweeps", "ten_sweep_points")):  # fmt: skip
+    for title, key in (
+        ("occupied 0.3 m pillars", "occupied_pillars"),
+        ("points in ten sweeps", "ten_sweep_points"),
+    ):
         parts = [f"{part} {cell((key, part), 0)}" for part in ("min", "median", "max")]
         lines.append(f"{title}: {', '.join(parts)}")
     return "\n".join(lines)

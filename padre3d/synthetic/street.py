@@ -142,9 +142,15 @@ class Street:
         kerb = self.half_width_m
         walk = kerb + self.sidewalk_m
         right = np.concatenate(
-            [paint - 0.07, paint + 0.07, np.arange(1.0, kerb, 1.5), [kerb - 0.01, kerb + 0.03],
-             [kerb + 0.5 * self.sidewalk_m, walk], np.arange(walk + 2, 118, 3.0)]
-        )  # fmt: skip
+            [
+                paint - 0.07,
+                paint + 0.07,
+                np.arange(1.0, kerb, 1.5),
+                [kerb - 0.01, kerb + 0.03],
+                [kerb + 0.5 * self.sidewalk_m, walk],
+                np.arange(walk + 2, 118, 3.0),
+            ]
+        )
         if self.median_m > 1:
             right = np.concatenate([right, [self.median_m / 2 - 0.03, self.median_m / 2 + 0.01]])
         right = np.unique(right[right > 0.05].round(3))

@@ -204,8 +204,17 @@ def walkers(street: Street, rng: np.random.Generator, times_s: Array) -> list[Ac
                 along = start + speed * times_s
                 if speed == 0.0 and street.near_crossing(start, 1.0):
                     continue
-                actors.append(_walker(street, rng, along, np.full(len(along), d), speed,
-                                      0.0 if speed >= 0 else np.pi, times_s))  # fmt: skip
+                actors.append(
+                    _walker(
+                        street,
+                        rng,
+                        along,
+                        np.full(len(along), d),
+                        speed,
+                        0.0 if speed >= 0 else np.pi,
+                        times_s,
+                    )
+                )
             s += rng.exponential(44.0) + 4
     return actors + _crossers(street, rng, times_s)
 
@@ -228,8 +237,9 @@ def _walker(
     times_s: Array,
 ) -> Actor:
     if speed_mps == 0.0:
-        return make_actor(street, rng, "pedestrian", s[0], d[0], rng.uniform(-np.pi, np.pi),
-                          role="walker")  # fmt: skip
+        return make_actor(
+            street, rng, "pedestrian", s[0], d[0], rng.uniform(-np.pi, np.pi), role="walker"
+        )
     gait = 2 * np.pi * abs(speed_mps) / 1.4 * times_s + rng.uniform(0, 2 * np.pi)
     return make_actor(street, rng, "pedestrian", s, d, yaw, role="walker", gait=gait)
 

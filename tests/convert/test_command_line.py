@@ -36,9 +36,14 @@ def converted(run, golden_dir, tiny_yaml, tmp_path):
     """Config and checkpoint that the converter writes."""
     config, checkpoint = tmp_path / "tiny_dsvt.py", tmp_path / "tiny_dsvt.pth"
     printed = run(
-        "convert_checkpoint.py", golden_dir / "detector_tiny.pth", checkpoint,
-        "--reference-config", tiny_yaml, "--emit-config", config,
-    )  # fmt: skip
+        "convert_checkpoint.py",
+        golden_dir / "detector_tiny.pth",
+        checkpoint,
+        "--reference-config",
+        tiny_yaml,
+        "--emit-config",
+        config,
+    )
     weights = reference_weights(golden_dir)["model_state"]
     for key in weights:
         assert f"\n{key} " in "\n" + printed
@@ -82,7 +87,14 @@ def test_golden_boxes_from_points(run, converted, tiny, golden_dir, tool, tmp_pa
 @pytest.mark.slow
 def test_evaluation_accepts_what_the_converter_wrote(run, converted, tiny_nuscenes, tmp_path):
     metrics = tmp_path / "metrics.json"
-    run("test.py", *converted, "--work-dir", tmp_path / "work", "--metrics-out", metrics,
-        NUSCENES_ROOT=str(tiny_nuscenes))  # fmt: skip
+    run(
+        "test.py",
+        *converted,
+        "--work-dir",
+        tmp_path / "work",
+        "--metrics-out",
+        metrics,
+        NUSCENES_ROOT=str(tiny_nuscenes),
+    )
     found = {key.split("/")[-1]: value for key, value in json.loads(metrics.read_text()).items()}
     assert 0 <= found["NDS"] <= 1

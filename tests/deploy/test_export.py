@@ -35,8 +35,10 @@ def test_manifest_describes_the_files(exported_padre):
     _, _, folder, manifest, _ = exported_padre
     assert read_manifest(folder) == json.loads(json.dumps(manifest))
     assert sorted(p.name for p in folder.iterdir()) == [
-        "manifest.json", "model.onnx", "tables.npz",
-    ]  # fmt: skip
+        "manifest.json",
+        "model.onnx",
+        "tables.npz",
+    ]
     assert manifest["sha256"]["model.onnx"] == sha256(folder / "model.onnx")
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
     (part,) = manifest["models"][0]["parts"]
@@ -103,8 +105,12 @@ def test_parts_give_the_whole(masked_parts):
     backbone, dense = manifest["models"][0]["parts"]
     assert (backbone["file"], dense["file"]) == ("backbone.onnx", "dense.onnx")
     assert [i["name"] for i in backbone["inputs"]] == [
-        "features", "index", "slot", "places", "valid",
-    ]  # fmt: skip
+        "features",
+        "index",
+        "slot",
+        "places",
+        "valid",
+    ]
     assert [o["name"] for o in backbone["outputs"]] == ["mixed"]
     assert [i["name"] for i in dense["inputs"]] == ["mixed", "inverse"]
 

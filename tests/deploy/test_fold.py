@@ -87,9 +87,11 @@ def test_what_must_stay(case, kept):
 def test_slices_of_weights_are_constants():
     """A chain of nodes on constants goes; one whose result is larger, and one on x, stay."""
     constants = {
-        "starts": np.array([2]), "ends": np.array([6]), "axes": np.array([0]),
+        "starts": np.array([2]),
+        "ends": np.array([6]),
+        "axes": np.array([0]),
         "wide": np.array([4, 400]),
-    }  # fmt: skip
+    }
     weights = numpy_helper.from_array(normal(8, 4).astype(np.float32), "w")
     bias = numpy_helper.from_array(normal(1, 1).astype(np.float32), "c")
     nodes = [

@@ -23,15 +23,29 @@ def outputs(cells=CELLS, values=(3.0, 2.0, 1.0)):
         dense[0, label, y, x] = value
     labels, y, x = torch.tensor(cells).unbind(1)
     scores = dense.sigmoid()[0, :, y, x].t()[None]
-    by_cell = {name: torch.stack([torch.randn(16, generator=torch.Generator().manual_seed(
-        hash(cell) % 1000)) for cell in cells])[None] for name in "a"}["a"]  # fmt: skip
+    by_cell = {
+        name: torch.stack(
+            [
+                torch.randn(16, generator=torch.Generator().manual_seed(hash(cell) % 1000))
+                for cell in cells
+            ]
+        )[None]
+        for name in "a"
+    }["a"]
     position = torch.stack([x, y], 1)[None] + 0.5
     return HeadOutputs(
-        center=position + 0.1, height=by_cell[..., :1], dim=by_cell[..., 1:4],
-        rot=by_cell[..., 4:6], vel=by_cell[..., 6:8], iou=by_cell[..., 8:9],
-        heatmap=by_cell[..., 9:11], query_heatmap_score=scores, dense_heatmap=dense,
-        query_labels=labels[None], query_pos=position,
-    )  # fmt: skip
+        center=position + 0.1,
+        height=by_cell[..., :1],
+        dim=by_cell[..., 1:4],
+        rot=by_cell[..., 4:6],
+        vel=by_cell[..., 6:8],
+        iou=by_cell[..., 8:9],
+        heatmap=by_cell[..., 9:11],
+        query_heatmap_score=scores,
+        dense_heatmap=dense,
+        query_labels=labels[None],
+        query_pos=position,
+    )
 
 
 def test_another_order_is_no_difference():

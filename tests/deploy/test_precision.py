@@ -111,7 +111,8 @@ def test_layer_errors_by_hand(tmp_path):
     opset = [helper.make_opsetid("", 20)]
     reference = helper.make_model(
         helper.make_graph([product], "g", *ends, [numpy_helper.from_array(w, "w")]),
-        opset_imports=opset, ir_version=10,
+        opset_imports=opset,
+        ir_version=10,
     )
     step = np.float32(0.25)
     nodes = [
@@ -121,8 +122,10 @@ def test_layer_errors_by_hand(tmp_path):
         helper.make_node("MatMul", ["x_d", "w_d"], ["y"], "product"),
     ]
     constants = {
-        "s": step, "z": np.int8(0), "w_q": np.clip(np.round(w / step), -128, 127).astype(np.int8),
-    }  # fmt: skip
+        "s": step,
+        "z": np.int8(0),
+        "w_q": np.clip(np.round(w / step), -128, 127).astype(np.int8),
+    }
     tensors = [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()]
     quantised = helper.make_model(
         helper.make_graph(nodes, "g", *ends, tensors), opset_imports=opset, ir_version=10
@@ -156,14 +159,22 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch, repo_root):
     with pytest.raises(ValueError, match="precision: expected one of fp32, .*, got 'int4'"):
         export.Recipe("int4")
     with pytest.raises(ValueError, match="parts: expected one of whole, .*, got 'halves'"):
-        export.export_detector(
-            detector, clouds, tmp_path / "out", export.Recipe(parts="halves")
-        )
+        export.export_detector(detector, clouds, tmp_path / "out", export.Recipe(parts="halves"))
     assert list(tmp_path.iterdir()) == []
     monkeypatch.syspath_prepend(str(repo_root / "tools"))
     import export as tool
 
     monkeypatch.setattr(sys, "argv", ["export.py"])
     with pytest.raises(SystemExit, match="error: .*missing.bin"):
-        tool.main(["config.py", "weights.pth", "--out", str(tmp_path / "out"), "--precision",
-                   "int8-trt", "--calib", str(tmp_path / "missing.bin")])  # fmt: skip
+        tool.main(
+            [
+                "config.py",
+                "weights.pth",
+                "--out",
+                str(tmp_path / "out"),
+                "--precision",
+                "int8-trt",
+                "--calib",
+                str(tmp_path / "missing.bin"),
+            ]
+        )

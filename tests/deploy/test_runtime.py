@@ -164,9 +164,10 @@ def test_nearest_pillars_are_kept(buckets, caplog):
     assert runtime.last.dropped == len(cells) - 200
     assert f"the {len(cells) - 200} farthest were dropped" in caplog.text
     x, y = ((cloud[:, i] + 9.6) / 0.6 for i in range(2))
-    near = np.linalg.norm(
-        np.stack([np.floor(x) + 0.5, np.floor(y) + 0.5], 1) * 0.6 - 9.6, axis=1
-    ) <= np.sort(distance)[199] + 1e-4  # fmt: skip
+    near = (
+        np.linalg.norm(np.stack([np.floor(x) + 0.5, np.floor(y) + 0.5], 1) * 0.6 - 9.6, axis=1)
+        <= np.sort(distance)[199] + 1e-4
+    )
     expected = detect(detector, cloud[near])
     if len(runtime.encode(cloud[near])[1]) == 200:  # no two pillars at the same distance
         assert_same_boxes(found, expected)

@@ -63,8 +63,16 @@ def test_profiles(exported_padre, tools, capsys):
     import build_engine
 
     grid = Grid((-9.6, -9.6, -5, 9.6, 9.6, 3), (0.6, 0.6))
-    points = np.array([[0.1, 0.1, 0, 0, 0], [0.2, 0.3, 1, 0, 0], [0.7, 0.1, 0, 0, 0],
-                       [99, 0, 0, 0, 0], [np.nan] * 5], np.float32)  # fmt: skip
+    points = np.array(
+        [
+            [0.1, 0.1, 0, 0, 0],
+            [0.2, 0.3, 1, 0, 0],
+            [0.7, 0.1, 0, 0, 0],
+            [99, 0, 0, 0, 0],
+            [np.nan] * 5,
+        ],
+        np.float32,
+    )
     assert count_pillars(points, grid) == 2
     counts = [900, 1000, 1100, 4100]
     assert choose_profile(counts) == Profile(1, 1050, 6000)

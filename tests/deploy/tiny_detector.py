@@ -9,18 +9,35 @@ MODEL = dict(
     grid=dict(range_m=(-9.6, -9.6, -5, 9.6, 9.6, 3), cell_m=(0.6, 0.6)),
     pillar_encoder=dict(type="DynamicPillarEncoder", in_channels=5, filters=(16, 32)),
     backbone=dict(
-        type="VoxelBackbone", dim=32, num_blocks=2, ffn_dim=48, window=(8, 8),
-        shifts=((0, 0), (4, 4)), set_size=10, mixer=dict(type="padre", kernel_size=5),
+        type="VoxelBackbone",
+        dim=32,
+        num_blocks=2,
+        ffn_dim=48,
+        window=(8, 8),
+        shifts=((0, 0), (4, 4)),
+        set_size=10,
+        mixer=dict(type="padre", kernel_size=5),
     ),
     bev_backbone=dict(
-        type="ResidualBEVBackbone", in_channels=32, layers=(0, 0), strides=(2, 2),
-        channels=(32, 32), up_strides=(1, 2), up_channels=(16, 16),
+        type="ResidualBEVBackbone",
+        in_channels=32,
+        layers=(0, 0),
+        strides=(2, 2),
+        channels=(32, 32),
+        up_strides=(1, 2),
+        up_channels=(16, 16),
     ),
     head=dict(
-        type="TransFusionHead", in_channels=32, channels=32, num_heads=4, num_proposals=40,
-        ffn_channels=32, branch_channels=16, local_radius=3,
+        type="TransFusionHead",
+        in_channels=32,
+        channels=32,
+        num_heads=4,
+        num_proposals=40,
+        ffn_channels=32,
+        branch_channels=16,
+        local_radius=3,
     ),
-)  # fmt: skip
+)
 
 MIXERS = {
     "padre": dict(type="padre", kernel_size=5),

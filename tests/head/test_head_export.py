@@ -29,9 +29,14 @@ def exported(request, tmp_path_factory):
     torch.manual_seed(0)
     head = TransFusionHead(
         dict(range_m=(-12, -9.6, -5, 12, 9.6, 3), cell_m=(1.2, 1.2)),
-        in_channels=6, channels=16, num_heads=4, num_proposals=20, ffn_channels=32,
-        local_radius=4, reference=request.param,
-    ).eval()  # fmt: skip
+        in_channels=6,
+        channels=16,
+        num_heads=4,
+        num_proposals=20,
+        ffn_channels=32,
+        local_radius=4,
+        reference=request.param,
+    ).eval()
     for module in head.modules():
         if isinstance(module, (RowBatchNorm, torch.nn.BatchNorm2d)):
             module.running_mean.normal_()
@@ -43,9 +48,15 @@ def exported(request, tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            head, (bev,), path, opset_version=20, dynamo=True, verbose=False,
-            input_names=["bev"], output_names=list(outputs._fields),
-        )  # fmt: skip
+            head,
+            (bev,),
+            path,
+            opset_version=20,
+            dynamo=True,
+            verbose=False,
+            input_names=["bev"],
+            output_names=list(outputs._fields),
+        )
     return bev, outputs, path
 
 

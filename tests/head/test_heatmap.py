@@ -35,8 +35,10 @@ def test_equals_the_loop():
     labels = torch.randint(0, 3, (25,), generator=generator)
     found = draw_heatmap(boxes, labels, GRID, 3, 0.1, 2)
     torch.testing.assert_close(found, drawn_by_loop(boxes, labels, 3, 0.1, 2), atol=1e-6, rtol=1e-6)
-    cells = {(int(c), int((y + 6) / 0.8), int((x + 12) / 0.6))
-             for c, x, y in zip(labels, boxes[:, 0], boxes[:, 1], strict=True)}  # fmt: skip
+    cells = {
+        (int(c), int((y + 6) / 0.8), int((x + 12) / 0.6))
+        for c, x, y in zip(labels, boxes[:, 0], boxes[:, 1], strict=True)
+    }
     assert {tuple(c) for c in (found == 1).nonzero().tolist()} == cells
 
 

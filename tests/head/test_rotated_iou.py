@@ -64,9 +64,12 @@ def test_almost_parallel_boxes_equal_polygons():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.floats(-100, 100), st.floats(-100, 100), st.floats(0.05, 20), st.floats(0.05, 20),
+    st.floats(-100, 100),
+    st.floats(-100, 100),
+    st.floats(0.05, 20),
+    st.floats(0.05, 20),
     st.floats(-7, 7),
-)  # fmt: skip
+)
 def test_identical_boxes_have_iou_one(x, y, length, width, yaw):
     box = torch.tensor([[x, y, length, width, yaw]])
     assert aligned_iou_bev(box, box).item() == 1.0
@@ -104,8 +107,16 @@ def test_hand_computed_overlaps():
 
 def test_degenerate_and_broken_boxes_give_zero():
     good = torch.tensor([0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 0.3])
-    for column, value in ((3, 0.0), (4, 0.0), (5, 0.0), (3, -1.0), (0, float("nan")),
-                          (6, float("nan")), (5, float("inf")), (3, float("inf"))):  # fmt: skip
+    for column, value in (
+        (3, 0.0),
+        (4, 0.0),
+        (5, 0.0),
+        (3, -1.0),
+        (0, float("nan")),
+        (6, float("nan")),
+        (5, float("inf")),
+        (3, float("inf")),
+    ):
         bad = good.clone()
         bad[column] = value
         for pair in ((good, bad), (bad, good), (bad, bad)):

@@ -41,11 +41,18 @@ def outputs_that_say(boxes, labels, scores=None, num_classes=10):
     logits = torch.full((1, n, num_classes), -20.0)
     logits[0, range(n), labels] = 20.0
     return HeadOutputs(
-        center=codes[..., :2], height=codes[..., 2:3], dim=codes[..., 3:6], rot=codes[..., 6:8],
-        vel=codes[..., 8:10], iou=torch.ones(1, n, 1), heatmap=logits, query_heatmap_score=heat,
-        dense_heatmap=torch.zeros(1, num_classes, grid.ny, grid.nx), query_labels=labels[None],
+        center=codes[..., :2],
+        height=codes[..., 2:3],
+        dim=codes[..., 3:6],
+        rot=codes[..., 6:8],
+        vel=codes[..., 8:10],
+        iou=torch.ones(1, n, 1),
+        heatmap=logits,
+        query_heatmap_score=heat,
+        dense_heatmap=torch.zeros(1, num_classes, grid.ny, grid.nx),
+        query_labels=labels[None],
         query_pos=codes[..., :2].floor() + 0.5,
-    )  # fmt: skip
+    )
 
 
 def test_a_box_survives_encoding_and_decoding():

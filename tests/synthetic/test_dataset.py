@@ -129,18 +129,29 @@ def test_ground_truth_as_detections_scores_one(nusc, tiny_root, tmp_path):
             if row["num_lidar_pts"] == 0:
                 continue
             attributes = [nusc.get("attribute", t)["name"] for t in row["attribute_tokens"]]
-            found.append({
-                "sample_token": sample["token"], "translation": row["translation"],
-                "size": row["size"], "rotation": row["rotation"],
-                "velocity": np.nan_to_num(nusc.box_velocity(token)[:2]).tolist(),
-                "detection_name": name, "detection_score": 0.9,
-                "attribute_name": attributes[0] if attributes else "",
-            })  # fmt: skip
+            found.append(
+                {
+                    "sample_token": sample["token"],
+                    "translation": row["translation"],
+                    "size": row["size"],
+                    "rotation": row["rotation"],
+                    "velocity": np.nan_to_num(nusc.box_velocity(token)[:2]).tolist(),
+                    "detection_name": name,
+                    "detection_score": 0.9,
+                    "attribute_name": attributes[0] if attributes else "",
+                }
+            )
     meta = {f"use_{k}": k == "lidar" for k in ("camera", "lidar", "radar", "map", "external")}
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"meta": meta, "results": results}))
-    evaluation = NuScenesEval(nusc, config_factory("detection_cvpr_2019"), str(path), "mini_val",
-                              str(tmp_path / "out"), verbose=False)  # fmt: skip
+    evaluation = NuScenesEval(
+        nusc,
+        config_factory("detection_cvpr_2019"),
+        str(path),
+        "mini_val",
+        str(tmp_path / "out"),
+        verbose=False,
+    )
     metrics, _ = evaluation.evaluate()
     present = {box.detection_name for box in evaluation.gt_boxes.all}
     assert len(present) >= 7
@@ -160,8 +171,9 @@ def test_frames_are_as_dense_as_real_ones(tiny_root):
 
 
 def test_occupied_pillars_counts_cells_in_range():
-    xyz = np.array([[0.1, 0.1, 0], [0.2, 0.2, 1], [0.4, 0.1, 0], [-0.1, 0.1, 0], [60, 0, 0],
-                    [5, 5, 9.0]])  # fmt: skip
+    xyz = np.array(
+        [[0.1, 0.1, 0], [0.2, 0.2, 1], [0.4, 0.1, 0], [-0.1, 0.1, 0], [60, 0, 0], [5, 5, 9.0]]
+    )
     assert occupied_pillars(xyz) == 3
 
 
@@ -192,9 +204,15 @@ def test_an_existing_folder_is_not_touched_unless_asked(tmp_path):
 
 @pytest.mark.parametrize(
     ("count", "version", "train", "val"),
-    [(1, "v1.0-mini", 1, 0), (2, "v1.0-mini", 1, 1), (5, "v1.0-mini", 4, 1),
-     (10, "v1.0-mini", 8, 2), (20, "v1.0-trainval", 17, 3), (850, "v1.0-trainval", 700, 150)],
-)  # fmt: skip
+    [
+        (1, "v1.0-mini", 1, 0),
+        (2, "v1.0-mini", 1, 1),
+        (5, "v1.0-mini", 4, 1),
+        (10, "v1.0-mini", 8, 2),
+        (20, "v1.0-trainval", 17, 3),
+        (850, "v1.0-trainval", 700, 150),
+    ],
+)
 def test_both_splits_get_scenes(count, version, train, val):
     names = scene_names(count, version)
     both = (splits.mini_train, splits.mini_val) if "mini" in version else (splits.train, splits.val)
@@ -204,12 +222,14 @@ def test_both_splits_get_scenes(count, version, train, val):
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [({"num_scenes": 0}, "num_scenes: expected 1 to 10"),
-     ({"num_scenes": 11, "version": "v1.0-mini"}, "expected 1 to 10 for v1.0-mini, got 11"),
-     ({"num_scenes": 1, "version": "v2"}, "version: expected"),
-     ({"num_scenes": 1, "scene_seconds": 0.0}, "scene_seconds >= 0.05"),
-     ({"num_scenes": 1, "workers": 0}, "workers >= 1")],
-)  # fmt: skip
+    [
+        ({"num_scenes": 0}, "num_scenes: expected 1 to 10"),
+        ({"num_scenes": 11, "version": "v1.0-mini"}, "expected 1 to 10 for v1.0-mini, got 11"),
+        ({"num_scenes": 1, "version": "v2"}, "version: expected"),
+        ({"num_scenes": 1, "scene_seconds": 0.0}, "scene_seconds >= 0.05"),
+        ({"num_scenes": 1, "workers": 0}, "workers >= 1"),
+    ],
+)
 def test_bad_arguments_are_named(tmp_path, more, message):
     with pytest.raises(ValueError, match=message):
         generate(tmp_path / "x", seed=0, **more)
@@ -228,8 +248,18 @@ def test_real_statistics_and_the_printed_comparison(real_dir, tiny_root):
 
 
 def test_the_tool_writes_prints_and_refuses(tmp_path, repo_root):
-    command = [sys.executable, "tools/make_synthetic.py", "--out", str(tmp_path / "d"),
-               "--scenes", "1", "--scene-seconds", "0.5", "--workers", "1"]  # fmt: skip
+    command = [
+        sys.executable,
+        "tools/make_synthetic.py",
+        "--out",
+        str(tmp_path / "d"),
+        "--scenes",
+        "1",
+        "--scene-seconds",
+        "0.5",
+        "--workers",
+        "1",
+    ]
     done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, check=True)
     assert "boxes per frame" in done.stdout
     again = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, check=False)

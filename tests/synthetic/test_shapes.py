@@ -36,8 +36,9 @@ def test_merge_keeps_each_part_apart():
     assert set(both.material[x.min(1) > 5]).isdisjoint(both.material[x.max(1) < 5])
 
 
-@pytest.mark.parametrize("kind", [*CLASS_TO_CATEGORY, "tractor", "bicycle+rider",
-                                  "motorcycle+rider"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind", [*CLASS_TO_CATEGORY, "tractor", "bicycle+rider", "motorcycle+rider"]
+)
 def test_shapes_fill_their_box_and_no_more(kind: str):
     name = {"tractor": "truck"}.get(kind, kind.removesuffix("+rider"))
     for seed in range(12):

@@ -40,8 +40,9 @@ def test_kerbs_stand_above_the_road(street):
     s = next(v for v in np.arange(0, 100.0) if not street.near_crossing(v, 2))
     edge = street.half_width_m
     bare = street.terrain_m(street.xy([s, s], [edge - 0.2, edge + 0.2]))
-    np.testing.assert_allclose(street.ground_m([s, s], [edge - 0.2, edge + 0.2]) - bare,
-                               [0.0, KERB_M], atol=1e-9)  # fmt: skip
+    np.testing.assert_allclose(
+        street.ground_m([s, s], [edge - 0.2, edge + 0.2]) - bare, [0.0, KERB_M], atol=1e-9
+    )
 
 
 def test_d_is_the_distance_to_the_left_of_the_centre_line(street):

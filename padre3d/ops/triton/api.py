@@ -169,8 +169,14 @@ class _Fused(torch.autograd.Function):
             v_bias = d_out.sum(0, dtype=torch.float32)
         g = launch.mixer_backward(d_out, residual, x, pos, rows, w, saved)
         gradients = [
-            *g.b_weight, *g.b_bias, *g.c_weight, *g.c_bias, g.v_weight, v_bias, *layer_gradients,
-        ]  # fmt: skip
+            *g.b_weight,
+            *g.b_bias,
+            *g.c_weight,
+            *g.c_bias,
+            g.v_weight,
+            v_bias,
+            *layer_gradients,
+        ]
         typed = [d.to(t.dtype) for d, t in zip(gradients, tensors, strict=True)]
         return (g.x, g.pos, None, None, None, None, *typed)
 
@@ -245,9 +251,18 @@ def _layer_weights(linears: Sequence[nn.Linear], norms: Sequence[nn.LayerNorm]) 
     first, second = linears
     n1, n2, n3 = norms
     return LayerWeights(
-        n1.weight, n1.bias, first.weight, first.bias, second.weight, second.bias,
-        n2.weight, n2.bias, n3.weight, n3.bias, eps=(n1.eps, n2.eps, n3.eps),
-    )  # fmt: skip
+        n1.weight,
+        n1.bias,
+        first.weight,
+        first.bias,
+        second.weight,
+        second.bias,
+        n2.weight,
+        n2.bias,
+        n3.weight,
+        n3.bias,
+        eps=(n1.eps, n2.eps, n3.eps),
+    )
 
 
 def _flat_mask(mask: Tensor | None) -> Tensor | None:

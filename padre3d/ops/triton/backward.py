@@ -25,11 +25,36 @@ from padre3d.ops.triton.parts import (
 
 @triton.jit(do_not_specialize=["N"])
 def finish_backward(
-    d_out, x, sum1, sum2, gamma1, beta1, w1, b1, w2, gamma2, beta2, gamma3,
-    dx, d_sum1, d_sum2, normed, hidden, d_hidden, partial, N, eps1, eps2, eps3,
-    D: tl.constexpr, F: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, BF: tl.constexpr,
+    d_out,
+    x,
+    sum1,
+    sum2,
+    gamma1,
+    beta1,
+    w1,
+    b1,
+    w2,
+    gamma2,
+    beta2,
+    gamma3,
+    dx,
+    d_sum1,
+    d_sum2,
+    normed,
+    hidden,
+    d_hidden,
+    partial,
+    N,
+    eps1,
+    eps2,
+    eps3,
+    D: tl.constexpr,
+    F: tl.constexpr,
+    BT: tl.constexpr,
+    BD: tl.constexpr,
+    BF: tl.constexpr,
     PRECISION: tl.constexpr,
-):  # fmt: skip
+):
     """From the gradient of the output to those of the residual x and of the mixed tokens.
 
     Rows are pillars. ``partial`` (blocks, 8 D + F): gamma and beta of the norms 3, 2, 1, the biases
@@ -81,12 +106,32 @@ def finish_backward(
 
 @triton.jit(do_not_specialize=["T", "L"])
 def mix_backward(
-    d_mixed, z_in, y, z, index, valid, conv_weight, conv_bias, v_weight,
-    p, d_p, dc, dy, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr, IN_STRIDE: tl.constexpr, TAPS: tl.constexpr,
-    BT: tl.constexpr, BD: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
-    HAS_INDEX: tl.constexpr, HAS_VALID: tl.constexpr,
-):  # fmt: skip
+    d_mixed,
+    z_in,
+    y,
+    z,
+    index,
+    valid,
+    conv_weight,
+    conv_bias,
+    v_weight,
+    p,
+    d_p,
+    dc,
+    dy,
+    T,
+    L,
+    D: tl.constexpr,
+    DEGREE: tl.constexpr,
+    IN_STRIDE: tl.constexpr,
+    TAPS: tl.constexpr,
+    BT: tl.constexpr,
+    BD: tl.constexpr,
+    BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+    HAS_INDEX: tl.constexpr,
+    HAS_VALID: tl.constexpr,
+):
     """Back through V, the sum and the last product.
 
     ``d_mixed`` and ``p`` (the sum, for V's gradient) are rows of pillars if there is an index;
@@ -115,9 +160,18 @@ def mix_backward(
 
 @triton.jit
 def convolve_backward(
-    dc, z, weight, t, T, L, k, partial,
-    D: tl.constexpr, STRIDE: tl.constexpr, TAPS: tl.constexpr,
-):  # fmt: skip
+    dc,
+    z,
+    weight,
+    t,
+    T,
+    L,
+    k,
+    partial,
+    D: tl.constexpr,
+    STRIDE: tl.constexpr,
+    TAPS: tl.constexpr,
+):
     """Gradient of a convolution's input; parts of those of its taps and bias go to ``partial``."""
     here = load_tile(dc, t, k, D, t < T, k < D)
     for j in tl.static_range(TAPS):
@@ -132,12 +186,32 @@ def convolve_backward(
 
 @triton.jit(do_not_specialize=["T", "L"])
 def step_backward(
-    dc, d_p, z_in, z_before, y, valid, weight, before_weight, before_bias,
-    dc_before, dy, partial, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr, STEP: tl.constexpr, IN_STRIDE: tl.constexpr,
-    BEFORE_STRIDE: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr, ROW: tl.constexpr,
-    BT: tl.constexpr, BK: tl.constexpr, HAS_VALID: tl.constexpr,
-):  # fmt: skip
+    dc,
+    d_p,
+    z_in,
+    z_before,
+    y,
+    valid,
+    weight,
+    before_weight,
+    before_bias,
+    dc_before,
+    dy,
+    partial,
+    T,
+    L,
+    D: tl.constexpr,
+    DEGREE: tl.constexpr,
+    STEP: tl.constexpr,
+    IN_STRIDE: tl.constexpr,
+    BEFORE_STRIDE: tl.constexpr,
+    TAPS: tl.constexpr,
+    ROWS: tl.constexpr,
+    ROW: tl.constexpr,
+    BT: tl.constexpr,
+    BK: tl.constexpr,
+    HAS_VALID: tl.constexpr,
+):
     """Back through C_i and through the product that made Z_i, for i = STEP = d-1 .. 2."""
     t = tl.program_id(0) * BT + tl.arange(0, BT)
     _, keep = token_rows(t, T, valid, valid, False, HAS_VALID)
@@ -154,13 +228,38 @@ def step_backward(
 
 @triton.jit(do_not_specialize=["T", "L"])
 def project_backward(
-    dc, x, pos, index, valid, y, conv_weight, w1, w2, w3, w4, residual,
-    dy, tokens, dx, d_pos, partial, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr,
-    BT: tl.constexpr, BD: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
-    HAS_POS: tl.constexpr, HAS_INDEX: tl.constexpr, HAS_VALID: tl.constexpr,
+    dc,
+    x,
+    pos,
+    index,
+    valid,
+    y,
+    conv_weight,
+    w1,
+    w2,
+    w3,
+    w4,
+    residual,
+    dy,
+    tokens,
+    dx,
+    d_pos,
+    partial,
+    T,
+    L,
+    D: tl.constexpr,
+    DEGREE: tl.constexpr,
+    TAPS: tl.constexpr,
+    ROWS: tl.constexpr,
+    BT: tl.constexpr,
+    BD: tl.constexpr,
+    BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+    HAS_POS: tl.constexpr,
+    HAS_INDEX: tl.constexpr,
+    HAS_VALID: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
-):  # fmt: skip
+):
     """Back through C_1 and the channel maps to x and pos; rebuilds ``tokens`` for B's gradient.
 
     ``partial`` (blocks, ROWS, D): the d biases b_i, then for each convolution its taps and bias.

@@ -24,12 +24,33 @@ from padre3d.ops.triton.parts import (
 
 @triton.jit(do_not_specialize=["T", "L"])
 def project(
-    x, pos, places, index, valid, w1, w2, w3, w4, b1, b2, b3, b4, y, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr,
-    BT: tl.constexpr, BD: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
-    HAS_POS: tl.constexpr, HAS_PLACES: tl.constexpr, HAS_INDEX: tl.constexpr,
+    x,
+    pos,
+    places,
+    index,
+    valid,
+    w1,
+    w2,
+    w3,
+    w4,
+    b1,
+    b2,
+    b3,
+    b4,
+    y,
+    T,
+    L,
+    D: tl.constexpr,
+    DEGREE: tl.constexpr,
+    BT: tl.constexpr,
+    BD: tl.constexpr,
+    BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+    HAS_POS: tl.constexpr,
+    HAS_PLACES: tl.constexpr,
+    HAS_INDEX: tl.constexpr,
     HAS_VALID: tl.constexpr,
-):  # fmt: skip
+):
     """Eq. 1: ``Y_i = (x + pos[places])[index] B_i + b_i`` for all factors."""
     t = tl.program_id(0) * BT + tl.arange(0, BT)
     rows, keep = token_rows(t, T, index, valid, HAS_INDEX, HAS_VALID)
@@ -55,11 +76,24 @@ def project(
 
 @triton.jit(do_not_specialize=["T", "L"])
 def step(
-    z_in, y, valid, weight, bias, z_out, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr, STEP: tl.constexpr, IN_STRIDE: tl.constexpr,
-    OUT_STRIDE: tl.constexpr, TAPS: tl.constexpr,
-    BT: tl.constexpr, BK: tl.constexpr, HAS_VALID: tl.constexpr,
-):  # fmt: skip
+    z_in,
+    y,
+    valid,
+    weight,
+    bias,
+    z_out,
+    T,
+    L,
+    D: tl.constexpr,
+    DEGREE: tl.constexpr,
+    STEP: tl.constexpr,
+    IN_STRIDE: tl.constexpr,
+    OUT_STRIDE: tl.constexpr,
+    TAPS: tl.constexpr,
+    BT: tl.constexpr,
+    BK: tl.constexpr,
+    HAS_VALID: tl.constexpr,
+):
     """Eq. 3 for Z_{i+1}, i = STEP < d - 1: ``(C_i Z_i + c) * Y_{i+1}``."""
     t = tl.program_id(0) * BT + tl.arange(0, BT)
     _, keep = token_rows(t, T, valid, valid, False, HAS_VALID)
@@ -72,9 +106,21 @@ def step(
 
 @triton.jit
 def powers(
-    z_in, y, z, conv_weight, conv_bias, t, k, keep, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr, IN_STRIDE: tl.constexpr, TAPS: tl.constexpr,
-):  # fmt: skip
+    z_in,
+    y,
+    z,
+    conv_weight,
+    conv_bias,
+    t,
+    k,
+    keep,
+    T,
+    L,
+    D: tl.constexpr,
+    DEGREE: tl.constexpr,
+    IN_STRIDE: tl.constexpr,
+    TAPS: tl.constexpr,
+):
     """Channels k of the sum ``Z_2 + .. + Z_d``, of ``C_{d-1} Z_{d-1}`` and of ``Y_d``."""
     mixed = convolve(z_in, IN_STRIDE, t, T, L, k, conv_weight, D, TAPS, False)
     mixed += load_row(conv_bias, k, k < D)[None, :]
@@ -87,10 +133,27 @@ def powers(
 
 @triton.jit
 def mixed_tokens(
-    z_in, y, z, conv_weight, conv_bias, v_weight, v_bias, t, n, keep, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr, IN_STRIDE: tl.constexpr, TAPS: tl.constexpr,
-    BT: tl.constexpr, BD: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+    z_in,
+    y,
+    z,
+    conv_weight,
+    conv_bias,
+    v_weight,
+    v_bias,
+    t,
+    n,
+    keep,
+    T,
+    L,
+    D: tl.constexpr,
+    DEGREE: tl.constexpr,
+    IN_STRIDE: tl.constexpr,
+    TAPS: tl.constexpr,
+    BT: tl.constexpr,
+    BD: tl.constexpr,
+    BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     """Eqs. 3, 6 and 7: ``(Z_2 + .. + Z_d) V + v`` of a block of tokens."""
     total = tl.zeros([BT, BD], tl.float32)
     for k0 in range(0, D, BK):
@@ -105,31 +168,100 @@ def mixed_tokens(
 
 @triton.jit(do_not_specialize=["T", "L"])
 def mix(
-    z_in, y, z, valid, conv_weight, conv_bias, v_weight, v_bias, out, T, L,
-    D: tl.constexpr, DEGREE: tl.constexpr, IN_STRIDE: tl.constexpr, TAPS: tl.constexpr,
-    BT: tl.constexpr, BD: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
+    z_in,
+    y,
+    z,
+    valid,
+    conv_weight,
+    conv_bias,
+    v_weight,
+    v_bias,
+    out,
+    T,
+    L,
+    D: tl.constexpr,
+    DEGREE: tl.constexpr,
+    IN_STRIDE: tl.constexpr,
+    TAPS: tl.constexpr,
+    BT: tl.constexpr,
+    BD: tl.constexpr,
+    BK: tl.constexpr,
+    PRECISION: tl.constexpr,
     HAS_VALID: tl.constexpr,
-):  # fmt: skip
+):
     """The end of the mixer alone: tokens (T, D), zero where masked."""
     t = tl.program_id(0) * BT + tl.arange(0, BT)
     _, keep = token_rows(t, T, valid, valid, False, HAS_VALID)
     n = tl.arange(0, BD)
     mixed = mixed_tokens(
-        z_in, y, z, conv_weight, conv_bias, v_weight, v_bias, t, n, keep, T, L,
-        D, DEGREE, IN_STRIDE, TAPS, BT, BD, BK, PRECISION,
-    )  # fmt: skip
+        z_in,
+        y,
+        z,
+        conv_weight,
+        conv_bias,
+        v_weight,
+        v_bias,
+        t,
+        n,
+        keep,
+        T,
+        L,
+        D,
+        DEGREE,
+        IN_STRIDE,
+        TAPS,
+        BT,
+        BD,
+        BK,
+        PRECISION,
+    )
     store_tile(out, tl.where(keep[:, None], mixed, 0.0), t, n, D, t < T, n < D)
 
 
 @triton.jit(do_not_specialize=["T", "L"])
 def finish(
-    z_in, y, z, x, index, valid, conv_weight, conv_bias, v_weight, v_bias,
-    gamma1, beta1, w1, b1, w2, b2, gamma2, beta2, gamma3, beta3,
-    sum1, sum2, out, T, L, eps1, eps2, eps3,
-    D: tl.constexpr, F: tl.constexpr, DEGREE: tl.constexpr, IN_STRIDE: tl.constexpr,
-    TAPS: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, BK: tl.constexpr, BF: tl.constexpr,
-    PRECISION: tl.constexpr, HAS_INDEX: tl.constexpr, HAS_VALID: tl.constexpr, SAVE: tl.constexpr,
-):  # fmt: skip
+    z_in,
+    y,
+    z,
+    x,
+    index,
+    valid,
+    conv_weight,
+    conv_bias,
+    v_weight,
+    v_bias,
+    gamma1,
+    beta1,
+    w1,
+    b1,
+    w2,
+    b2,
+    gamma2,
+    beta2,
+    gamma3,
+    beta3,
+    sum1,
+    sum2,
+    out,
+    T,
+    L,
+    eps1,
+    eps2,
+    eps3,
+    D: tl.constexpr,
+    F: tl.constexpr,
+    DEGREE: tl.constexpr,
+    IN_STRIDE: tl.constexpr,
+    TAPS: tl.constexpr,
+    BT: tl.constexpr,
+    BD: tl.constexpr,
+    BK: tl.constexpr,
+    BF: tl.constexpr,
+    PRECISION: tl.constexpr,
+    HAS_INDEX: tl.constexpr,
+    HAS_VALID: tl.constexpr,
+    SAVE: tl.constexpr,
+):
     """The end of the encoder layer: from the last convolution to the output rows (N, D).
 
     SAVE keeps the inputs of the first two norms, ``sum1`` and ``sum2``, for the gradient.
@@ -140,9 +272,27 @@ def finish(
     inside = n < D
     dtype: tl.constexpr = y.dtype.element_ty
     total = mixed_tokens(
-        z_in, y, z, conv_weight, conv_bias, v_weight, v_bias, t, n, keep, T, L,
-        D, DEGREE, IN_STRIDE, TAPS, BT, BD, BK, PRECISION,
-    )  # fmt: skip
+        z_in,
+        y,
+        z,
+        conv_weight,
+        conv_bias,
+        v_weight,
+        v_bias,
+        t,
+        n,
+        keep,
+        T,
+        L,
+        D,
+        DEGREE,
+        IN_STRIDE,
+        TAPS,
+        BT,
+        BD,
+        BK,
+        PRECISION,
+    )
     total += load_tile(x, rows, n, D, keep, inside)
     if SAVE:
         store_tile(sum1, total, rows, n, D, keep, inside)

@@ -106,9 +106,13 @@ def _common(w: MixerWeights, hidden: int = 0) -> tuple[dict[str, Any], dict[str,
     dim = w.v_weight.shape[0]
     size = block_sizes(dim, hidden)
     chunked = {
-        "D": dim, "DEGREE": w.degree, "BT": size["rows"], "BK": size["chunk"],
-        "num_warps": size["warps"], "num_stages": size["stages"],
-    }  # fmt: skip
+        "D": dim,
+        "DEGREE": w.degree,
+        "BT": size["rows"],
+        "BK": size["chunk"],
+        "num_warps": size["warps"],
+        "num_stages": size["stages"],
+    }
     return chunked | {"BD": size["channels"], "PRECISION": precision()}, chunked
 
 
@@ -136,19 +140,41 @@ def to_last_convolution(
     blocks = triton.cdiv(rows.tokens, whole["BT"])
     weights, biases = w.four_maps()
     forward.project[(blocks,)](
-        x, _or(pos, x), _or(rows.places, y), _or(rows.index, y), _or(rows.valid, y), *weights,
-        *biases, y, rows.tokens, rows.length, HAS_POS=pos is not None,
-        HAS_PLACES=rows.places is not None, HAS_INDEX=rows.index is not None,
-        HAS_VALID=rows.valid is not None, **whole,
-    )  # fmt: skip
+        x,
+        _or(pos, x),
+        _or(rows.places, y),
+        _or(rows.index, y),
+        _or(rows.valid, y),
+        *weights,
+        *biases,
+        y,
+        rows.tokens,
+        rows.length,
+        HAS_POS=pos is not None,
+        HAS_PLACES=rows.places is not None,
+        HAS_INDEX=rows.index is not None,
+        HAS_VALID=rows.valid is not None,
+        **whole,
+    )
     saved = Saved(y, z)
     for i in range(1, degree - 1):
         z_in, stride = _last_input(w, saved, i)
         forward.step[(blocks, triton.cdiv(dim, chunked["BK"]))](
-            z_in, y, _or(rows.valid, y), w.c_weight[i - 1], w.c_bias[i - 1],
-            z[:, (i - 1) * dim :], rows.tokens, rows.length, STEP=i, IN_STRIDE=stride,
-            OUT_STRIDE=z.shape[1], TAPS=taps, HAS_VALID=rows.valid is not None, **chunked,
-        )  # fmt: skip
+            z_in,
+            y,
+            _or(rows.valid, y),
+            w.c_weight[i - 1],
+            w.c_bias[i - 1],
+            z[:, (i - 1) * dim :],
+            rows.tokens,
+            rows.length,
+            STEP=i,
+            IN_STRIDE=stride,
+            OUT_STRIDE=z.shape[1],
+            TAPS=taps,
+            HAS_VALID=rows.valid is not None,
+            **chunked,
+        )
     return saved
 
 
@@ -159,10 +185,22 @@ def mix(rows: Rows, w: MixerWeights, saved: Saved) -> Tensor:
     whole, _ = _common(w)
     z_in, stride = _last_input(w, saved, w.degree - 1)
     forward.mix[(triton.cdiv(rows.tokens, whole["BT"]),)](
-        z_in, saved.y, saved.z, _or(rows.valid, out), w.c_weight[-1], w.c_bias[-1], w.v_weight,
-        w.v_bias, out, rows.tokens, rows.length, IN_STRIDE=stride, TAPS=w.c_weight[-1].shape[-1],
-        HAS_VALID=rows.valid is not None, **whole,
-    )  # fmt: skip
+        z_in,
+        saved.y,
+        saved.z,
+        _or(rows.valid, out),
+        w.c_weight[-1],
+        w.c_bias[-1],
+        w.v_weight,
+        w.v_bias,
+        out,
+        rows.tokens,
+        rows.length,
+        IN_STRIDE=stride,
+        TAPS=w.c_weight[-1].shape[-1],
+        HAS_VALID=rows.valid is not None,
+        **whole,
+    )
     return out
 
 
@@ -176,13 +214,41 @@ def finish(
     whole, _ = _common(w, hidden)
     z_in, stride = _last_input(w, saved, w.degree - 1)
     forward.finish[(triton.cdiv(rows.tokens, whole["BT"]),)](
-        z_in, saved.y, saved.z, x, _or(rows.index, x), _or(rows.valid, x), w.c_weight[-1],
-        w.c_bias[-1], w.v_weight, w.v_bias, ffn.gamma1, ffn.beta1, ffn.w1, ffn.b1, ffn.w2, ffn.b2,
-        ffn.gamma2, ffn.beta2, ffn.gamma3, ffn.beta3, sum1, sum2, out, rows.tokens, rows.length,
-        *ffn.eps, F=hidden, IN_STRIDE=stride, TAPS=w.c_weight[-1].shape[-1],
-        BF=_hidden_chunk(ffn), HAS_INDEX=rows.index is not None,
-        HAS_VALID=rows.valid is not None, SAVE=save, **whole,
-    )  # fmt: skip
+        z_in,
+        saved.y,
+        saved.z,
+        x,
+        _or(rows.index, x),
+        _or(rows.valid, x),
+        w.c_weight[-1],
+        w.c_bias[-1],
+        w.v_weight,
+        w.v_bias,
+        ffn.gamma1,
+        ffn.beta1,
+        ffn.w1,
+        ffn.b1,
+        ffn.w2,
+        ffn.b2,
+        ffn.gamma2,
+        ffn.beta2,
+        ffn.gamma3,
+        ffn.beta3,
+        sum1,
+        sum2,
+        out,
+        rows.tokens,
+        rows.length,
+        *ffn.eps,
+        F=hidden,
+        IN_STRIDE=stride,
+        TAPS=w.c_weight[-1].shape[-1],
+        BF=_hidden_chunk(ffn),
+        HAS_INDEX=rows.index is not None,
+        HAS_VALID=rows.valid is not None,
+        SAVE=save,
+        **whole,
+    )
     return out, Saved(saved.y, saved.z, sum1, sum2) if save else saved
 
 
@@ -203,11 +269,29 @@ def finish_backward(
     partial = x.new_empty(blocks, 8 * dim + hidden, dtype=torch.float32)
     dx = torch.empty_like(x)
     backward.finish_backward[(blocks,)](
-        d_out, x, saved.sum1, saved.sum2, ffn.gamma1, ffn.beta1, ffn.w1, ffn.b1, ffn.w2,
-        ffn.gamma2, ffn.beta2, ffn.gamma3, dx, *narrow, *wide, partial, n, *ffn.eps, D=dim,
-        F=hidden, BF=_hidden_chunk(ffn),
+        d_out,
+        x,
+        saved.sum1,
+        saved.sum2,
+        ffn.gamma1,
+        ffn.beta1,
+        ffn.w1,
+        ffn.b1,
+        ffn.w2,
+        ffn.gamma2,
+        ffn.beta2,
+        ffn.gamma3,
+        dx,
+        *narrow,
+        *wide,
+        partial,
+        n,
+        *ffn.eps,
+        D=dim,
+        F=hidden,
+        BF=_hidden_chunk(ffn),
         **{key: whole[key] for key in ("BT", "BD", "PRECISION", "num_warps", "num_stages")},
-    )  # fmt: skip
+    )
     d_sum1, d_sum2, normed = narrow
     sums = partial.sum(0)
     g3, e3, g2, e2, g1, e1, v_bias, b2 = sums[: 8 * dim].view(8, dim)
@@ -249,9 +333,25 @@ def mixer_backward(
     dy = torch.empty_like(y)
     z_in, stride = _last_input(w, saved, degree - 1)
     backward.mix_backward[(blocks,)](
-        d_mixed, z_in, y, saved.z, index, valid, w.c_weight[-1], w.c_bias[-1], w.v_weight,
-        p, d_p, dc, dy, rows.tokens, rows.length, IN_STRIDE=stride, **indexed, **whole,
-    )  # fmt: skip
+        d_mixed,
+        z_in,
+        y,
+        saved.z,
+        index,
+        valid,
+        w.c_weight[-1],
+        w.c_bias[-1],
+        w.v_weight,
+        p,
+        d_p,
+        dc,
+        dy,
+        rows.tokens,
+        rows.length,
+        IN_STRIDE=stride,
+        **indexed,
+        **whole,
+    )
     count = degree + (degree - 1) * (taps + 1)
     partial = y.new_empty(blocks, count, dim, dtype=torch.float32)
     for i in range(degree - 1, 1, -1):
@@ -259,19 +359,54 @@ def mixer_backward(
         z_before, before_stride = _last_input(w, saved, i - 1)
         dc_before = torch.empty_like(dc)
         backward.step_backward[(blocks, triton.cdiv(dim, chunked["BK"]))](
-            dc, d_p, z_in, z_before, y, valid, w.c_weight[i - 1], w.c_weight[i - 2],
-            w.c_bias[i - 2], dc_before, dy, partial, rows.tokens, rows.length, STEP=i,
-            IN_STRIDE=stride, BEFORE_STRIDE=before_stride, ROWS=count,
-            ROW=degree + (i - 1) * (taps + 1), **flags, **chunked,
-        )  # fmt: skip
+            dc,
+            d_p,
+            z_in,
+            z_before,
+            y,
+            valid,
+            w.c_weight[i - 1],
+            w.c_weight[i - 2],
+            w.c_bias[i - 2],
+            dc_before,
+            dy,
+            partial,
+            rows.tokens,
+            rows.length,
+            STEP=i,
+            IN_STRIDE=stride,
+            BEFORE_STRIDE=before_stride,
+            ROWS=count,
+            ROW=degree + (i - 1) * (taps + 1),
+            **flags,
+            **chunked,
+        )
         dc = dc_before
     tokens = y.new_empty(rows.tokens, dim)
     dx, d_pos = torch.empty_like(x), None if pos is None else torch.empty_like(pos)
     backward.project_backward[(blocks,)](
-        dc, x, _or(pos, x), index, valid, y, w.c_weight[0], *w.four_maps()[0], _or(residual, x),
-        dy, tokens, dx, _or(d_pos, dx), partial, rows.tokens, rows.length, ROWS=count,
-        HAS_POS=pos is not None, HAS_RESIDUAL=residual is not None, **indexed, **whole,
-    )  # fmt: skip
+        dc,
+        x,
+        _or(pos, x),
+        index,
+        valid,
+        y,
+        w.c_weight[0],
+        *w.four_maps()[0],
+        _or(residual, x),
+        dy,
+        tokens,
+        dx,
+        _or(d_pos, dx),
+        partial,
+        rows.tokens,
+        rows.length,
+        ROWS=count,
+        HAS_POS=pos is not None,
+        HAS_RESIDUAL=residual is not None,
+        **indexed,
+        **whole,
+    )
     sums = partial.sum(0)
     convolutions = sums[degree:].view(degree - 1, taps + 1, dim)
     return MixerGradients(
