@@ -27,11 +27,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import common  # noqa: E402
 from benchmarks.clouds import GRID, SMALL_GRID, load_cloud, pillars_of  # noqa: E402
-from benchmarks.floors import backbone_floor  # noqa: E402
 from benchmarks.published import PublishedBackbone  # noqa: E402
+from benchmarks.roofline_bounds import backbone_bounds  # noqa: E402
 from padre3d.backbone import VoxelBackbone  # noqa: E402
-from padre3d.sequences import TokenPlan  # noqa: E402
-from padre3d.types import Pillars, TokenLayout  # noqa: E402
+from padre3d.structures.pillars import Pillars  # noqa: E402
+from padre3d.structures.tokens import (
+    TokenLayout,  # noqa: E402
+    TokenPlan,  # noqa: E402
+)
 
 DIM = 128
 MIXERS: dict[str, dict[str, Any]] = {
@@ -57,11 +60,11 @@ class Layers(nn.Module):
         index: tuple[Tensor, ...],
         valid: tuple[Tensor | None, ...],
         slot: tuple[Tensor, ...],
-        places: tuple[Tensor, ...],
+        window_index: tuple[Tensor, ...],
     ) -> Tensor:
         """Features (N, D) and the tensors of a plan -> (N, D)."""
         layouts = tuple(TokenLayout(*parts) for parts in zip(index, valid, slot, strict=True))
-        return self.backbone.run(x, TokenPlan(layouts, places))
+        return self.backbone.run(x, TokenPlan(layouts, window_index))
 
 
 def build(mixer: dict[str, Any], pillars: Pillars, grid: Any) -> VoxelBackbone:
@@ -93,7 +96,7 @@ def compiled_case(backbone: VoxelBackbone, pillars: Pillars) -> Case:
     def case() -> Tensor:
         plan = backbone.plan(pillars)
         parts = [tuple(getattr(x, f) for x in plan.layouts) for f in ("index", "valid", "slot")]
-        return layers(pillars.features, *parts, plan.places).clone()
+        return layers(pillars.features, *parts, plan.window_index).clone()
 
     return case
 
@@ -177,7 +180,7 @@ def add_compiled(
 
 
 def summary(result: dict[str, Any], attention: VoxelBackbone, pillars: Pillars) -> dict[str, Any]:
-    """Ratios and floors."""
+    """Ratios and roofline bounds."""
     median = {name: t["median_ms"] for name, t in result["times"].items()}
     cpu = {name: t["cpu_ms"] for name, t in result["times"].items()}
     best = {
@@ -187,7 +190,7 @@ def summary(result: dict[str, Any], attention: VoxelBackbone, pillars: Pillars) 
         for name in ("sdpa", "padre2")
     }
     slots = [layout.index.numel() for layout in attention.plan(pillars).layouts]
-    floor = backbone_floor(len(pillars.coords), sum(slots) / len(slots), result["conditions"])
+    bound = backbone_bounds(len(pillars.coords), sum(slots) / len(slots), result["conditions"])
     return {
         "slots": slots,
         **{
@@ -201,7 +204,7 @@ def summary(result: dict[str, Any], attention: VoxelBackbone, pillars: Pillars) 
         "memory_ratio_vs_published": round(
             result["peak_mb"]["padre2"] / result["peak_mb"]["published"], 3
         ),
-        "floor": floor,
+        "roofline_bound": bound,
     }
 
 

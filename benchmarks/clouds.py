@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padre3d.geometry import PillarGrid
 from padre3d.io import load_points
-from padre3d.types import Pillars
+from padre3d.structures.grid import PillarGrid
+from padre3d.structures.pillars import Pillars
 
 GRID = PillarGrid((-54, -54, -5, 54, 54, 3), (0.3, 0.3))
 SMALL_GRID = PillarGrid((-18, -18, -5, 18, 18, 3), (0.3, 0.3))

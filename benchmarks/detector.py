@@ -108,7 +108,7 @@ def tensor_bytes(data: Any) -> int:
     return sum(map(tensor_bytes, data)) if isinstance(data, (tuple, list)) else 0
 
 
-def floor_ms(work: dict[str, float], conditions: dict[str, Any]) -> float:
+def bound_ms(work: dict[str, float], conditions: dict[str, Any]) -> float:
     """What a stage costs at least: its arithmetic or its traffic at the rates measured here."""
     products = work["gflop"] / conditions["product_gflops"]
     return 1e3 * max(products, work["mb"] / 1e3 / conditions["copy_gb_per_s"])
@@ -157,7 +157,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         }
         for stage in STAGES:
             stages[stage] |= work[f"{name}/{stage}"]
-            stages[stage]["floor_ms"] = floor_ms(work[f"{name}/{stage}"], conditions)
+            stages[stage]["bound_ms"] = bound_ms(work[f"{name}/{stage}"], conditions)
         fps = 1e3 / stages["total"]["median_ms"]
         detectors[name] = {"stages": stages, "fps": round(fps, 3), "profile": top[name]}
     return {

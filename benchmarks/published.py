@@ -21,18 +21,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.backbone import VoxelBackbone
-from padre3d.encoder import Block, EncoderLayer, PositionEmbedding
+from padre3d.backbone.encoder import Block, EncoderLayer, PositionEmbedding
 from padre3d.sequences.windows import WindowPartition
-from padre3d.types import Pillars
+from padre3d.structures.pillars import Pillars
 
 
 @dataclass(frozen=True)
 class SortedSets:
-    """Sets of one shift: index and mask of the y-major and the x-major sets; places in windows."""
+    """Sets of one shift: index and mask of the y-major and the x-major sets; window indices."""
 
     index: tuple[Tensor, Tensor]
     repeats: tuple[Tensor, Tensor]
-    places: Tensor
+    window_index: Tensor
 
 
 class PublishedBackbone(nn.Module):
@@ -48,7 +48,7 @@ class PublishedBackbone(nn.Module):
 
     def __init__(self, backbone: VoxelBackbone, sdpa: bool = False) -> None:
         super().__init__()
-        if backbone.planner.tokens != "set" or not backbone.position_embeddings:
+        if backbone.planner.layout != "set" or not backbone.position_embeddings:
             raise ValueError("PublishedBackbone: expected set attention with position embeddings")
         self.backbone, self.sdpa = backbone, sdpa
         self.set_size = backbone.planner.sets[0].set_size
@@ -66,7 +66,10 @@ class PublishedBackbone(nn.Module):
         """The layers; the embeddings of all layers come first, as in the published input layer."""
         ours, layer_number = self.backbone, 0
         embeddings = [
-            [_embed(net, plan[ours.position_shift[2 * b + i]].places) for i, net in enumerate(nets)]
+            [
+                _embed(net, plan[ours.position_shift[2 * b + i]].window_index)
+                for i, net in enumerate(nets)
+            ]
             for b, nets in enumerate(ours.position_embeddings)
         ]
         for block, positions in zip(ours.blocks, embeddings, strict=True):
@@ -89,7 +92,7 @@ def sorted_sets(coords: Tensor, partition: WindowPartition, set_size: int) -> So
     yx = coords[:, 1:]
     window = coords[:, 0] * partition.num_windows + partition.window_of(yx)
     _, window, counts = torch.unique(window, return_inverse=True, return_counts=True)
-    sets = torch.div(counts + set_size - 1, set_size, rounding_mode="floor")
+    sets = torch.div(counts + set_size - 1, set_size, rounding_mode="roofline_bound")
     owner = torch.repeat_interleave(sets)
     first_set = sets.cumsum(0) - sets
     slot = torch.arange(set_size, device=coords.device)
@@ -97,7 +100,7 @@ def sorted_sets(coords: Tensor, partition: WindowPartition, set_size: int) -> So
         set_size
     )
     total = sets[owner, None] * set_size
-    rank = torch.div(slot * counts[owner, None], total, rounding_mode="floor")
+    rank = torch.div(slot * counts[owner, None], total, rounding_mode="roofline_bound")
     rank = rank + (counts.cumsum(0) - counts)[owner, None]
     cells = max(partition.ny, partition.nx)
     indices, masks = [], []
@@ -108,12 +111,12 @@ def sorted_sets(coords: Tensor, partition: WindowPartition, set_size: int) -> So
         mask[:, 1:] = index[:, 1:] == index[:, :-1]
         indices.append(index)
         masks.append(mask)
-    places = partition.cell_in_window(yx)
-    return SortedSets(tuple(indices), tuple(masks), places)
+    window_index = partition.window_index_of(yx)
+    return SortedSets(tuple(indices), tuple(masks), window_index)
 
 
-def _embed(network: PositionEmbedding, places: Tensor) -> Tensor:
-    hidden = network.linear1(network.xy[places])
+def _embed(network: PositionEmbedding, window_index: Tensor) -> Tensor:
+    hidden = network.linear1(network.xy[window_index])
     norm = network.norm
     hidden = F.batch_norm(
         hidden,

@@ -26,7 +26,7 @@ PAGE = ROOT / "docs" / "performance.md"
 MAKERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "conditions": tables.conditions,
     "backbone": tables.backbone,
-    "floor": tables.floor,
+    "roofline_bound": tables.roofline_bound,
     "mixers": tables.mixers,
     "growth": tables.growth,
     "detector": tables.detector,

@@ -22,10 +22,10 @@ from benchmarks import common  # noqa: E402
 from benchmarks.clouds import load_cloud  # noqa: E402
 from padre3d.deploy import Runtime  # noqa: E402
 from padre3d.inference import detect, init_model  # noqa: E402
-from padre3d.results import BoxArrays  # noqa: E402
+from padre3d.structures.boxes import Detections  # noqa: E402
 
 
-def check(name: str, found: BoxArrays, expected: BoxArrays) -> float:
+def check(name: str, found: Detections, expected: Detections) -> float:
     """The gate: as many boxes with the same scores as eager torch.
 
     Raises:

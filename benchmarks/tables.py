@@ -71,11 +71,11 @@ def backbone(results: list[Result]) -> str:
     return table(head, rows)
 
 
-def floor(results: list[Result]) -> str:
+def roofline_bound(results: list[Result]) -> str:
     """What each stage of the backbone costs at least, and what the two forms took."""
     rows = []
     for result in of("backbone", results):
-        for stage in result["floor"]:
+        for stage in result["roofline_bound"]:
             rows.append(
                 (
                     device(result),
@@ -83,15 +83,17 @@ def floor(results: list[Result]) -> str:
                     stage["stage"],
                     f"{stage['gflop']:.2f}",
                     f"{stage['mb']:.0f}",
-                    number(stage["floor_ms"]),
+                    number(stage["bound_ms"]),
                 )
             )
         for form in ("padre2", "sdpa"):
-            total = sum(s["floor_ms"] for s in result["floor"] if s["form"] in (form, "both"))
+            total = sum(
+                s["bound_ms"] for s in result["roofline_bound"] if s["form"] in (form, "both")
+            )
             least = result["times"][form]["min_ms"]
             gap = f"{number(total)}; least measured {number(least)}, {least / total:.2f} x"
             rows.append((device(result), form, "all", "", "", gap))
-    return table(("device", "form", "stage, 8 layers", "GFLOP", "MB", "floor ms"), rows)
+    return table(("device", "form", "stage, 8 layers", "GFLOP", "MB", "roofline bound, ms"), rows)
 
 
 def mixers(results: list[Result]) -> str:
@@ -131,8 +133,8 @@ def detector(results: list[Result]) -> str:
     for result in of("detector", results):
         for name, found in result["detectors"].items():
             for stage, t in found["stages"].items():
-                least = t.get("floor_ms")
-                floor = (
+                least = t.get("bound_ms")
+                bound = (
                     (
                         f"{t['gflop']:.1f}",
                         f"{t['mb']:.1f}",
@@ -144,7 +146,7 @@ def detector(results: list[Result]) -> str:
                 )
                 fps = f"{found['fps']:.2f}" if stage == "total" else ""
                 memory = f"{t['peak_mb']:.0f}"
-                rows.append((device(result), name, stage, spread(t), *floor, memory, fps))
+                rows.append((device(result), name, stage, spread(t), *bound, memory, fps))
     head = (
         "device",
         "mixer",
@@ -152,8 +154,8 @@ def detector(results: list[Result]) -> str:
         "ms: median (quartiles)",
         "GFLOP",
         "MB",
-        "floor ms",
-        "median / floor",
+        "roofline bound, ms",
+        "median / bound",
         "peak MB",
         "frames/s",
     )

@@ -25,7 +25,7 @@ from benchmarks import common  # noqa: E402
 from benchmarks.clouds import GRID, SMALL_GRID, load_cloud, pillars_of  # noqa: E402
 from benchmarks.published import PublishedBackbone  # noqa: E402
 from padre3d.backbone import VoxelBackbone  # noqa: E402
-from padre3d.types import Pillars  # noqa: E402
+from padre3d.structures.pillars import Pillars  # noqa: E402
 
 DIM = 128
 MIXERS: dict[str, dict[str, Any]] = {

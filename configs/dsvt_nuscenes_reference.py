@@ -8,4 +8,4 @@ Published: NDS 71.1, mAP 66.4. What differs otherwise: docs/reference_difference
 
 _base_ = ["dsvt_nuscenes.py"]
 
-model = dict(backbone=dict(reference=True), head=dict(reference=True))
+model = dict(backbone=dict(dsvt_compat=True), head=dict(dsvt_compat=True))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 
@@ -32,3 +36,24 @@ def check_shape(x: Tensor, spec: str, *, name: str) -> dict[str, int]:
     if not matches:
         raise ValueError(f"{name}: expected shape ({', '.join(words)}), got {shape}")
     return sizes
+
+
+def renamed_arguments(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments under their present names, for configs that were written with the old ones.
+
+    Args:
+        given: unexpected keyword arguments.
+        names: old name -> present name.
+
+    Returns:
+        The values by present name; each one is warned about.
+
+    Raises:
+        TypeError: for a keyword that never was an argument.
+    """
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
+    for old in given:
+        warnings.warn(f"{old!r} is now named {names[old]!r}", FutureWarning, stacklevel=3)
+    return {names[old]: value for old, value in given.items()}

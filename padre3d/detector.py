@@ -16,8 +16,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from padre3d.bev import scatter_to_map
-from padre3d.geometry import NUSCENES_CLASSES, PillarGrid
-from padre3d.head import Detections, HeadOutputs
+from padre3d.head import HeadOutputs
+from padre3d.structures.boxes import Detections
+from padre3d.structures.classes import NUSCENES_CLASSES
+from padre3d.structures.grid import PillarGrid
+from padre3d.structures.pillars import Pillars
 
 
 class PADReDetector(Base3DDetector):
@@ -61,13 +64,27 @@ class PADReDetector(Base3DDetector):
 
     def forward_points(self, points: list[Tensor]) -> HeadOutputs:
         """Raw head outputs of a batch of clouds, each (P_b, 5): x, y, z, intensity, time lag."""
-        pillars = self.backbone(self.pillar_encoder(points))
+        return self._from_pillars(self.pillar_encoder(points))
+
+    def _from_pillars(self, pillars: Pillars) -> HeadOutputs:
+        pillars = self.backbone(pillars)
         return self.head(self.bev_backbone(scatter_to_map(pillars, self.grid.ny, self.grid.nx)))
 
     @torch.no_grad()
     def predict_points(self, points: list[Tensor]) -> list[Detections]:
-        """Detections (gravity centres) of a batch of clouds, each (P_b, 5)."""
-        return self.head.predict(self.forward_points(points))
+        """Detections (gravity centres) of a batch of clouds, each (P_b, 5).
+
+        A cloud without a point in the range has none: what the head makes of an empty map is
+        what training left in its biases.
+        """
+        pillars = self.pillar_encoder(points)
+        detections = self.head.predict(self._from_pillars(pillars))
+        occupied = torch.zeros(len(points), dtype=torch.bool, device=pillars.coords.device)
+        occupied.index_fill_(0, pillars.coords[:, 0], True)
+        return [
+            found if seen else found.select(slice(0))
+            for found, seen in zip(detections, occupied.tolist(), strict=True)
+        ]
 
     def extract_feat(self, batch_inputs: dict) -> Tensor:
         """BEV map (B, C, y, x) of mmdet3d's input dict."""

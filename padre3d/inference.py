@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from padre3d.checkpoint import load_checkpoint_file
-from padre3d.results import BoxArrays, box_arrays
+from padre3d.structures.boxes import Detections, box_arrays
+from padre3d.training.checkpoint import load_checkpoint_file
 
 NAMED = 3
 
@@ -73,7 +73,7 @@ def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
     model.load_state_dict(state)
 
 
-def detect(model: nn.Module, points: np.ndarray) -> BoxArrays:
+def detect(model: nn.Module, points: np.ndarray) -> Detections:
     """Find the boxes of one cloud.
 
     Args:
@@ -92,14 +92,9 @@ def detect(model: nn.Module, points: np.ndarray) -> BoxArrays:
         raise ValueError(f"points: expected shape (P, 5), got {points.shape}")
     device = next(model.parameters()).device
     cloud = torch.as_tensor(points, dtype=torch.float32, device=device)
-    cloud = cloud[torch.isfinite(cloud).all(dim=1)]
-    _, inside = model.grid.cells_of(cloud)
-    if not inside.any():
-        return BoxArrays(np.zeros((0, 9)), np.zeros(0), np.zeros(0, np.int64))
     with torch.inference_mode():
-        found = box_arrays(model.predict_points([cloud])[0], model.class_names)
-    order = np.argsort(-found.scores, kind="stable")
-    return BoxArrays(*(values[order] for values in found))
+        detections = model.predict_points([cloud])[0]
+    return box_arrays(detections, model.class_names).best_first()
 
 
 def _mismatches(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> list[str]:

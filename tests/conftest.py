@@ -9,6 +9,8 @@ import pytest
 # other libraries may do.
 os.environ["TRITON_INTERPRET"] = "1"
 
+pytest_plugins = ["exported_fixtures"]
+
 REPO = Path(__file__).resolve().parent.parent
 
 

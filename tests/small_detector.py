@@ -38,7 +38,7 @@ MODEL = dict(
         up_channels=(16, 16),
     ),
     head=dict(
-        type="TransFusionHead",
+        type="PADReTransFusionHead",
         in_channels=32,
         channels=16,
         num_heads=2,

@@ -8,9 +8,9 @@ import torch
 
 from benchmarks import backbone, common, mixers, report, training
 from benchmarks.clouds import GRID, pillars_of, synthetic_cloud
-from padre3d import blocked
-from padre3d.geometry import PillarGrid
+from padre3d.ops import chunked
 from padre3d.ops.padre import eager
+from padre3d.structures.grid import PillarGrid
 
 TINY_GRID = PillarGrid((-4.8, -4.8, -5, 4.8, 4.8, 3), (0.3, 0.3))
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ def exported_runtime(tmp_path):
         pytest.importorskip(name)
     from small_detector import build, cloud
 
-    from padre3d.deploy.export import export_detector
+    from padre3d.export.export import export_detector
 
     detector = build()
     folder = tmp_path / "export"
@@ -92,7 +92,7 @@ def test_backbone_ratios_are_those_of_its_medians(results):
 
 def test_floor_counts_the_products(results):
     result = results["backbone"]
-    gflop = {(row["form"], row["stage"]): row["gflop"] for row in result["floor"]}
+    gflop = {(row["form"], row["stage"]): row["gflop"] for row in result["roofline_bound"]}
     expected = 8 * 3 * 2 * result["pillars"] * 128**2 / 1e9
     assert gflop["padre2", "3 pointwise maps"] == pytest.approx(expected, abs=1e-3)
     assert gflop["both", "feed-forward"] == pytest.approx(expected * 4 / 3, abs=1e-3)
@@ -135,8 +135,8 @@ def test_detector_stages(tmp_path, monkeypatch):
         assert found["stages"]["total"]["peak_mb"] > found["stages"]["scatter"]["peak_mb"] > 0
         assert len(found["profile"]) == 10
         convolutions, scatter = (found["stages"][s] for s in ("bev_backbone", "scatter"))
-        assert convolutions["floor_ms"] == pytest.approx(convolutions["gflop"] / 100.0 * 1e3)
-        assert scatter["gflop"] == 0 < scatter["floor_ms"]
+        assert convolutions["bound_ms"] == pytest.approx(convolutions["gflop"] / 100.0 * 1e3)
+        assert scatter["gflop"] == 0 < scatter["bound_ms"]
         map_mb = TINY_GRID.num_cells * 128 * 4 / 1e6
         assert map_mb < scatter["mb"] < 2 * map_mb
     alone = run(detector, tmp_path / "operators.json", "--profile-only")
@@ -172,8 +172,8 @@ def test_runtime_beside_eager_torch(exported_runtime, tmp_path, monkeypatch):
 
 
 def test_gate_stops_a_wrong_block_of_rows(monkeypatch, tmp_path):
-    plain = blocked.map_rows
-    monkeypatch.setattr(blocked, "map_rows", lambda *args: plain(*args) * 1.01)
+    plain = chunked.map_rows
+    monkeypatch.setattr(chunked, "map_rows", lambda *args: plain(*args) * 1.01)
     with pytest.raises(common.GateError, match="relative error"):
         run(backbone, tmp_path / "backbone.json")
     assert not list(tmp_path.iterdir())
@@ -182,7 +182,9 @@ def test_gate_stops_a_wrong_block_of_rows(monkeypatch, tmp_path):
 def test_gate_stops_a_wrong_baseline(monkeypatch, tmp_path):
     from benchmarks import published
 
-    monkeypatch.setattr(published, "_embed", lambda _, places: torch.zeros(len(places), 128))
+    monkeypatch.setattr(
+        published, "_embed", lambda _, window_index: torch.zeros(len(window_index), 128)
+    )
     with pytest.raises(common.GateError, match="published"):
         run(backbone, tmp_path / "backbone.json")
 

@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from small_detector import assert_sane
 
 import padre3d.plugin  # noqa: F401
-from padre3d.geometry import NUSCENES_CLASSES
+from padre3d.structures.classes import NUSCENES_CLASSES
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.py"))
 # Full-size maps take minutes on a CPU: they are cut to 80 x 80 cells, three windows a side.

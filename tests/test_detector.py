@@ -12,9 +12,9 @@ from small_detector import BOXES, MIXERS, batch, build, cloud, gradients, losses
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from padre3d import blocked
 from padre3d.detector import to_gravity_boxes, to_instances
-from padre3d.head import Detections
+from padre3d.ops import chunked
+from padre3d.structures.boxes import Detections
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 every_mixer = pytest.mark.parametrize("name", MIXERS)
@@ -25,7 +25,7 @@ every_mixer = pytest.mark.parametrize("name", MIXERS)
 def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form):
     model = build(**MIXERS[name]).requires_grad_(False)
     if form == "in blocks of 16 rows":
-        monkeypatch.setattr(blocked, "BLOCK_BYTES", 16 * 16 * 4)
+        monkeypatch.setattr(chunked, "CHUNK_BYTES", 16 * 16 * 4)
     clouds = [cloud(n, seed) for seed, n in enumerate([900, 0, 300, 1, 1500, 0])]
     with torch.set_grad_enabled(form == "plain"):
         alone = [model.forward_points([points]) for points in clouds]

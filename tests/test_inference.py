@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from padre3d.geometry import NUSCENES_CLASSES, PillarGrid
-from padre3d.head.outputs import Detections
 from padre3d.inference import detect, init_model, load_weights
+from padre3d.structures.boxes import Detections
+from padre3d.structures.classes import NUSCENES_CLASSES
+from padre3d.structures.grid import PillarGrid
 
 
 class NearestPoint(nn.Module):

@@ -23,10 +23,11 @@ from scipy.optimize import linear_sum_assignment
 from small_detector import batch, sample
 
 from padre3d.detector import to_gravity_boxes
-from padre3d.geometry import NUSCENES_CLASSES
 from padre3d.io import load_points
+from padre3d.io.boxes_json import read_boxes_json
 from padre3d.plugin import MODELS
-from padre3d.results import BoxArrays, read_boxes_json
+from padre3d.structures.boxes import Detections
+from padre3d.structures.classes import NUSCENES_CLASSES
 from padre3d.visual import draw_bev
 
 SWEEP = "n015-2018-07-24-11-22-45+0800__LIDAR_TOP__1532402927647951.pcd.bin"
@@ -54,7 +55,7 @@ def frame(real_dir):
         real_dir / ANNOTATION, NUSCENES_CLASSES, min_lidar_pts=FEWEST_POINTS
     )
     inside = np.abs(annotated.boxes[:, :2]).max(1) < 54
-    return load_points(real_dir / SWEEP), BoxArrays(*(values[inside] for values in annotated))
+    return load_points(real_dir / SWEEP), annotated.select(inside)
 
 
 def build(repo_root):
@@ -96,8 +97,8 @@ def predict(model, points):
         found = model.eval().test_step(batch([points]))[0].pred_instances_3d
     boxes = to_gravity_boxes(found.bboxes_3d).double()
     values = (v.numpy() for v in (boxes, found.scores_3d.double(), found.labels_3d))
-    found = BoxArrays(*values)
-    return BoxArrays(*(values[found.scores >= LEAST_SCORE] for values in found))
+    found = Detections(*values)
+    return found.select(found.scores >= LEAST_SCORE)
 
 
 def pairs(found, annotated):

@@ -1,8 +1,8 @@
 """Build TensorRT engines of an exported folder: ``python tools/build_engine.py DIR``.
 
-The number of pillars may change between frames; an engine is built for a least, a usual and a most
-one. They are given, or measured on a data set with --shapes-from. The engines go to DIR/engines,
-where padre3d.deploy.Runtime finds them.
+The number of pillars may change between frames; an engine is built for a minimum, an optimum and
+a maximum. They are given, or measured on a data set with --shapes-from. The engines go to
+DIR/engines, where padre3d.deploy.Runtime finds them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from padre3d.backends.tensorrt import MODULES, build_engine, command_line, engine_path
+from padre3d.backends.tensorrt_profile import Profile
 from padre3d.deploy import BackendError
-from padre3d.deploy.layouts import most_sets
-from padre3d.deploy.manifest import TABLES, read_manifest
-from padre3d.deploy.pillar_counts import choose_profile, count_pillars, distribution
-from padre3d.deploy.points import Grid
-from padre3d.deploy.tensorrt import MODULES, Profile, build_engine, command_line, engine_path
-from padre3d.results import write_atomic
+from padre3d.io.files import write_atomic
+from padre3d.runtime.manifest import TABLES, read_manifest
+from padre3d.runtime.pillar_counts import choose_profile, count_pillars, distribution
+from padre3d.runtime.pillar_encoder import Grid
+from padre3d.runtime.token_layouts import most_sets
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("folder", type=Path, help="what tools/export.py wrote")
     add("--backend", choices=sorted(MODULES), default="tensorrt", help="which TensorRT")
-    for name, field in (("min", "least"), ("opt", "usual"), ("max", "most")):
+    for name, field in ("min", "opt", "max"):
         add(
             f"--{name}",
             dest=field,
@@ -93,7 +94,7 @@ def profile_of(args: argparse.Namespace, grid: Grid, console: Console) -> Profil
         counts = measured_counts(args.shapes_from, args.config, grid, args.frames)
         console.print(f"pillars of {len(counts)} frames: {distribution(counts)}")
         base = choose_profile(counts)
-    return Profile(*(getattr(args, f) or getattr(base, f) for f in ("least", "usual", "most")))
+    return Profile(*(getattr(args, f) or getattr(base, f) for f in ("min", "opt", "max")))
 
 
 def with_sets(profile: Profile, manifest: dict, folder: Path) -> Profile:
@@ -102,11 +103,11 @@ def with_sets(profile: Profile, manifest: dict, folder: Path) -> Profile:
         return profile
     with np.load(folder / TABLES) as tables:
         windows = int(tables["windows"].max()) + 1
-    least = -(-profile.least // manifest["set_size"])
-    usual, most = (
-        most_sets(count, manifest["set_size"], windows) for count in (profile.usual, profile.most)
+    low = -(-profile.min // manifest["set_size"])
+    usual, high = (
+        most_sets(count, manifest["set_size"], windows) for count in (profile.opt, profile.max)
     )
-    return Profile(*profile.pillars, sets=(least, max(least, usual), most))
+    return Profile(*profile.pillars, sets=(low, max(low, usual), high))
 
 
 def run(args: argparse.Namespace) -> None:

@@ -21,12 +21,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from padre3d.checkpoint import load_checkpoint_file
 from padre3d.convert.checkpoint import COUNTER, to_ours, to_reference
 from padre3d.convert.emit import config_text
 from padre3d.convert.reference_config import read_reference_config
+from padre3d.io.files import write_atomic
 from padre3d.plugin import MODELS
-from padre3d.results import write_atomic
+from padre3d.training.checkpoint import load_checkpoint_file
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 

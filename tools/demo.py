@@ -15,14 +15,15 @@ import sys
 import time
 from pathlib import Path
 
-from padre3d.results import write_atomic
-from padre3d.summary import (
+from demo_summary import (
     backbone_parameters,
     count_frames,
     detection_scores,
     onnx_error,
     read_json,
 )
+
+from padre3d.io.files import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/dsvt_padre2_synthetic.py"

@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.detector import to_gravity_boxes
 from padre3d.inference import detect, init_model
-from padre3d.results import BoxArrays
+from padre3d.structures.boxes import Detections
 from padre3d.visual import draw_bev_pair
 
 
@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_frame(cfg: Config, frame: int) -> tuple[np.ndarray, BoxArrays]:
+def load_frame(cfg: Config, frame: int) -> tuple[np.ndarray, Detections]:
     """Points (P, 5) and annotated boxes of a frame of the test set."""
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if not 0 <= frame < len(dataset):
@@ -37,7 +37,7 @@ def load_frame(cfg: Config, frame: int) -> tuple[np.ndarray, BoxArrays]:
     truth = dataset.get_data_info(frame)["eval_ann_info"]
     boxes = to_gravity_boxes(truth["gt_bboxes_3d"]).numpy()
     labels = np.asarray(truth["gt_labels_3d"])
-    return points, BoxArrays(boxes, np.ones(len(boxes)), labels)
+    return points, Detections(boxes, np.ones(len(boxes)), labels)
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options)
     points, truth = load_frame(cfg, args.frame)
     found = detect(model, points)
-    found = BoxArrays(*(values[found.scores >= args.score_thr] for values in found))
+    found = found.select(found.scores >= args.score_thr)
     draw_bev_pair(points, found, truth, model.class_names, path=args.out)
     print(f"{args.out}: {len(found.scores)} detections, {len(truth.scores)} annotated boxes")
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from padre3d.deploy.export import ParityError, Recipe, export_detector
-from padre3d.deploy.graph import PARTS
-from padre3d.deploy.layer_errors import layer_table
-from padre3d.deploy.parity import parity_table
-from padre3d.deploy.precision import PRECISIONS
+from padre3d.export.export import ExportConfig, ParityError, export_detector
+from padre3d.export.graph import PARTS
+from padre3d.export.layer_errors import layer_table
+from padre3d.export.parity import parity_table
+from padre3d.export.precision import PRECISIONS
 from padre3d.inference import init_model
 from padre3d.io import drop_invalid, load_points, point_files
 
@@ -98,7 +98,7 @@ def read_clouds(paths: list[Path], most: int | None = None) -> dict[str, torch.T
 def run(args: argparse.Namespace) -> None:
     """Export and print the comparison."""
     console = Console(soft_wrap=True)
-    recipe = Recipe(args.precision, args.pillars, args.parts, args.masked, args.tolerance)
+    config = ExportConfig(args.precision, args.pillars, args.parts, args.masked, args.tolerance)
     eight_bit = args.precision.startswith("int8")
     with console.status("loading"):
         clouds = read_clouds(args.points)
@@ -114,13 +114,13 @@ def run(args: argparse.Namespace) -> None:
     about = {"config": Path(args.config).name, "checkpoint": Path(args.checkpoint).name}
     try:
         with console.status("exporting and comparing, about a minute"):
-            manifest, results = export_detector(model, clouds, args.out, recipe, calibration, about)
+            manifest, results = export_detector(model, clouds, args.out, config, calibration, about)
     except ParityError as error:
-        console.print(parity_table(error.results, args.precision, recipe.limit))
+        console.print(parity_table(error.results, args.precision, config.limit))
         raise ValueError(str(error)) from error
     if manifest["layer_errors"]:
         console.print(layer_table(manifest["layer_errors"]))
-    console.print(parity_table(results, args.precision, recipe.limit))
+    console.print(parity_table(results, args.precision, config.limit))
     console.print(f"{args.out}: largest difference {manifest['parity']['max_abs_err']:.2e}")
 
 

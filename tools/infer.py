@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import track
 
 from padre3d.deploy import BackendError, Runtime
-from padre3d.deploy.manifest import is_exported
 from padre3d.inference import detect, init_model
 from padre3d.io import SUFFIXES, drop_invalid, load_points, point_files
-from padre3d.results import BoxArrays, boxes_to_json, write_boxes_json
+from padre3d.io.boxes_json import boxes_to_json, write_boxes_json
+from padre3d.runtime.manifest import is_exported
 from padre3d.visual import draw_bev
 
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     for path in track(files, "detecting", console=console, disable=not to_folders):
         points, dropped = drop_invalid(load_points(path, args.columns, **reading))
         found = find(points)
-        kept = BoxArrays(*(values[found.scores >= args.score_thr] for values in found))
+        kept = found.select(found.scores >= args.score_thr)
         note = f" ({dropped} with NaN or infinity dropped)" if dropped else ""
         console.print(f"{path}: {len(points)} points{note}, {len(kept.boxes)} boxes")
         if args.out:

@@ -12,10 +12,10 @@ from mmengine.runner import Runner
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.deploy import Runtime
-from padre3d.deploy.evaluate import use_runtime
-from padre3d.deploy.manifest import is_exported
-from padre3d.distributed import prepare_processes
+from padre3d.export.evaluate import use_runtime
 from padre3d.inference import load_weights
+from padre3d.runtime.manifest import is_exported
+from padre3d.training.distributed import prepare_processes
 
 
 def parse_args() -> argparse.Namespace:

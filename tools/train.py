@@ -11,8 +11,8 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
-from padre3d.checkpoint import latest_checkpoint, load_checkpoint_file
-from padre3d.distributed import prepare_processes
+from padre3d.training.checkpoint import latest_checkpoint, load_checkpoint_file
+from padre3d.training.distributed import prepare_processes
 
 
 def parse_args() -> argparse.Namespace:

@@ -9,9 +9,9 @@ import torch
 
 from padre3d.analysis.model_counts import POSITION_EMBEDDING, count_stages, parameters
 from padre3d.analysis.paper_tables import FrameSize
-from padre3d.geometry import PillarGrid
 from padre3d.io import drop_invalid, load_points
 from padre3d.sequences import WindowPartition, WindowSets
+from padre3d.structures.grid import PillarGrid
 
 # The reference model's grid, windows and sets, which Table 4 is about.
 GRID = PillarGrid((-54.0, -54.0, -5.0, 54.0, 54.0, 3.0), (0.3, 0.3))

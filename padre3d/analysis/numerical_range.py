@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from padre3d.ops.padre import PadreWeights, Pointwise
-from padre3d.ops.padre.api import BASES
 from padre3d.ops.padre.eager import linear_terms, recurrence
+from padre3d.ops.padre.weights import BASES
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from padre3d.types import Pillars
+from padre3d.structures.pillars import Pillars
 
 
 def scatter_to_map(pillars: Pillars, ny: int, nx: int) -> Tensor:
@@ -27,21 +27,21 @@ def scatter_to_map(pillars: Pillars, ny: int, nx: int) -> Tensor:
     return canvas.view(pillars.batch_size, ny, nx, channels).permute(0, 3, 1, 2)
 
 
-def inverse_map(coords: Tensor, batch_size: int, ny: int, nx: int) -> Tensor:
+def cell_to_pillar_map(coords: Tensor, batch_size: int, ny: int, nx: int) -> Tensor:
     """For each cell, 1 + the row of its pillar, or 0 without one: (B, ny, nx) int64."""
     rows = torch.zeros(batch_size * ny * nx, dtype=torch.long, device=coords.device)
     rows[_cell_ids(coords, ny, nx)] = torch.arange(1, len(coords) + 1, device=coords.device)
     return rows.view(batch_size, ny, nx)
 
 
-def map_from_inverse(features: Tensor, inverse: Tensor) -> Tensor:
+def gather_to_map(features: Tensor, cell_to_pillar: Tensor) -> Tensor:
     """Equal to :func:`scatter_to_map`, as one gather: the form that exports.
 
     Args:
         features: (N, C) pillar features.
-        inverse: (B, ny, nx) from :func:`inverse_map`.
+        cell_to_pillar: (B, ny, nx) from :func:`cell_to_pillar_map`.
     """
-    return F.embedding(inverse, F.pad(features, (0, 0, 1, 0))).permute(0, 3, 1, 2)
+    return F.embedding(cell_to_pillar, F.pad(features, (0, 0, 1, 0))).permute(0, 3, 1, 2)
 
 
 def _cell_ids(coords: Tensor, ny: int, nx: int) -> Tensor:

@@ -17,8 +17,8 @@ from padre3d.convert.head_keys import head_to_ours, head_to_reference
 from padre3d.convert.keys import MODULES
 
 HEAD_PREFIX = "dense_head."
-# Place of a module in the reference -> its place in our detector.
-PLACES = {
+# Prefix of a module in the reference -> its prefix in our detector.
+PREFIXES = {
     "vfe.": "pillar_encoder.",
     "backbone_3d.": "backbone.",
     "backbone_2d.": "bev_backbone.",
@@ -41,24 +41,24 @@ class Mapped(NamedTuple):
 
 def weight_to_ours(key: str, weight: Tensor) -> tuple[str, Tensor] | None:
     """Our name and value of a weight of the reference's detector; None for an unknown name."""
-    for theirs, place in PLACES.items():
+    for theirs, prefix in PREFIXES.items():
         if not key.startswith(theirs):
             continue
         inner = key[len(theirs) :]
         if theirs == HEAD_PREFIX:
             found = head_to_ours(inner, weight)
-            return found and (place + found[0], found[1])
+            return found and (prefix + found[0], found[1])
         name = MODULES[theirs].to_ours(inner)
-        return name and (place + name, weight)
+        return name and (prefix + name, weight)
     return None
 
 
 def weight_to_reference(key: str, weight: Tensor) -> tuple[str, Tensor] | None:
     """The reference's name and value of a weight of ours; None for one that it has not."""
-    for theirs, place in PLACES.items():
-        if not key.startswith(place):
+    for theirs, prefix in PREFIXES.items():
+        if not key.startswith(prefix):
             continue
-        inner = key[len(place) :]
+        inner = key[len(prefix) :]
         if theirs == HEAD_PREFIX:
             found = head_to_reference(inner, weight)
             return found and (theirs + found[0], found[1])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from padre3d.convert.reference_config import DEFAULT_SWEEPS, ReferenceModel
-from padre3d.geometry import NUSCENES_CLASSES, PillarGrid
+from padre3d.structures.classes import NUSCENES_CLASSES
+from padre3d.structures.grid import PillarGrid
 
 BASES = (
     "_base_/datasets/nuscenes.py",

@@ -14,7 +14,7 @@ import yaml
 
 from padre3d.convert.reference_head import read_head
 from padre3d.convert.settings_reader import Settings
-from padre3d.geometry import PillarGrid
+from padre3d.structures.grid import PillarGrid
 
 POINT_FEATURES = ["x", "y", "z", "intensity", "timestamp"]
 DEFAULT_SWEEPS = 10
@@ -235,7 +235,7 @@ def _backbone(voxel: Settings, grid: PillarGrid) -> dict[str, Any]:
         shifts=tuple(tuple(shift[:2]) for shift in shifts),
         set_size=set_info[0],
         mixer=dict(type="set_attention", num_heads=heads),
-        reference=True,
+        dsvt_compat=True,
     )
 
 
@@ -259,7 +259,7 @@ def _bev_backbone(bev: Settings) -> tuple[dict[str, Any], int]:
     bev.only("NAME", "BaseBEVResBackbone", optional=False)
     strides, up_strides = bev.numbers("LAYER_STRIDES"), bev.numbers("UPSAMPLE_STRIDES")
     if not strides or not up_strides:
-        raise ValueError(f"{bev.place}: expected at least one stage, got none")
+        raise ValueError(f"{bev.path}: expected at least one stage, got none")
     config = dict(
         type="ResidualBEVBackbone",
         in_channels=0,

@@ -8,10 +8,10 @@ from typing import Any
 from padre3d.convert.settings_reader import Settings
 from padre3d.head.branches import BOX_BRANCHES
 from padre3d.head.settings import DecodeSettings, LossSettings, TargetSettings
+from padre3d.structures.classes import POINT_CLASSES
 
-# Both are fixed in the reference's code: the classes as small as a cell, by number, and the overlap
-# at which their boxes suppress each other, which replaces NMS_THRESH.
-POINT_CLASSES = (8, 9)
+# Fixed in the reference's code, which ignores NMS_THRESH, like POINT_CLASSES: the overlap at which
+# boxes of those classes suppress each other.
 NMS_IOU = 0.175
 
 
@@ -27,7 +27,7 @@ def read_head(head: Settings, num_classes: int, in_channels: int, stride: int) -
     Returns:
         Config of our head. Settings that are our defaults are left out of its three groups.
     """
-    head.only("NAME", "TransFusionHead", optional=False)
+    head.only("NAME", "PADReTransFusionHead", optional=False)
     head.only("NUM_CLASSES", num_classes)
     if num_classes <= max(POINT_CLASSES):
         head.problem(
@@ -44,7 +44,7 @@ def read_head(head: Settings, num_classes: int, in_channels: int, stride: int) -
     head.ignore("USE_BIAS_BEFORE_NORM")
     _check_branches(head.part("SEPARATE_HEAD_CFG"))
     config = dict(
-        type="TransFusionHead",
+        type="PADReTransFusionHead",
         in_channels=in_channels,
         channels=head.number("HIDDEN_CHANNEL"),
         num_proposals=head.number("NUM_PROPOSALS"),
@@ -52,7 +52,7 @@ def read_head(head: Settings, num_classes: int, in_channels: int, stride: int) -
         ffn_channels=head.number("FFN_CHANNEL"),
         nms_kernel=head.number("NMS_KERNEL_SIZE"),
         point_classes=POINT_CLASSES,
-        reference=True,
+        dsvt_compat=True,
     )
     groups = {
         "targets": (_targets(head.part("TARGET_ASSIGNER_CONFIG"), stride), TargetSettings()),

@@ -13,24 +13,24 @@ _REQUIRED = object()
 
 
 class Settings:
-    """One mapping of a config, at a place such as ``MODEL.VFE``.
+    """One mapping of a config, at a path such as ``MODEL.VFE``.
 
     Args:
         values: the mapping.
-        place: how errors name it; empty for the whole config.
+        path: how errors name it; empty for the whole config.
         problems: list that collects what is not supported, shared by all parts of a config.
     """
 
-    def __init__(self, values: Any, place: str = "", problems: list[str] | None = None) -> None:
+    def __init__(self, values: Any, path: str = "", problems: list[str] | None = None) -> None:
         if not isinstance(values, Mapping):
-            raise ValueError(f"{place or 'config'}: expected settings by name, got {values!r}")
-        self.values, self.place = dict(values), place
+            raise ValueError(f"{path or 'config'}: expected settings by name, got {values!r}")
+        self.values, self.path = dict(values), path
         self.problems: list[str] = [] if problems is None else problems
         self._left = set(self.values)
 
     def name(self, key: str) -> str:
         """Full name of a setting."""
-        return f"{self.place}.{key}" if self.place else key
+        return f"{self.path}.{key}" if self.path else key
 
     def take(self, key: str, default: Any = _REQUIRED) -> Any:
         """Value of a setting; ValueError if it is missing and there is no default."""

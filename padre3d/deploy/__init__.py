@@ -13,7 +13,8 @@
 Importing this package, and :class:`Runtime`, needs numpy alone.
 """
 
-from padre3d.deploy.backends import BACKENDS, BackendError
-from padre3d.deploy.runtime import FrameReport, Runtime
+from padre3d.backends.base import BackendError
+from padre3d.backends.registry import BACKENDS
+from padre3d.runtime.runtime import FrameReport, Runtime
 
 __all__ = ["BACKENDS", "BackendError", "FrameReport", "Runtime"]

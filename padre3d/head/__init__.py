@@ -11,7 +11,7 @@
 | boxes, rescoring, NMS | -> Detections per sample | decode.py, nms.py, rotated_iou.py |
 
 Deliberate differences from the reference implementation (DSVT's nuScenes head). Each has its
-reason; the first four are undone by ``reference=True``, see docs/reference_differences.md:
+reason; the first four are undone by ``dsvt_compat=True``, see docs/reference_differences.md:
 
 1. Keys outside the map are masked. The reference's key indices run over into the next column.
 2. A local maximum may lie in the border cells of the map. The reference loses those.
@@ -30,15 +30,14 @@ reason; the first four are undone by ``reference=True``, see docs/reference_diff
    proposals' self-attention over a sequence of length one is its value projection.
 """
 
-from padre3d.head.outputs import Detections, HeadOutputs
+from padre3d.head.outputs import HeadOutputs
 from padre3d.head.settings import DecodeSettings, LossSettings, TargetSettings
-from padre3d.head.transfusion import TransFusionHead
+from padre3d.head.transfusion import PADReTransFusionHead
 
 __all__ = [
     "DecodeSettings",
-    "Detections",
     "HeadOutputs",
     "LossSettings",
     "TargetSettings",
-    "TransFusionHead",
+    "PADReTransFusionHead",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from padre3d.geometry import PillarGrid
+from padre3d.structures.grid import PillarGrid
 
 
 def encode_boxes(boxes: Tensor, grid: PillarGrid) -> Tensor:

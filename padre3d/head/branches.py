@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from padre3d.norms import RowBatchNorm
+from padre3d.layers.norms import RowBatchNorm
 
 # Prior probability of 0.1 for a class, so that the focal loss starts small.
 HEATMAP_BIAS = -2.19

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from padre3d.geometry import PillarGrid
 from padre3d.head.box_coding import decode_boxes
 from padre3d.head.nms import rotated_nms
-from padre3d.head.outputs import Detections, HeadOutputs
+from padre3d.head.outputs import HeadOutputs
 from padre3d.head.settings import DecodeSettings
+from padre3d.structures.boxes import Detections
+from padre3d.structures.grid import PillarGrid
 
 
 def box_codes(outputs: HeadOutputs) -> Tensor:
@@ -48,16 +49,16 @@ def decode_detections(
     ]
 
 
-def _suppress(found: Detections, settings: DecodeSettings) -> Detections:
+def _suppress(detections: Detections, settings: DecodeSettings) -> Detections:
     """NMS of the classes that ask for it; the order stays."""
-    keep = torch.ones_like(found.labels, dtype=torch.bool)
+    keep = torch.ones_like(detections.labels, dtype=torch.bool)
     for label in settings.nms_classes:
-        rows = torch.nonzero(found.labels == label).squeeze(1)
+        rows = torch.nonzero(detections.labels == label).squeeze(1)
         if len(rows) == 0:
             continue
         kept = rotated_nms(
-            found.boxes[rows], found.scores[rows], settings.nms_iou, settings.nms_max
+            detections.boxes[rows], detections.scores[rows], settings.nms_iou, settings.nms_max
         )
         keep[rows] = False
         keep[rows[kept]] = True
-    return Detections(*(value[keep] for value in found))
+    return detections.select(keep)

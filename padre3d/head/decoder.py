@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padre3d.geometry import PillarGrid
-from padre3d.head.precision import full_precision
 from padre3d.head.windows import LocalWindow
-from padre3d.norms import RowBatchNorm
+from padre3d.layers.half_precision import full_precision
+from padre3d.layers.norms import RowBatchNorm
+from padre3d.structures.grid import PillarGrid
 
 
 class PositionEmbedding(nn.Sequential):
@@ -122,11 +122,11 @@ class LocalDecoderLayer(nn.Module):
         num_heads: int,
         ffn_channels: int,
         radius: int,
-        reference: bool = False,
+        dsvt_compat: bool = False,
     ) -> None:
         super().__init__()
-        self.nx, self.num_cells, self.reference = grid.nx, grid.num_cells, reference
-        self.window = LocalWindow(grid, radius, wrap=reference)
+        self.nx, self.num_cells, self.dsvt_compat = grid.nx, grid.num_cells, dsvt_compat
+        self.window = LocalWindow(grid, radius, wrap=dsvt_compat)
         self.query_position = PositionEmbedding(channels)
         self.key_position = PositionEmbedding(channels)
         self.self_attention = SingleTokenAttention(channels, num_heads)
@@ -169,7 +169,7 @@ class LocalDecoderLayer(nn.Module):
         batch, num_cells, channels = features.shape
         ids, bias = self.window(cells.flatten())
         counts = None
-        if self.reference and self.training:
+        if self.dsvt_compat and self.training:
             counts = torch.zeros(num_cells, device=ids.device)
             counts.index_add_(0, ids.flatten(), counts.new_ones(ids.numel()))
         position = self.key_position(self.positions, counts, ids.numel())

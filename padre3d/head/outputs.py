@@ -1,4 +1,4 @@
-"""What the head returns: raw tensors of the network, and detections in metres."""
+"""What the head returns: the raw tensors of the network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class HeadOutputs(NamedTuple):
-    """Raw tensors of :class:`~padre3d.head.TransFusionHead` for P proposals, float32.
+    """Raw tensors of :class:`~padre3d.head.PADReTransFusionHead` for P proposals, float32.
 
     Attributes:
         center: (B, P, 2) box centre x, y in cells of the head map, origin at the range's minimum.
@@ -36,17 +36,3 @@ class HeadOutputs(NamedTuple):
     dense_heatmap: Tensor
     query_labels: Tensor
     query_pos: Tensor
-
-
-class Detections(NamedTuple):
-    """Boxes found in one sample.
-
-    Attributes:
-        boxes: (K, 9) x, y, z (gravity centre), length, width, height, yaw, vx, vy; m, rad, m/s.
-        scores: (K,) in 0..1.
-        labels: (K,) int64 class indices.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor

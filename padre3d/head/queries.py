@@ -6,7 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padre3d.geometry import PillarGrid
+from padre3d.structures.classes import POINT_CLASSES
+from padre3d.structures.grid import PillarGrid
+
+# TensorRT's TopK takes no larger K: K = 3841 parses and then fails in the build.
+MAX_TOPK = 3840
 
 
 class ProposalSelector(nn.Module):
@@ -34,7 +38,7 @@ class ProposalSelector(nn.Module):
         num_classes: int,
         num_proposals: int,
         kernel: int = 3,
-        point_classes: tuple[int, ...] = (8, 9),
+        point_classes: tuple[int, ...] = POINT_CLASSES,
         drop_border: bool = False,
     ) -> None:
         super().__init__()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from padre3d.structures.classes import POINT_CLASSES
+
 
 @dataclass(frozen=True)
 class TargetSettings:
@@ -66,7 +68,7 @@ class DecodeSettings:
     score_thr: float = 0.0
     centre_range_m: tuple[float, ...] = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)
     iou_alpha: float | tuple[float, ...] | None = 0.5
-    nms_classes: tuple[int, ...] = (8, 9)
+    nms_classes: tuple[int, ...] = POINT_CLASSES
     nms_iou: float = 0.175
     nms_max: int = 100
 

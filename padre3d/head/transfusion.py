@@ -10,24 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padre3d.checks import check_shape
-from padre3d.geometry import PillarGrid
+from padre3d.checks import check_shape, renamed_arguments
 from padre3d.head.box_coding import decode_boxes, lift
 from padre3d.head.branches import PredictionBranches
 from padre3d.head.decode import box_codes, decode_detections
 from padre3d.head.decoder import LocalDecoderLayer
-from padre3d.head.losses import box_l1_loss, gaussian_focal_loss, iou_l1_loss, sigmoid_focal_loss
-from padre3d.head.outputs import Detections, HeadOutputs
-from padre3d.head.queries import ProposalSelector
+from padre3d.head.outputs import HeadOutputs
+from padre3d.head.queries import MAX_TOPK, ProposalSelector
 from padre3d.head.rotated_iou import aligned_iou_3d
 from padre3d.head.settings import DecodeSettings, LossSettings, TargetSettings
-from padre3d.head.targets import Targets, build_targets, check_ground_truth
+from padre3d.head.training.losses import (
+    box_l1_loss,
+    gaussian_focal_loss,
+    iou_l1_loss,
+    sigmoid_focal_loss,
+)
+from padre3d.head.training.targets import Targets, build_targets, check_ground_truth
+from padre3d.structures.boxes import Detections
+from padre3d.structures.classes import POINT_CLASSES
+from padre3d.structures.grid import PillarGrid
 
-# TensorRT's TopK takes no larger K.
-MAX_PROPOSALS = 3840
 
-
-class TransFusionHead(nn.Module):
+class PADReTransFusionHead(nn.Module):
     """Boxes from a bird's-eye-view map (Bai et al., TransFusion, 2022; LiDAR branch).
 
     Args:
@@ -44,8 +48,9 @@ class TransFusionHead(nn.Module):
         dense_heatmap_bias: initial bias of the dense heatmap; None keeps the default
             initialisation, as the reference does; -2.19 starts at a probability of 0.1.
         targets, losses, decode: settings or dicts of them.
-        reference: reproduce the reference implementation where ours differs on purpose, see
+        dsvt_compat: reproduce the reference implementation where ours differs on purpose, see
             :mod:`padre3d.head`.
+        **old_names: ``reference``, the former name of dsvt_compat.
 
     Raises:
         ValueError: for settings that contradict each other.
@@ -65,16 +70,19 @@ class TransFusionHead(nn.Module):
         branch_channels: int = 64,
         local_radius: int = 20,
         nms_kernel: int = 3,
-        point_classes: Sequence[int] = (8, 9),
+        point_classes: Sequence[int] = POINT_CLASSES,
         dense_heatmap_bias: float | None = None,
         targets: TargetSettings | Mapping[str, Any] | None = None,
         losses: LossSettings | Mapping[str, Any] | None = None,
         decode: DecodeSettings | Mapping[str, Any] | None = None,
-        reference: bool = False,
+        dsvt_compat: bool = False,
+        **old_names: Any,
     ) -> None:
         super().__init__()
+        renamed = renamed_arguments(old_names, {"reference": "dsvt_compat"})
+        dsvt_compat = renamed.get("dsvt_compat", dsvt_compat)
         self.grid = grid if isinstance(grid, PillarGrid) else PillarGrid(**grid)
-        self.in_channels, self.num_classes, self.reference = in_channels, num_classes, reference
+        self.in_channels, self.num_classes, self.dsvt_compat = in_channels, num_classes, dsvt_compat
         self.target_settings = _settings(TargetSettings, targets)
         self.loss_settings = _settings(LossSettings, losses)
         self.decode_settings = _settings(DecodeSettings, decode)
@@ -92,11 +100,11 @@ class TransFusionHead(nn.Module):
         code_weights = torch.tensor(self.loss_settings.code_weights)
         self.register_buffer("code_weights", code_weights, persistent=False)
         self.selector = ProposalSelector(
-            self.grid, num_classes, num_proposals, nms_kernel, tuple(point_classes), reference
+            self.grid, num_classes, num_proposals, nms_kernel, tuple(point_classes), dsvt_compat
         )
         self.class_embedding = nn.Linear(num_classes, channels)
         self.decoder = LocalDecoderLayer(
-            self.grid, channels, num_heads, ffn_channels, local_radius, reference
+            self.grid, channels, num_heads, ffn_channels, local_radius, dsvt_compat
         )
         self.branches = PredictionBranches(channels, num_classes, branch_channels)
 
@@ -108,7 +116,7 @@ class TransFusionHead(nn.Module):
         nms_kernel: int,
         point_classes: Sequence[int],
     ) -> None:
-        most = min(MAX_PROPOSALS, self.num_classes * self.grid.num_cells)
+        most = min(MAX_TOPK, self.num_classes * self.grid.num_cells)
         for fine, expected, got in (
             (channels % num_heads == 0, f"channels divisible by {num_heads} heads", channels),
             (nms_kernel % 2 == 1, "an odd nms_kernel", nms_kernel),
@@ -120,7 +128,7 @@ class TransFusionHead(nn.Module):
             ),
         ):
             if not fine:
-                raise ValueError(f"TransFusionHead: expected {expected}, got {got}")
+                raise ValueError(f"PADReTransFusionHead: expected {expected}, got {got}")
         self.decode_settings.alphas(self.num_classes)
 
     def forward(self, bev: Tensor) -> HeadOutputs:
@@ -130,7 +138,7 @@ class TransFusionHead(nn.Module):
             ValueError: if the map has other channels or another size.
         """
         shape = f"B {self.in_channels} {self.grid.ny} {self.grid.nx}"
-        check_shape(bev, shape, name="TransFusionHead input (B, C, y, x)")
+        check_shape(bev, shape, name="PADReTransFusionHead input (B, C, y, x)")
         features = self.shared_conv(bev)
         dense = self.heatmap_head(features).float()
         labels, cells, scores = self.selector(dense)
@@ -163,7 +171,7 @@ class TransFusionHead(nn.Module):
             [labels.long() for labels in gt_labels],
             self.grid,
             self.target_settings,
-            lifted=self.reference,
+            lifted=self.dsvt_compat,
         )
 
     def loss(
@@ -207,7 +215,7 @@ class TransFusionHead(nn.Module):
     def _matched_iou(self, codes: Tensor, targets: Targets) -> Tensor:
         """IoU (B, P) of each proposal with its box, 0 where it has none."""
         boxes, wanted = (decode_boxes(c.detach(), self.grid) for c in (codes, targets.codes))
-        if self.reference:
+        if self.dsvt_compat:
             boxes, wanted = lift(boxes), lift(wanted)
         return aligned_iou_3d(boxes, wanted) * (targets.matched >= 0)
 

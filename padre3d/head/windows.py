@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from padre3d.geometry import PillarGrid
+from padre3d.structures.grid import PillarGrid
 
 # Far below any logit and still finite in float16; its exponential is exactly 0 in the softmax.
 MASKED_LOGIT = -1e4

@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from padre3d.mixers.heads import Heads, linear_attention
-from padre3d.mixers.interface import check_mixer_inputs
 from padre3d.mixers.linear_maps import TokenWeights
+from padre3d.mixers.mixer import Mixer, check_mixer_inputs
 from padre3d.mixers.structure import Conv
 
 
-class Castling(nn.Module):
+class Castling(Mixer):
     """Linear-angular attention on one set of tokens; positions enter queries and keys.
 
     Args:
@@ -30,7 +30,7 @@ class Castling(nn.Module):
             output grows with the number of tokens.
     """
 
-    tokens = "set"
+    layout = "set"
     repeats_are_tokens = False
 
     def __init__(

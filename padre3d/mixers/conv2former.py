@@ -12,12 +12,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.linear_maps import TokenWeights
+from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.structure import Conv
 
 
-class Conv2Former(nn.Module):
+class Conv2Former(Mixer):
     """Eqs. 28-30 along a sequence.
 
     Args:
@@ -26,9 +26,6 @@ class Conv2Former(nn.Module):
         gelu: apply GELU to W_1 X, as that scheme's authors do; the equations (and the claim of
             degree 2) are without.
     """
-
-    tokens = "sequence"
-    repeats_are_tokens = True
 
     def __init__(self, dim: int, kernel_size: int = 11, gelu: bool = False) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.mixer import check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.padre import PADRe
 from padre3d.ops.padre import eager
 

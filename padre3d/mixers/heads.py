@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from padre3d.mixers.interface import with_position, zero_masked
+from padre3d.mixers.mixer import with_position, zero_masked
 
 
 class Heads(nn.Module):

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 
 
 def long_convolution(filters: Tensor, x: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class HyenaFilter(nn.Module):
         return self.network(torch.cat([phase.sin(), phase.cos()], 1)) * window
 
 
-class Hyena(nn.Module):
+class Hyena(Mixer):
     """Eqs. 35-37 with implicit filters, then an output projection.
 
     Args:
@@ -84,9 +84,6 @@ class Hyena(nn.Module):
         order: N >= 1; the degree is N + 1 (N = 2 is the common choice).
         causal: whether tokens see only earlier ones.
     """
-
-    tokens = "sequence"
-    repeats_are_tokens = True
 
     def __init__(self, dim: int, order: int = 2, causal: bool = False) -> None:
         super().__init__()

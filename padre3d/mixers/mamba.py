@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 from padre3d.ops.selective_scan import selective_scan
 
 
-class Mamba(nn.Module):
+class Mamba(Mixer):
     """Selective scan along a sequence, from its first token to its last.
 
     Args:
@@ -29,9 +29,6 @@ class Mamba(nn.Module):
         kernel_size: taps of the causal convolution.
         discretisation: "zoh" (Eqs. 53, 54) or "euler" (Eqs. 68, 69).
     """
-
-    tokens = "sequence"
-    repeats_are_tokens = True
 
     def __init__(
         self,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from padre3d import blocked
-from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.linear_maps import (
     channel_map,
     channel_weights,
@@ -14,13 +12,15 @@ from padre3d.mixers.linear_maps import (
     token_map,
     token_weights,
 )
+from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset
+from padre3d.ops import chunked
 from padre3d.ops.padre import PadreWeights, padre
 
 HIGHER_DEGREE_GAIN = 0.5
 
 
-class PADRe(nn.Module):
+class PADRe(Mixer):
     """Polynomial mixing of tokens, Eqs. 1-7, on ``x + pos``.
 
     Every factor Y_i with i >= 2 starts with half the scale of the input: each degree then adds half
@@ -39,9 +39,6 @@ class PADRe(nn.Module):
         impl: implementation of :func:`padre3d.ops.padre.padre`.
     """
 
-    tokens = "sequence"
-    repeats_are_tokens = True
-
     def __init__(
         self,
         dim: int,
@@ -57,7 +54,7 @@ class PADRe(nn.Module):
         super().__init__()
         if structure is None:
             structure = _preset(preset, degree, kernel_size, dims)
-            self.tokens = "sequence" if preset == "sequence" else "set"
+            self.layout = "sequence" if preset == "sequence" else "set"
         s = structure
         self.dim, self.structure, self.size, self.impl = dim, s, size, impl
         self.prefix = prefix
@@ -75,8 +72,13 @@ class PADRe(nn.Module):
         self.l = None if s.l is None else nn.Parameter(torch.zeros(dim))
 
     @property
-    def reach(self) -> int | None:
-        """How many tokens to each side influence a token; None if not only 1-D convolutions do."""
+    def has_fused_layer(self) -> bool:
+        """With ``impl="triton"``."""
+        return self.impl == "triton"
+
+    @property
+    def receptive_radius(self) -> int | None:
+        """Tokens to each side that influence a token; None if not only 1-D convolutions do."""
         s = self.structure
         if self.prefix or not all(map(_is_sequential, (*s.a, *s.c, s.u))):
             return None
@@ -116,16 +118,26 @@ class PADRe(nn.Module):
         check_mixer_inputs(x, pos, mask, self.dim)
         if self.prefix and mask is not None:
             raise ValueError("PADRe with prefix tokens: expected mask=None, got a mask")
-        reach = self.reach if self.impl == "eager" else None
-        length = blocked.piece_length(x, reach)
-        if reach is not None and length is not None:
-            return blocked.mix_pieces(self, x, pos, mask, reach, length)
+        radius = self.receptive_radius if self.impl == "eager" else None
+        length = chunked.chunk_length(x, radius)
+        if radius is not None and length is not None:
+            return chunked.mix_chunks(self._mix, x, pos, mask, radius, length)
+        return self._mix(x, pos, mask, size)
+
+    def _mix(
+        self,
+        x: Tensor,
+        pos: Tensor | None,
+        mask: Tensor | None,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """The operator itself; chunks call it, not the module, so that hooks act once."""
         tokens = zero_masked(with_position(x, pos), mask)
         return padre(tokens, self.weights(size), mask, impl=self.impl)
 
     def extra_repr(self) -> str:
         """Degree and channels."""
-        return f"dim={self.dim}, degree={self.structure.degree}, tokens={self.tokens!r}"
+        return f"dim={self.dim}, degree={self.structure.degree}, layout={self.layout!r}"
 
 
 def _is_sequential(spec: TokenSpec) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.linear_maps import ChannelWeights, channel_map, token_map, token_weights
+from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.structure import Conv, Linear
 from padre3d.ops.padre.maps import Pointwise
 from padre3d.ops.padre.rational import RationalWeights, rational_padre
 
 
-class RationalPADRe(nn.Module):
+class RationalPADRe(Mixer):
     """A ratio of two PADRe polynomials of degree d and e on ``x + pos``, then a dense map V.
 
     The first factor of each polynomial is mixed over tokens by a convolution, the others are not.
@@ -26,9 +26,6 @@ class RationalPADRe(nn.Module):
         kernel_size: odd width k.
         epsilon: lower bound of the squared denominator.
     """
-
-    tokens = "sequence"
-    repeats_are_tokens = True
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padre3d.mixers.interface import check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 
 # Low enough that exp underflows to zero beside any other logit, finite in float16, and finite so
 # that a set without a single token gives a mean instead of NaN.
@@ -37,7 +37,7 @@ def taylor_attention(q: Tensor, k: Tensor, v: Tensor, degree: int) -> Tensor:
     return series @ v / series.sum(-1, keepdim=True)
 
 
-class SetAttention(nn.Module):
+class SetAttention(Mixer):
     """Softmax self-attention; all tokens of one row of the batch attend to each other.
 
     Args:
@@ -46,7 +46,7 @@ class SetAttention(nn.Module):
         impl: "sdpa" (torch's fused attention) or "explicit" (the formula, with the L x L matrix).
     """
 
-    tokens = "set"
+    layout = "set"
     repeats_are_tokens = False
 
     def __init__(self, dim: int, num_heads: int = 8, impl: str = "sdpa") -> None:
@@ -85,7 +85,7 @@ class SetAttention(nn.Module):
 class SelfAttention(SetAttention):
     """Softmax self-attention over whole sequences: quadratic in their length."""
 
-    tokens = "sequence"
+    layout = "sequence"
 
 
 def _key_bias(x: Tensor, mask: Tensor | None) -> Tensor | None:

@@ -8,10 +8,10 @@ polynomial of degree 3 (Eqs. 26, 27).
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from padre3d.mixers.heads import Heads, linear_attention
-from padre3d.mixers.interface import check_mixer_inputs
+from padre3d.mixers.mixer import Mixer, check_mixer_inputs
 
 EPSILON = 1e-6
 
@@ -26,7 +26,7 @@ def sima(q: Tensor, k: Tensor, v: Tensor, q_norms: Tensor, k_norms: Tensor) -> T
     return linear_attention(q / q_norms, k / k_norms, v)
 
 
-class SimA(nn.Module):
+class SimA(Mixer):
     """SimA on one set of tokens; positions enter queries and keys.
 
     Args:
@@ -34,7 +34,7 @@ class SimA(nn.Module):
         num_heads: heads, each with its own D / h columns.
     """
 
-    tokens = "set"
+    layout = "set"
     repeats_are_tokens = False
 
     def __init__(self, dim: int, num_heads: int = 8) -> None:

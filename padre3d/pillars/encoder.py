@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.checks import check_shape
-from padre3d.geometry import PillarGrid
-from padre3d.norms import RowBatchNorm, evaluation_affine
+from padre3d.layers.norms import RowBatchNorm, evaluation_affine
 from padre3d.pillars.segments import occupied_cells, segment_max, segment_mean
-from padre3d.types import Pillars
+from padre3d.structures.grid import PillarGrid
+from padre3d.structures.pillars import Pillars
 
 
 class PointLayer(nn.Module):

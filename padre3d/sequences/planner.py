@@ -1,9 +1,8 @@
-"""The index work of a frame: all layouts and in-window places the backbone's layers need."""
+"""The index work of a frame: all layouts and in-window window_index the backbone's layers need."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -11,22 +10,9 @@ from padre3d.sequences.orders import WINDOW_ORDERS, permutation
 from padre3d.sequences.serial import SerialOrders
 from padre3d.sequences.sets import WindowSets
 from padre3d.sequences.windows import WindowPartition
-from padre3d.types import TokenLayout
+from padre3d.structures.tokens import TokenPlan
 
-TOKENS = ("sequence", "set")
-
-
-@dataclass(frozen=True)
-class TokenPlan:
-    """Index tensors of a frame.
-
-    Attributes:
-        layouts: the distinct token layouts, in the order of ``TokenPlanner.keys``.
-        places: for each shift, (N,) place of each pillar in its window, ``y * window_x + x``.
-    """
-
-    layouts: tuple[TokenLayout, ...]
-    places: tuple[Tensor, ...]
+LAYOUTS = ("sequence", "set")
 
 
 class TokenPlanner(nn.Module):
@@ -35,29 +21,29 @@ class TokenPlanner(nn.Module):
     Args:
         partitions: one window partition per shift.
         layers: for each layer the order's name and the number of its shift.
-        tokens: "sequence" (one sequence per sample) or "set" (DSVT's sets).
+        layout: "sequence" (one sequence per sample) or "set" (DSVT's sets).
         set_size: slots per set.
 
     Raises:
-        ValueError: on an unknown form or order, or an order without windows in set form.
+        ValueError: on an unknown layout or order, or an order without windows in set form.
     """
 
     def __init__(
         self,
         partitions: Sequence[WindowPartition],
         layers: Sequence[tuple[str, int]],
-        tokens: str,
+        layout: str,
         set_size: int = 90,
     ) -> None:
         super().__init__()
-        if tokens not in TOKENS:
-            raise ValueError(f"tokens: expected one of {TOKENS}, got {tokens!r}")
-        self.partitions, self.tokens = tuple(partitions), tokens
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout: expected one of {LAYOUTS}, got {layout!r}")
+        self.partitions, self.layout = tuple(partitions), layout
         # Orders that ignore the windows are the same for every shift.
         keys = [(order, shift if order in WINDOW_ORDERS else 0) for order, shift in layers]
         self.keys = tuple(dict.fromkeys(keys))
         self.layer_to_layout = tuple(self.keys.index(key) for key in keys)
-        if tokens == "sequence":
+        if layout == "sequence":
             first = self.partitions[0]
             orders = [permutation(order, self.partitions[shift]) for order, shift in self.keys]
             self.serial = SerialOrders(first.ny, first.nx, orders)
@@ -73,10 +59,10 @@ class TokenPlanner(nn.Module):
 
     def forward(self, coords: Tensor, batch_size: int) -> TokenPlan:
         """Plan for pillar coordinates (N, 3) ``[batch, y, x]`` of ``batch_size`` samples."""
-        places = tuple(p.cell_in_window(coords[:, 1:]) for p in self.partitions)
-        if self.tokens == "sequence":
-            return TokenPlan(tuple(self.serial(coords, batch_size)), places)
+        window_index = tuple(p.window_index_of(coords[:, 1:]) for p in self.partitions)
+        if self.layout == "sequence":
+            return TokenPlan(tuple(self.serial(coords, batch_size)), window_index)
         found = [layout for sets in self.sets for layout in sets(coords, batch_size)]
         by_shift = sorted(range(len(self.keys)), key=lambda k: self.keys[k][1])
         layouts = [found[by_shift.index(k)] for k in range(len(self.keys))]
-        return TokenPlan(tuple(layouts), places)
+        return TokenPlan(tuple(layouts), window_index)

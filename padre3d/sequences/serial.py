@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from padre3d.types import TokenLayout
+from padre3d.structures.tokens import TokenLayout
 
 
 def occupancy(coords: Tensor, batch_size: int, ny: int, nx: int) -> Tensor:
@@ -31,26 +31,26 @@ class SerialOrders(nn.Module):
     """
 
     cells: Tensor
-    places: Tensor
+    rank_of_cell: Tensor
 
     def __init__(self, ny: int, nx: int, permutations: Sequence[Tensor]) -> None:
         super().__init__()
         self.ny, self.nx = ny, nx
         cells = torch.stack(list(permutations))
-        places = torch.empty_like(cells)
-        places.scatter_(1, cells, torch.arange(ny * nx).expand_as(cells))
+        rank_of_cell = torch.empty_like(cells)
+        rank_of_cell.scatter_(1, cells, torch.arange(ny * nx).expand_as(cells))
         # Constants of the configuration: they move with the module but are not weights.
         self.register_buffer("cells", cells, persistent=False)
-        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("rank_of_cell", rank_of_cell, persistent=False)
 
     def prefix_sums(self, coords: Tensor, batch_size: int) -> Tensor:
-        """(B, K, ny * nx) int32: occupied cells up to and including each place of each order."""
+        """(B, K, ny * nx) int32: occupied cells up to and including each rank of each order."""
         marks = occupancy(coords, batch_size, self.ny, self.nx)
         return marks[:, self.cells].cumsum(-1, dtype=torch.int32)
 
-    def places_of(self, coords: Tensor) -> Tensor:
-        """(K, N): place of each pillar's cell in each order."""
-        return self.places[:, coords[:, 1] * self.nx + coords[:, 2]]
+    def ranks_of(self, coords: Tensor) -> Tensor:
+        """(K, N): rank of each pillar's cell in each order."""
+        return self.rank_of_cell[:, coords[:, 1] * self.nx + coords[:, 2]]
 
     def forward(self, coords: Tensor, batch_size: int) -> list[TokenLayout]:
         """Lay out the pillars in all K orders.
@@ -67,9 +67,7 @@ class SerialOrders(nn.Module):
         """
         sums = self.prefix_sums(coords, batch_size)
         sample = coords[:, 0]
-        rank = torch.stack(
-            [sums[sample, k, place] for k, place in enumerate(self.places_of(coords))]
-        )
+        rank = torch.stack([sums[sample, k, rank] for k, rank in enumerate(self.ranks_of(coords))])
         number = torch.arange(coords.shape[0], device=coords.device)
         if batch_size == 1:
             length, valid = coords.shape[0], None

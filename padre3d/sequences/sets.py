@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from padre3d.sequences.orders import window_permutation
 from padre3d.sequences.serial import SerialOrders
 from padre3d.sequences.windows import WindowPartition, grid_cells
-from padre3d.types import TokenLayout
+from padre3d.structures.tokens import TokenLayout
 
 
 class WindowSets(nn.Module):
@@ -64,8 +64,8 @@ class WindowSets(nn.Module):
         # A sample's own prefix sum starts at 0: its pillars before the window's first one.
         first_in_sample = first_rank[window] - first_rank[sample * self.partition.num_windows]
         layouts = []
-        for k, place in enumerate(self.orders.places_of(coords)):
-            rank = sums[sample, k, place].long() - 1
+        for k, rank in enumerate(self.orders.ranks_of(coords)):
+            rank = sums[sample, k, rank].long() - 1
             in_window = rank - first_in_sample
             slots = sets[window] * self.set_size
             offset = torch.div(

@@ -57,14 +57,14 @@ class WindowPartition:
         wx = torch.div(yx[:, 1] + self.shift[0], self.window[0], rounding_mode="floor")
         return wx * self.num_windows_y + wy
 
-    def cell_in_window(self, yx: Tensor) -> Tensor:
-        """Place (N,) of cells (N, 2) ``[y, x]`` inside their window: ``y * window_x + x``."""
+    def window_index_of(self, yx: Tensor) -> Tensor:
+        """Index (N,) of cells (N, 2) ``[y, x]`` inside their window: ``y * window_x + x``."""
         y = (yx[:, 0] + self.shift[1]) % self.window[1]
         x = (yx[:, 1] + self.shift[0]) % self.window[0]
         return y * self.window[0] + x
 
     def centred_xy(self) -> Tensor:
-        """Coordinates (window_cells, 2) ``[x, y]`` of each place in a window, minus half of it."""
+        """Coordinates (window_cells, 2) ``[x, y]`` of each cell of a window, minus half of it."""
         y, x = torch.meshgrid(
             torch.arange(self.window[1]), torch.arange(self.window[0]), indexing="ij"
         )

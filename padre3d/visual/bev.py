@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from padre3d.results import BoxArrays, box_arrays
+from padre3d.structures.boxes import Detections, box_arrays
 from padre3d.visual.raster import rasterise
 from padre3d.visual.sheet import Sheet
 from padre3d.visual.style import class_colours
@@ -59,7 +59,7 @@ def draw_bev(
     class_names: Sequence[str],
     *,
     path: str | Path,
-    gt: BoxArrays | None = None,
+    gt: Detections | None = None,
     range_m: float = 54.0,
     title: str = "",
     score_labels: bool = True,
@@ -68,7 +68,7 @@ def draw_bev(
 
     Args:
         points: (P, >= 3) points in metres.
-        boxes: (K, 9) boxes as :class:`padre3d.results.BoxArrays` holds them.
+        boxes: (K, 9) boxes as :class:`padre3d.structures.boxes.Detections` holds them.
         labels: (K,) class of each box.
         scores: (K,) scores, or None for annotated boxes, which get no score label.
         class_names: the names the labels count.
@@ -79,12 +79,12 @@ def draw_bev(
         score_labels: whether to write the score beside each box.
 
     Raises:
-        ValueError: if the boxes are not as :func:`padre3d.results.box_arrays` wants them or the
-            range is not positive.
+        ValueError: if the boxes are not as :func:`~padre3d.structures.boxes.box_arrays` wants them
+            or the range is not positive.
     """
     with_scores = score_labels and scores is not None
     scores = np.ones(len(labels)) if scores is None else scores
-    shown = box_arrays(BoxArrays(boxes, scores, labels), class_names)
+    shown = box_arrays(Detections(boxes, scores, labels), class_names)
     annotated = None if gt is None else box_arrays(gt, class_names)
     sheet = Sheet(1, MAP_PX, range_m)
     _draw_map(sheet, 0, title, points, shown, class_names, annotated, with_scores)
@@ -94,8 +94,8 @@ def draw_bev(
 
 def draw_bev_pair(
     points: np.ndarray,
-    predicted: BoxArrays,
-    annotated: BoxArrays,
+    predicted: Detections,
+    annotated: Detections,
     class_names: Sequence[str],
     *,
     path: str | Path,
@@ -119,26 +119,26 @@ def draw_bev_pair(
         ValueError: as :func:`draw_bev`.
     """
     sheet = Sheet(2, PAIR_MAP_PX, range_m)
-    for place, boxes in enumerate((predicted, annotated)):
+    for column, boxes in enumerate((predicted, annotated)):
         shown = box_arrays(boxes, class_names)
-        with_scores = score_labels and place == 0
-        _draw_map(sheet, place, titles[place], points, shown, class_names, None, with_scores)
+        with_scores = score_labels and column == 0
+        _draw_map(sheet, column, titles[column], points, shown, class_names, None, with_scores)
     sheet.add_height_bar()
     sheet.save(path)
 
 
 def _draw_map(
     sheet: Sheet,
-    place: int,
+    column: int,
     title: str,
     points: np.ndarray,
-    shown: BoxArrays,
+    shown: Detections,
     class_names: Sequence[str],
-    annotated: BoxArrays | None,
+    annotated: Detections | None,
     with_scores: bool,
 ) -> None:
     """One map with everything on it; only boxes that reach into the view are drawn and counted."""
-    axes = sheet.add_map(place, title)
+    axes = sheet.add_map(column, title)
     limit = sheet.range_m
     axes.imshow(
         rasterise(points, limit, sheet.map_px // PIXELS_PER_CELL),
@@ -154,15 +154,15 @@ def _draw_map(
     if annotated is not None:
         annotated = _visible(annotated, limit)
         _draw_dashed(axes, annotated, class_names)
-    sheet.add_legend(place, _legend_handles(shown, class_names, annotated))
+    sheet.add_legend(column, _legend_handles(shown, class_names, annotated))
 
 
-def _visible(boxes: BoxArrays, range_m: float) -> BoxArrays:
+def _visible(boxes: Detections, range_m: float) -> Detections:
     keep = boxes_in_view(boxes.boxes, range_m)
-    return BoxArrays(*(values[keep] for values in boxes))
+    return boxes.select(keep)
 
 
-def _draw_boxes(axes: Any, shown: BoxArrays, class_names: Sequence[str]) -> None:
+def _draw_boxes(axes: Any, shown: Detections, class_names: Sequence[str]) -> None:
     from matplotlib.collections import LineCollection, PolyCollection
     from matplotlib.colors import to_rgba_array
 
@@ -178,7 +178,7 @@ def _draw_boxes(axes: Any, shown: BoxArrays, class_names: Sequence[str]) -> None
     )
 
 
-def _write_scores(axes: Any, shown: BoxArrays, class_names: Sequence[str], range_m: float) -> None:
+def _write_scores(axes: Any, shown: Detections, class_names: Sequence[str], range_m: float) -> None:
     palette = class_colours(class_names)
     corners, _ = box_outlines(shown.boxes)
     for corner, score, label in zip(corners.max(1), shown.scores, shown.labels, strict=True):
@@ -194,7 +194,7 @@ def _write_scores(axes: Any, shown: BoxArrays, class_names: Sequence[str], range
             )
 
 
-def _draw_dashed(axes: Any, annotated: BoxArrays, class_names: Sequence[str]) -> None:
+def _draw_dashed(axes: Any, annotated: Detections, class_names: Sequence[str]) -> None:
     from matplotlib.collections import LineCollection, PolyCollection
 
     corners, marks = box_outlines(annotated.boxes)
@@ -209,13 +209,13 @@ def _draw_dashed(axes: Any, annotated: BoxArrays, class_names: Sequence[str]) ->
     axes.add_collection(LineCollection(marks, colors=GROUND_TRUTH_INK, **style))
 
 
-def _with_heading(shown: BoxArrays, class_names: Sequence[str]) -> np.ndarray:
+def _with_heading(shown: Detections, class_names: Sequence[str]) -> np.ndarray:
     headed = np.array([name not in WITHOUT_HEADING for name in class_names])
     return headed[shown.labels]
 
 
 def _legend_handles(
-    shown: BoxArrays, class_names: Sequence[str], annotated: BoxArrays | None
+    shown: Detections, class_names: Sequence[str], annotated: Detections | None
 ) -> list[Any]:
     """Classes with the number of their boxes; ``a / b`` where b are the annotated ones."""
     from matplotlib.lines import Line2D

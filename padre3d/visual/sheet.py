@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from padre3d.results import write_atomic
+from padre3d.io.files import write_atomic
 from padre3d.visual.style import BACKGROUND, GRID, HEIGHT_RAMP, HEIGHT_RANGE_M, INK, MUTED
 
 DPI = 200
@@ -56,9 +56,9 @@ class Sheet:
         # A figure with a canvas of its own needs no window system and no global state.
         FigureCanvasAgg(self.figure)
 
-    def add_map(self, place: int, title: str) -> Any:
-        """Axes of the map at a place (0 is the left one): rings, ego marker, metres, no points."""
-        left = place * (LEFT_PX + self.map_px + RIGHT_PX) + LEFT_PX
+    def add_map(self, column: int, title: str) -> Any:
+        """Axes of the map in a column (0 is the left one): rings, ego marker, metres, no points."""
+        left = column * (LEFT_PX + self.map_px + RIGHT_PX) + LEFT_PX
         axes = self._add_axes(left, BOTTOM_PX, self.map_px, self.map_px)
         limits = (-self.range_m, self.range_m)
         step = ring_step_m(self.range_m)
@@ -74,9 +74,9 @@ class Sheet:
         axes.plot([0], [0], marker=(3, 0, 0), markersize=8, color=INK, zorder=6)
         return axes
 
-    def add_legend(self, place: int, handles: list[Any]) -> None:
-        """Write a legend below the map at a place."""
-        middle = place * (LEFT_PX + self.map_px + RIGHT_PX) + LEFT_PX + self.map_px / 2
+    def add_legend(self, column: int, handles: list[Any]) -> None:
+        """Write a legend below the map in a column."""
+        middle = column * (LEFT_PX + self.map_px + RIGHT_PX) + LEFT_PX + self.map_px / 2
         self.figure.legend(
             handles=handles,
             loc="upper center",

@@ -12,8 +12,8 @@ from padre3d.analysis.costs import attention_cost, padre_cost
 from padre3d.analysis.model_counts import count_stages
 from padre3d.analysis.paper_tables import REAL_FRAME, TABLES
 from padre3d.backbone import VoxelBackbone
-from padre3d.geometry import PillarGrid
-from padre3d.types import Pillars
+from padre3d.structures.grid import PillarGrid
+from padre3d.structures.pillars import Pillars
 
 GRID = PillarGrid((-9.0, -9.0, -5.0, 9.0, 9.0, 3.0), (0.3, 0.3))
 

@@ -14,8 +14,8 @@ from padre3d.analysis.paper_tables import (
     table_4,
 )
 from padre3d.backbone import VoxelBackbone
-from padre3d.geometry import PillarGrid
 from padre3d.mixers import PADRe, SetAttention
+from padre3d.structures.grid import PillarGrid
 
 GRID = PillarGrid((-9.0, -9.0, -5.0, 9.0, 9.0, 3.0), (0.3, 0.3))
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from padre3d.bev import inverse_map, map_from_inverse, scatter_to_map
-from padre3d.types import Pillars
+from padre3d.bev import cell_to_pillar_map, gather_to_map, scatter_to_map
+from padre3d.structures.pillars import Pillars
 
 NY, NX = 4, 6
 COORDS = torch.tensor([[0, 0, 5], [0, 3, 1], [2, 0, 0], [2, 3, 5]])
@@ -23,7 +23,7 @@ def test_both_forms_agree_in_value_and_gradient():
     features = torch.randn(4, 3, requires_grad=True)
     weight = torch.randn(4, 3, NY, NX)
     bev = scatter_to_map(Pillars(features, COORDS, 4), NY, NX)
-    gathered = map_from_inverse(features, inverse_map(COORDS, 4, NY, NX))
+    gathered = gather_to_map(features, cell_to_pillar_map(COORDS, 4, NY, NX))
     assert torch.equal(bev, gathered)
     for result in (bev, gathered):
         (gradient,) = torch.autograd.grad((result * weight).sum(), features)
@@ -34,5 +34,5 @@ def test_both_forms_agree_in_value_and_gradient():
 def test_no_pillars_give_an_empty_map():
     pillars = Pillars(torch.zeros(0, 3), torch.zeros((0, 3), dtype=torch.long), 2)
     assert torch.equal(scatter_to_map(pillars, NY, NX), torch.zeros(2, 3, NY, NX))
-    inverse = inverse_map(pillars.coords, 2, NY, NX)
-    assert torch.equal(map_from_inverse(pillars.features, inverse), torch.zeros(2, 3, NY, NX))
+    cell_to_pillar = cell_to_pillar_map(pillars.coords, 2, NY, NX)
+    assert torch.equal(gather_to_map(pillars.features, cell_to_pillar), torch.zeros(2, 3, NY, NX))

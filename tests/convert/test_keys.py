@@ -7,8 +7,8 @@ import pytest
 from padre3d.backbone import VoxelBackbone
 from padre3d.bev import ResidualBEVBackbone
 from padre3d.convert.keys import MODULES, rename
-from padre3d.geometry import PillarGrid
 from padre3d.pillars import DynamicPillarEncoder
+from padre3d.structures.grid import PillarGrid
 
 GRID = PillarGrid((-54, -54, -5, 54, 54, 3), (0.3, 0.3))
 BUILD = {

@@ -7,7 +7,7 @@ from mmdet3d.registry import DATASETS, METRICS
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
-from padre3d.geometry import NUSCENES_CLASSES
+from padre3d.structures.classes import NUSCENES_CLASSES
 
 EPOCH_LENGTH = 10
 

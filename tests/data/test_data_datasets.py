@@ -7,7 +7,7 @@ from mmengine.fileio import load
 from padre3d.data.datasets import NuScenesSweepsDataset, SeededCBGSDataset
 from padre3d.data.point_files import write_pickle
 from padre3d.data.prepare import prepare_nuscenes
-from padre3d.geometry import NUSCENES_CLASSES
+from padre3d.structures.classes import NUSCENES_CLASSES
 
 PREFIX = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
 FILE = "nuscenes_infos_train.pkl"

@@ -8,7 +8,7 @@ from nuscenes import NuScenes
 
 from padre3d.data.datasets import NuScenesSweepsDataset
 from padre3d.data.metric import NuScenesDetectionMetric
-from padre3d.geometry import NUSCENES_CLASSES
+from padre3d.structures.classes import NUSCENES_CLASSES
 
 PREFIX = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
 PRESENT = ("car", "truck", "pedestrian", "traffic_cone", "bicycle")

@@ -5,7 +5,7 @@ from test_data_metric import KEY, evaluate
 
 from padre3d.data.datasets import NuScenesSweepsDataset
 from padre3d.data.prepare import prepare_nuscenes
-from padre3d.geometry import NUSCENES_CLASSES
+from padre3d.structures.classes import NUSCENES_CLASSES
 from padre3d.synthetic import generate
 
 pytest.importorskip("trimesh")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from padre3d.convert.keys import KeyMap, rename
-from padre3d.types import Pillars
+from padre3d.structures.pillars import Pillars
 
 
 class Golden:

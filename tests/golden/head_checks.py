@@ -7,10 +7,10 @@ The reference's per-proposal tensors are (B, size, K), ours (B, K, size); its ma
 import torch
 
 from padre3d.convert.head_keys import convert_head
-from padre3d.geometry import PillarGrid
-from padre3d.head import TransFusionHead
+from padre3d.head import PADReTransFusionHead
 from padre3d.head.box_coding import decode_boxes
 from padre3d.head.decode import box_codes, decode_detections, proposal_scores
+from padre3d.structures.grid import PillarGrid
 
 TOLERANCE = dict(atol=1e-4, rtol=1e-4)
 PREDICTIONS = ("center", "height", "dim", "rot", "vel", "iou", "heatmap", "query_heatmap_score")
@@ -26,7 +26,7 @@ def build_head(golden, config, in_channels, state):
     stride = config["TARGET_ASSIGNER_CONFIG"]["FEATURE_MAP_STRIDE"]
     grid = PillarGrid(golden["point_cloud_range"].tolist(), golden["voxel_size"][:2].tolist())
     post = config["POST_PROCESSING"]
-    head = TransFusionHead(
+    head = PADReTransFusionHead(
         grid.coarser(stride),
         in_channels=in_channels,
         num_proposals=config["NUM_PROPOSALS"],
@@ -37,7 +37,7 @@ def build_head(golden, config, in_channels, state):
             centre_range_m=post["POST_CENTER_RANGE"],
             iou_alpha=post["IOU_RECTIFIER"],
         ),
-        reference=True,
+        dsvt_compat=True,
     )
     head.load_state_dict(convert_head(state), strict=True)
     return head.eval()

@@ -5,8 +5,8 @@ import torch
 
 from padre3d.backbone import VoxelBackbone
 from padre3d.convert.keys import BACKBONE
-from padre3d.geometry import PillarGrid
 from padre3d.sequences import WindowPartition, WindowSets
+from padre3d.structures.grid import PillarGrid
 
 from .arrays import Golden, pillars_from_reference
 
@@ -37,7 +37,7 @@ def test_partition_into_windows_and_sets(partition_arrays):
     for s, partition in enumerate(partitions_of(golden.config)):
         name = f"stage0_shift{s}"
         yx = coords[:, 2:]
-        place = partition.cell_in_window(yx)
+        place = partition.window_index_of(yx)
         in_window = golden[f"coors_in_win_{name}"]
         assert torch.equal(place // partition.window[0], in_window[:, 1])
         assert torch.equal(place % partition.window[0], in_window[:, 2])
@@ -75,7 +75,7 @@ def build(golden, **changes):
         window=layer["window_shape"][0][:2],
         shifts=[shift[:2] for shift in layer["shifts_list"][0]],
         set_size=config["set_info"][0][0],
-        reference=True,
+        dsvt_compat=True,
     )
     return golden.load_into(VoxelBackbone(**{**settings, **changes}), BACKBONE)
 
@@ -84,14 +84,14 @@ def build(golden, **changes):
 def outputs(golden, pillars_and_rows):
     """Outputs by the reference's name, in the reference's row order."""
     backbone = build(golden)
-    places = {
+    window_index = {
         "stage0_block0_layer0_out": backbone.blocks[0].layers[0],
         "stage0_block0_out": backbone.blocks[0].layers[1],
         "stage0_block0_residual_out": backbone.blocks[0],
         "stage0_block1_out": backbone.blocks[1].layers[1],
     }
     seen = {}
-    for name, module in places.items():
+    for name, module in window_index.items():
         module.register_forward_hook(lambda m, i, out, name=name: seen.__setitem__(name, out))
     pillars, rows = pillars_and_rows
     with torch.no_grad():
@@ -128,7 +128,7 @@ def test_position_embeddings(golden, pillars_and_rows):
     plan = backbone.plan(pillars)
     for shift in (0, 1):
         embed = backbone.position_embeddings[0][shift]
-        result = embed(plan.places[shift]).of(ours_of[:400])
+        result = embed(plan.window_index[shift]).of(ours_of[:400])
         expected = golden[f"pos_embed_stage0_block0_shift{shift}_first400"]
         torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
 
@@ -137,7 +137,7 @@ def test_position_embeddings(golden, pillars_and_rows):
 def test_the_flaw_of_the_position_embedding_is_a_choice(golden, pillars_and_rows):
     """Without it both layers of a block read the coordinates of the block's own shift."""
     pillars, rows = pillars_and_rows
-    backbone = build(golden, reference=False)
+    backbone = build(golden, dsvt_compat=False)
     assert backbone.position_shift == [0, 0, 1, 1]
     error = (backbone(pillars).features[rows] - golden["voxel_features_out"]).abs().max()
     assert error > 0.1

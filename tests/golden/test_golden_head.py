@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from padre3d.convert.head_keys import convert_head
-from padre3d.geometry import PillarGrid
-from padre3d.head import TransFusionHead
-from padre3d.head.assign import matching_costs
+from padre3d.head import PADReTransFusionHead
 from padre3d.head.box_coding import decode_boxes
 from padre3d.head.decode import box_codes
-from padre3d.head.heatmap import draw_heatmap
+from padre3d.head.training.assign import matching_costs
+from padre3d.head.training.heatmap import draw_heatmap
+from padre3d.structures.grid import PillarGrid
 
 from .arrays import Golden
 from .head_checks import (
@@ -70,7 +70,7 @@ def test_full_size_head_has_the_parameters_of_the_reference(golden_dir):
         if key.startswith(prefix)
     }
     grid = PillarGrid((-54.0, -54.0, -5.0, 54.0, 54.0, 3.0), (0.6, 0.6))
-    ours = {key: value.shape for key, value in TransFusionHead(grid).state_dict().items()}
+    ours = {key: value.shape for key, value in PADReTransFusionHead(grid).state_dict().items()}
     assert {key: value.shape for key, value in convert_head(state).items()} == ours
     with pytest.raises(ValueError, match="nonsense.weight"):
         convert_head({"nonsense.weight": torch.zeros(1)})
@@ -209,8 +209,8 @@ def test_tiny_detector_head(tiny):
 
 def test_our_masking_differs_from_the_reference(golden, head):
     """The keys beyond the border matter: the documented difference is real on small maps."""
-    ours = TransFusionHead(
-        head.grid, in_channels=24, num_proposals=128, ffn_channels=96, reference=False
+    ours = PADReTransFusionHead(
+        head.grid, in_channels=24, num_proposals=128, ffn_channels=96, dsvt_compat=False
     )
     ours.load_state_dict(head.state_dict())
     ours.eval()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from padre3d.convert.keys import PILLAR_ENCODER
-from padre3d.geometry import PillarGrid
 from padre3d.pillars import DynamicPillarEncoder
+from padre3d.structures.grid import PillarGrid
 
 from .arrays import Golden, pillars_from_reference
 

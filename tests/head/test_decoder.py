@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from padre3d.geometry import PillarGrid
 from padre3d.head.decoder import LocalCrossAttention, LocalDecoderLayer
 from padre3d.head.windows import LocalWindow
+from padre3d.structures.grid import PillarGrid
 
 GRID = PillarGrid((0.0, 0.0, -3, 9.0, 6.0, 1), (1.0, 1.0))  # 9 x 6 cells
 
@@ -106,7 +106,7 @@ def test_layer_equals_the_loop():
 
 def test_reference_statistics_are_those_of_all_gathered_keys():
     """Weighting cells by how often they are keys equals normalising the gathered keys."""
-    layer = make_layer(reference=True).train()
+    layer = make_layer(dsvt_compat=True).train()
     cells = torch.randint(0, GRID.num_cells, (2, 6))
     ids, _ = layer.window(cells.flatten())
     norm = nn.BatchNorm1d(8)

@@ -6,8 +6,8 @@ import warnings
 import pytest
 import torch
 
-from padre3d.head import TransFusionHead
-from padre3d.norms import RowBatchNorm
+from padre3d.head import PADReTransFusionHead
+from padre3d.layers.norms import RowBatchNorm
 
 # Found by trying: TensorRT, onnxruntime, OpenVINO and QNN all take these.
 WHITELIST = set(
@@ -27,7 +27,7 @@ def exported(request, tmp_path_factory):
     """A head with real statistics, its input, its outputs and its ONNX file."""
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
-    head = TransFusionHead(
+    head = PADReTransFusionHead(
         dict(range_m=(-12, -9.6, -5, 12, 9.6, 3), cell_m=(1.2, 1.2)),
         in_channels=6,
         channels=16,

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from padre3d.geometry import PillarGrid
-from padre3d.head.heatmap import draw_heatmap, gaussian_radius
+from padre3d.head.training.heatmap import draw_heatmap, gaussian_radius
+from padre3d.structures.grid import PillarGrid
 
 # More cells along x than along y, and cells that are not square.
 GRID = PillarGrid((-12.0, -6.0, -3, 12.0, 6.0, 1), (0.6, 0.8))

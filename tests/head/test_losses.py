@@ -6,10 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from padre3d.geometry import PillarGrid
-from padre3d.head.assign import match, matching_costs
-from padre3d.head.losses import box_l1_loss, gaussian_focal_loss, iou_l1_loss, sigmoid_focal_loss
 from padre3d.head.settings import DecodeSettings, LossSettings, TargetSettings
+from padre3d.head.training.assign import match, matching_costs
+from padre3d.head.training.losses import (
+    box_l1_loss,
+    gaussian_focal_loss,
+    iou_l1_loss,
+    sigmoid_focal_loss,
+)
+from padre3d.structures.grid import PillarGrid
 
 GRID = PillarGrid((-10.0, -5.0, -3, 10.0, 5.0, 1), (1.0, 1.0))
 

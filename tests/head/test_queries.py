@@ -2,8 +2,8 @@
 
 import torch
 
-from padre3d.geometry import PillarGrid
 from padre3d.head.queries import ProposalSelector
+from padre3d.structures.grid import PillarGrid
 
 GRID = PillarGrid((0.0, 0.0, -3, 7.0, 5.0, 1), (1.0, 1.0))  # 7 x 5 cells
 

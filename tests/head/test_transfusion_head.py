@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from padre3d.geometry import PillarGrid
-from padre3d.head import HeadOutputs, TransFusionHead
+from padre3d.head import HeadOutputs, PADReTransFusionHead
 from padre3d.head.box_coding import decode_boxes, encode_boxes
+from padre3d.structures.grid import PillarGrid
 
 # Not square: 20 cells along x, 16 along y.
 GRID = dict(range_m=(-10.0, -8.0, -3.0, 10.0, 8.0, 3.0), cell_m=(1.0, 1.0))
@@ -19,7 +19,7 @@ def make_head(seed=0, **kwargs):
     settings = dict(
         in_channels=6, channels=16, num_heads=4, num_proposals=12, ffn_channels=32, local_radius=3
     )
-    return TransFusionHead(GRID, **{**settings, **kwargs})
+    return PADReTransFusionHead(GRID, **{**settings, **kwargs})
 
 
 def some_boxes(n, seed=0):
@@ -144,7 +144,7 @@ def test_iou_of_matched_boxes(reference):
     """Ours compares the boxes themselves; the reference lifts each by half its own height."""
     box = torch.tensor([[0.0, 0.0, 0.5, 2.0, 2.0, 1.0, 0.0, 0.0, 0.0]])
     gt = torch.tensor([[0.0, 0.0, 1.0, 2.0, 2.0, 2.0, 0.0, 0.0, 0.0]])
-    head = make_head(num_proposals=1, reference=reference)
+    head = make_head(num_proposals=1, dsvt_compat=reference)
     losses = head.loss(outputs_that_say(box, torch.tensor([0])), [gt], [torch.tensor([0])])
     # 0..1 in 0..2, or 0.5..1.5 and 1..3; the prediction says 1, the weight is 0.5.
     iou = 0.5 / 2.5 if reference else 0.5
@@ -274,7 +274,7 @@ class WaitsForDevice(TorchDispatchMode):
 
 @pytest.mark.parametrize("reference", [False, True])
 def test_training_step_waits_for_the_device_only_to_match(reference):
-    head = make_head(reference=reference).train()
+    head = make_head(dsvt_compat=reference).train()
     boxes, labels = some_boxes(6)
     with WaitsForDevice() as mode:
         outputs = head(torch.randn(1, 6, 16, 20))
@@ -318,7 +318,7 @@ def test_dense_heatmap_bias():
 def test_bad_input_is_refused():
     head = make_head()
     for shape in ((1, 5, 16, 20), (1, 6, 20, 16), (6, 16, 20)):
-        with pytest.raises(ValueError, match="TransFusionHead input"):
+        with pytest.raises(ValueError, match="PADReTransFusionHead input"):
             head(torch.zeros(shape))
     outputs = head(torch.randn(1, 6, 16, 20))
     boxes, labels = some_boxes(3)

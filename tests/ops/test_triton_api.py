@@ -8,10 +8,11 @@ import torch
 from triton_cases import Case, error, forward
 
 from padre3d.backbone import VoxelBackbone
-from padre3d.geometry import PillarGrid
 from padre3d.mixers import build_mixer
 from padre3d.ops.padre import padre
-from padre3d.types import Pillars, TokenLayout, TokenPositions
+from padre3d.structures.grid import PillarGrid
+from padre3d.structures.pillars import Pillars
+from padre3d.structures.tokens import TokenLayout, TokenPositions
 
 
 def mixer_of(impl, dim=16, **arguments):
@@ -74,19 +75,19 @@ def test_masked_tokens_hold_anything_and_change_nothing():
 
 def test_a_sample_is_the_same_alone_and_in_a_batch():
     case = Case([9, 30])
-    positions = TokenPositions(case.table, case.places)
+    positions = TokenPositions(case.table, case.window_index)
     with torch.no_grad():
         together = forward(case.layer, case.x, positions, case.layout, fused=True)
         index = case.layout.index[:1, :9]
         layout = TokenLayout(index, None, torch.empty(9, dtype=torch.long))
-        first = TokenPositions(case.table, case.places[:9])
+        first = TokenPositions(case.table, case.window_index[:9])
         alone = forward(case.layer, case.x[:9], first, layout, fused=True)
     assert torch.equal(together[:9], alone)
 
 
 def test_evaluation_looks_positions_up_as_training_does():
     case = Case([21])
-    positions = TokenPositions(case.table, case.places)
+    positions = TokenPositions(case.table, case.window_index)
     training = forward(case.layer, case.x, positions, case.layout, fused=True)
     with torch.no_grad():
         evaluation = forward(case.layer, case.x, positions, case.layout, fused=True)
@@ -137,7 +138,7 @@ def test_other_structures_are_refused(arguments, named):
 
 def test_set_form_and_dropout_are_refused():
     with pytest.raises(ValueError, match="tokens='sequence'"):
-        backbone("triton", tokens="set")(cloud())
+        backbone("triton", layout="set")(cloud())
     with pytest.raises(ValueError, match="expected dropout 0 in training, got 0.1"):
         backbone("triton", dropout=0.1)(cloud())
 

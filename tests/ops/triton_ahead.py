@@ -22,10 +22,10 @@ from triton.runtime.jit import JITFunction
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from padre3d.encoder import EncoderLayer
+from padre3d.backbone.encoder import EncoderLayer
 from padre3d.mixers import build_mixer
-from padre3d.ops.triton import api, launch
-from padre3d.types import TokenPositions
+from padre3d.ops.padre.triton import api, launch
+from padre3d.structures.tokens import TokenPositions
 
 LENGTHS = (260, 33, 1)
 

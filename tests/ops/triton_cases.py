@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from padre3d.encoder import EncoderLayer
+from padre3d.backbone.encoder import EncoderLayer
 from padre3d.mixers import build_mixer
-from padre3d.types import TokenLayout, TokenPositions
+from padre3d.structures.tokens import TokenLayout, TokenPositions
 
 interpreter = pytest.importorskip("triton.runtime.interpreter", reason="Triton is not installed")
 
@@ -82,13 +82,13 @@ class Case:
         self.layout = layout_of(lengths)
         pillars = sum(lengths)
         self.x, self.d_out = torch.randn(2, pillars, dim)
-        self.table, self.places = torch.randn(7, dim), torch.randint(7, (pillars,))
+        self.table, self.window_index = torch.randn(7, dim), torch.randint(7, (pillars,))
 
     def run(self, fused, dtype):
         """Output and gradients by name, from the inputs and weights rounded to ``dtype``."""
         layer = copy.deepcopy(self.layer).to(dtype)
         x, table = (t.to(dtype, copy=True).requires_grad_() for t in (self.x, self.table))
-        out = forward(layer, x, TokenPositions(table, self.places), self.layout, fused)
+        out = forward(layer, x, TokenPositions(table, self.window_index), self.layout, fused)
         out.backward(self.d_out.to(dtype))
         gradients = {name: p.grad for name, p in layer.named_parameters()}
         return {"out": out.detach(), "x": x.grad, "table": table.grad, **gradients}
@@ -114,11 +114,11 @@ def forward(layer, x, positions, layout, fused):
     """The layer by its fused kernels, or its formula in plain torch."""
     linears, norms = (layer.linear1, layer.linear2), (layer.norm1, layer.norm2, layer.norm)
     if fused:
-        from padre3d.ops.triton import encoder_layer
+        from padre3d.ops.padre.triton import encoder_layer
 
         weights = layer.mixer.weights()
         return encoder_layer(x, positions, layout.index, layout.valid, weights, linears, norms)
-    tokens = x[layout.index] + positions.table[positions.places[layout.index]]
+    tokens = x[layout.index] + positions.table[positions.window_index[layout.index]]
     mixed = layer.mixer(tokens, None, layout.valid).flatten(0, 1)[layout.slot]
     y = norms[0](x + mixed)
     return norms[2](x + norms[1](y + linears[1](F.gelu(linears[0](y)))))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from padre3d.geometry import PillarGrid
 from padre3d.pillars import DynamicPillarEncoder
+from padre3d.structures.grid import PillarGrid
 
 GRID = PillarGrid((-6.0, -4.5, -5.0, 6.0, 4.5, 3.0), (0.3, 0.3))
 

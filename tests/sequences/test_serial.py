@@ -64,7 +64,7 @@ def test_neighbouring_tokens_are_neighbours_in_space():
 def test_places_in_the_window(partition):
     """Window, place in it and the shift together give the cell back."""
     cells = grid_cells(NY, NX)
-    window, place = partition.window_of(cells), partition.cell_in_window(cells)
+    window, place = partition.window_of(cells), partition.window_index_of(cells)
     y = window % partition.num_windows_y * 5 + place // 6 - partition.shift[1]
     x = window // partition.num_windows_y * 6 + place % 6 - partition.shift[0]
     assert torch.equal(torch.stack([y, x], 1), cells)

@@ -71,14 +71,14 @@ def test_planner_puts_each_layout_at_its_key():
     assert plan.layouts[2].index.tolist() == expected_sets(coords, False)
     unshifted = WindowSets(partitions[0], K, [False])(coords, 2)[0]
     assert torch.equal(plan.layouts[1].index, unshifted.index)
-    for places, partition in zip(plan.places, partitions, strict=True):
-        assert torch.equal(places, partition.cell_in_window(coords[:, 1:]))
+    for window_index, partition in zip(plan.window_index, partitions, strict=True):
+        assert torch.equal(window_index, partition.window_index_of(coords[:, 1:]))
 
 
 def test_planner_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="orders of sets"):
         TokenPlanner([PARTITION], [("hilbert", 0)], "set", K)
-    with pytest.raises(ValueError, match="tokens: expected one of"):
+    with pytest.raises(ValueError, match="layout: expected one of"):
         TokenPlanner([PARTITION], [("hilbert", 0)], "graph", K)
     with pytest.raises(ValueError, match="set_size"):
         WindowSets(PARTITION, 0)

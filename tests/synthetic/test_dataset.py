@@ -18,7 +18,7 @@ from nuscenes.utils.data_classes import LidarPointCloud
 from nuscenes.utils.geometry_utils import points_in_box
 from pyquaternion import Quaternion
 
-from padre3d.geometry import NUSCENES_CLASSES
+from padre3d.structures.classes import NUSCENES_CLASSES
 from padre3d.synthetic import generate
 from padre3d.synthetic.catalog import CLASS_TO_CATEGORY
 from padre3d.synthetic.scene import build_world

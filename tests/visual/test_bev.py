@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from padre3d.geometry import NUSCENES_CLASSES
-from padre3d.results import BoxArrays
+from padre3d.structures.boxes import Detections
+from padre3d.structures.classes import NUSCENES_CLASSES
 from padre3d.visual import draw_bev, draw_bev_pair
 from padre3d.visual.bev import box_outlines, boxes_in_view
 from padre3d.visual.raster import rasterise
@@ -17,7 +17,7 @@ NO_POINTS = np.zeros((0, 5), np.float32)
 def boxes_of(*rows, labels=None, scores=None):
     boxes = np.array([[*row, 0, 0] for row in rows], float).reshape(-1, 9)
     labels = np.array([0] * len(boxes) if labels is None else labels, int)
-    return BoxArrays(boxes, np.ones(len(boxes)) if scores is None else np.array(scores), labels)
+    return Detections(boxes, np.ones(len(boxes)) if scores is None else np.array(scores), labels)
 
 
 def rgb(colour):
@@ -30,10 +30,10 @@ def read(path):
     return np.round(imread(path)[..., :3] * 255).astype(int)
 
 
-def pixel(image, x_m, y_m, range_m=54.0, map_px=1400, place=0):
-    """The colour at a place of the map; x to the right, y upwards."""
+def pixel(image, x_m, y_m, range_m=54.0, map_px=1400, column=0):
+    """The colour at a point of the map; x to the right, y upwards."""
     scale = map_px / (2 * range_m)
-    left = place * (LEFT_PX + map_px + RIGHT_PX) + LEFT_PX
+    left = column * (LEFT_PX + map_px + RIGHT_PX) + LEFT_PX
     return image[
         round(TOP_PX + (range_m - y_m) * scale - 0.5), round(left + (x_m + range_m) * scale - 0.5)
     ]
@@ -110,9 +110,9 @@ def test_pair_shows_detections_left_and_truth_right(tmp_path):
     draw_bev_pair(NO_POINTS, boxes_of(rows[0]), boxes_of(rows[1]), NUSCENES_CLASSES, path=path)
     image = read(path)
     car = rgb(class_colours(NUSCENES_CLASSES)[0])
-    for place, x, y in ((0, 21, 32), (1, -29, -18)):
-        np.testing.assert_allclose(pixel(image, x, y, map_px=1000, place=place), car, atol=12)
-        other = pixel(image, x, y, map_px=1000, place=1 - place)
+    for column, x, y in ((0, 21, 32), (1, -29, -18)):
+        np.testing.assert_allclose(pixel(image, x, y, map_px=1000, column=column), car, atol=12)
+        other = pixel(image, x, y, map_px=1000, column=1 - column)
         assert (np.abs(other - car) > 50).any()
 
 

@@ -24,5 +24,5 @@ model = dict(
         up_strides=(0.5, 1, 2),
         up_channels=(128, 128, 128),
     ),
-    head=dict(type="TransFusionHead", in_channels=384, channels=128, num_proposals=200),
+    head=dict(type="PADReTransFusionHead", in_channels=384, channels=128, num_proposals=200),
 )

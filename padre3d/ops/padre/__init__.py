@@ -7,10 +7,11 @@
 | eager.py | the fast path, one function per equation |
 | cross.py | several inputs (appendix A.1) |
 | rational.py | a ratio of two polynomials (appendix A.2) |
-| reference.py | the same equations with explicit matrices in float64: the oracle of the tests |
+| weights.py | ``PadreWeights``: the maps of one instance, checked |
+| oracle.py | the same equations with explicit matrices in float64: the oracle of the tests |
 """
 
-from padre3d.ops.padre.api import PadreWeights, padre
+from padre3d.ops.padre.api import padre
 from padre3d.ops.padre.cross import cross_padre
 from padre3d.ops.padre.maps import (
     ChannelLowRank,
@@ -25,6 +26,7 @@ from padre3d.ops.padre.maps import (
     TokenPrefix,
 )
 from padre3d.ops.padre.rational import RationalWeights, rational_padre
+from padre3d.ops.padre.weights import PadreWeights
 
 __all__ = [
     "ChannelLowRank",

@@ -11,90 +11,20 @@ Every product is evaluated channels first: A_i (X B_i + b_i), C_i (Z_i D_i + b_i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from padre3d.checks import check_shape
-from padre3d.ops.padre import eager, reference
-from padre3d.ops.padre.maps import ChannelMap, TokenConv1d, TokenConv2d, TokenMap
-
-BASES = ("monomial", "chebyshev", "legendre")
-NORMALISATIONS = (None, "rms", "layer", "max")
+from padre3d.ops.padre import eager, oracle
+from padre3d.ops.padre.weights import PadreWeights
 
 
 def _triton(x: Tensor, weights: PadreWeights, mask: Tensor | None) -> Tensor:
-    from padre3d.ops.triton import padre as fused  # needs Triton, which the core does without
+    from padre3d.ops.padre.triton import padre as fused  # needs Triton, which the core does without
 
     return fused(x, weights, mask)
 
 
-IMPLEMENTATIONS = {"eager": eager.padre, "reference": reference.padre, "triton": _triton}
-
-
-@dataclass(frozen=True)
-class PadreWeights:
-    """The weights of Eqs. 1-7; a map that is ``None`` is the identity.
-
-    Attributes:
-        a: token maps A_1..A_d.
-        b: channel maps B_1..B_d.
-        c: token maps C_1..C_{d-1}.
-        d: channel maps D_1..D_{d-1}.
-        terms: the degrees that enter the sum of Eq. 6; ``None`` means 1..d. Section 4.1 sums 2..d,
-            because the skip connection around the mixer already is a degree-1 term.
-        w: W, of shape (d,), (d, D) or (d, N, D); ``None`` means ones.
-        l: the degree-0 term L, of shape (D,) or (N, D).
-        u: token map U of Eq. 7.
-        v: channel map V of Eq. 7.
-        normalise: normalisation of each Y_i over its channels (section 3.3): None, "rms" (divide by
-            the root mean square), "layer" (subtract the mean first) or "max" (divide by the largest
-            magnitude: into [-1, 1], where the orthogonal bases are bounded).
-        basis: "monomial" is Eq. 3; "chebyshev" and "legendre" use the three-term recurrence of
-            these polynomials (section 5, open question), see :func:`eager.recurrence`.
-    """
-
-    a: tuple[TokenMap | None, ...]
-    b: tuple[ChannelMap | None, ...]
-    c: tuple[TokenMap | None, ...] = ()
-    d: tuple[ChannelMap | None, ...] = ()
-    terms: tuple[int, ...] | None = None
-    w: Tensor | None = None
-    l: Tensor | None = None  # noqa: E741  (the paper's name)
-    u: TokenMap | None = None
-    v: ChannelMap | None = None
-    normalise: str | None = None
-    basis: str = "monomial"
-
-    @property
-    def degree(self) -> int:
-        """The degree d of the polynomial."""
-        return len(self.a)
-
-    def __post_init__(self) -> None:
-        degree = len(self.a)
-        lengths = (len(self.a), len(self.b), len(self.c), len(self.d))
-        if degree < 1 or lengths != (degree, degree, degree - 1, degree - 1):
-            raise ValueError(
-                f"PadreWeights: expected d, d, d-1, d-1 maps a, b, c, d with d >= 1, got {lengths}"
-            )
-        if any(not 1 <= i <= degree for i in self.terms or ()) or self.terms == ():
-            raise ValueError(
-                f"PadreWeights.terms: expected degrees in 1..{degree}, got {self.terms}"
-            )
-        if self.normalise not in NORMALISATIONS:
-            raise ValueError(f"normalise: expected one of {NORMALISATIONS}, got {self.normalise!r}")
-        if self.basis not in BASES:
-            raise ValueError(f"basis: expected one of {BASES}, got {self.basis!r}")
-        for token_map in (*self.a, *self.c, self.u):
-            if isinstance(token_map, (TokenConv1d, TokenConv2d)):
-                _check_kernel(token_map)
-
-
-def _check_kernel(conv: TokenConv1d | TokenConv2d) -> None:
-    sizes = tuple(conv.weight.shape[2:])
-    if len(sizes) != (2 if isinstance(conv, TokenConv2d) else 1) or any(k % 2 == 0 for k in sizes):
-        raise ValueError(f"{type(conv).__name__}.weight: expected odd kernel sizes, got {sizes}")
+IMPLEMENTATIONS = {"eager": eager.padre, "oracle": oracle.padre, "triton": _triton}
 
 
 def padre(
@@ -107,7 +37,7 @@ def padre(
         weights: the maps; see :class:`PadreWeights`.
         mask: (G, N) bool, True for real tokens. Masked tokens are zero at the input of every token
             map, so they influence no real token; their own output is arbitrary but finite.
-        impl: "eager", "triton" for the fused kernels of the ``sequence`` structure, or "reference"
+        impl: "eager", "triton" for the fused kernels of the ``sequence`` structure, or "oracle"
             for explicit matrices in float64 (small inputs only).
 
     Returns:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from padre3d.checks import check_shape
 from padre3d.ops.padre import eager
-from padre3d.ops.padre.api import PadreWeights
+from padre3d.ops.padre.weights import PadreWeights
 
 
 def cross_padre(

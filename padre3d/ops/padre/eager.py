@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from padre3d.ops.padre.maps import ChannelMap, TokenMap
-
-if TYPE_CHECKING:
-    from padre3d.ops.padre.api import PadreWeights
+from padre3d.ops.padre.weights import PadreWeights
 
 EPSILON = 1e-6
 

@@ -1,0 +1,126 @@
+"""Inference of the backbone with CUDA graphs: one graph for every bucket of pillar counts.
+
+The number of pillars changes with every frame, a graph has one size. Frames are padded to a
+multiple of ``bucket`` tokens with tokens that are not valid, so a few graphs serve all frames, and
+a layer's launches cost what the GPU needs for them, not the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from padre3d.backbone import VoxelBackbone
+from padre3d.structures.tokens import TokenLayout, TokenPlan
+
+WARM_UP = 3
+
+
+class GraphedBackbone:
+    """The dense work of a backbone in sequence form (:meth:`VoxelBackbone.run`), from graphs.
+
+    The first call for a bucket captures its graph: run it on typical frames before timing. The
+    weights are read where they lie; moving or replacing them needs a new instance. On a CPU there
+    is no graph, only the padding.
+
+    Args:
+        backbone: in evaluation mode.
+        bucket: tokens of a sample are padded to a multiple of it.
+
+    Raises:
+        ValueError: if the backbone trains or works on sets.
+    """
+
+    def __init__(self, backbone: VoxelBackbone, bucket: int = 2048) -> None:
+        if backbone.training or backbone.planner.layout != "sequence":
+            raise ValueError(
+                "GraphedBackbone: expected a backbone with tokens='sequence' in evaluation mode, "
+                f"got tokens={backbone.planner.layout!r}, training={backbone.training}"
+            )
+        self.backbone, self.bucket = backbone, bucket
+        self._graphs: dict[tuple[object, ...], _Graph] = {}
+
+    @torch.no_grad()
+    def __call__(self, features: Tensor, plan: TokenPlan) -> Tensor:
+        """Features (N, D) of at least one pillar -> (N, D), valid until the bucket's next call."""
+        samples, longest = plan.layouts[0].index.shape
+        length = -(-longest // self.bucket) * self.bucket
+        padded = pad_features(features, samples * length), pad_plan(plan, length)
+        key = (samples, length, features.dtype, features.device, _autocast_type(features))
+        if key not in self._graphs:
+            self._graphs[key] = _Graph(self.backbone.run, *padded)
+        return self._graphs[key](*padded)[: len(features)]
+
+
+def pad_features(features: Tensor, count: int) -> Tensor:
+    """Rows (N, D) and zeros up to ``count`` rows."""
+    return pad(features, (0, 0, 0, count - len(features)))
+
+
+def pad_plan(plan: TokenPlan, length: int) -> TokenPlan:
+    """The same plan with ``length`` tokens in every sample and as many pillars as tokens."""
+    layouts = tuple(_pad_layout(layout, length) for layout in plan.layouts)
+    count = layouts[0].index.numel()
+    return TokenPlan(layouts, tuple(pad(p, (0, count - len(p))) for p in plan.window_index))
+
+
+def _pad_layout(layout: TokenLayout, length: int) -> TokenLayout:
+    samples, old = layout.index.shape
+    valid = layout.valid
+    if valid is None:
+        valid = torch.ones_like(layout.index, dtype=torch.bool)
+    slot = layout.slot // old * length + layout.slot % old
+    return TokenLayout(
+        pad(layout.index, (0, length - old)),
+        pad(valid, (0, length - old)),
+        pad(slot, (0, samples * length - len(slot))),
+    )
+
+
+class _Graph:
+    """Inputs at fixed addresses and the graph that reads them."""
+
+    def __init__(
+        self, run: Callable[[Tensor, TokenPlan], Tensor], features: Tensor, plan: TokenPlan
+    ) -> None:
+        self.inputs = [t.clone() for t in _tensors(features, plan)]
+        k = len(plan.layouts)
+        fixed = [TokenLayout(*self.inputs[1 + 3 * i : 4 + 3 * i]) for i in range(k)]
+        fixed_plan = TokenPlan(tuple(fixed), tuple(self.inputs[1 + 3 * k :]))
+        self.run = lambda: run(self.inputs[0], fixed_plan)
+        self.graph = None
+        if features.is_cuda:
+            self._capture()
+
+    def _capture(self) -> None:
+        """Warm up beside the current stream, where kernels are compiled, then capture."""
+        stream = torch.cuda.Stream(self.inputs[0].device)
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                self.run()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.out = self.run()
+
+    def __call__(self, features: Tensor, plan: TokenPlan) -> Tensor:
+        for fixed, tensor in zip(self.inputs, _tensors(features, plan), strict=True):
+            fixed.copy_(tensor)
+        if self.graph is None:
+            return self.run()
+        self.graph.replay()
+        return self.out
+
+
+def _tensors(features: Tensor, plan: TokenPlan) -> list[Tensor]:
+    of_layouts = [t for layout in plan.layouts for t in (layout.index, layout.valid, layout.slot)]
+    return [features, *of_layouts, *plan.window_index]
+
+
+def _autocast_type(x: Tensor) -> torch.dtype | None:
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None

@@ -1,0 +1,164 @@
+"""One encoder layer and one block of the backbone, whatever the mixer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padre3d.layers.norms import RowBatchNorm
+from padre3d.mixers.mixer import Mixer
+from padre3d.ops import chunked
+from padre3d.structures.tokens import TokenLayout, TokenPositions
+
+
+class EncoderLayer(nn.Module):
+    """``a = mixer(x); y = norm1(x + a); z = norm2(y + FFN(y)); out = norm(x + z)``, as DSVT's.
+
+    Args:
+        dim: channels D.
+        ffn_dim: hidden channels of the feed-forward network (GELU).
+        mixer: the token mixer; see padre3d/mixers.
+        use_mask: whether the mixer is told which tokens are valid.
+        dropout: probability, after the mixer and twice in the feed-forward network.
+
+    A mixer that has a fused layer (PADRe with ``impl="triton"``) runs all of it in fused kernels.
+    """
+
+    def __init__(
+        self, dim: int, ffn_dim: int, mixer: Mixer, use_mask: bool, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.mixer, self.use_mask, self.dropout = mixer, use_mask, dropout
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim)
+        _initialise(self.linear1, self.linear2)
+
+    def forward(self, x: Tensor, layout: TokenLayout, positions: TokenPositions | None) -> Tensor:
+        """Pillar features (N, D) -> (N, D); ``positions`` are the pillars' embeddings."""
+        mask = layout.valid if self.use_mask else None
+        if self.mixer.has_fused_layer:
+            return self._fused(x, layout, positions, mask)
+        if chunked.applies(x):
+            functions = chunked.LayerFunctions(
+                self.mixer, self.after_mixer, self.use_mask, self.mixer.receptive_radius
+            )
+            return chunked.encode(functions, x, layout, positions)
+        pos = None if positions is None else positions.of(layout.index)
+        return self.after_mixer(x, layout.scatter(self.mixer(layout.gather(x), pos, mask)))
+
+    def after_mixer(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """The rest of the layer, row by row: its input x (N, D) and what the mixer made of it."""
+        add = Tensor.add_ if chunked.applies(x) else torch.add
+        y = self.norm1(x + self._drop(mixed))
+        hidden = self._drop(F.gelu(self.linear1(y)))
+        z = self.norm2(add(self._drop(self.linear2(hidden)), y))
+        return self.norm(add(z, x))
+
+    def _fused(
+        self,
+        x: Tensor,
+        layout: TokenLayout,
+        positions: TokenPositions | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        from padre3d.ops.padre.triton import (
+            encoder_layer,  # needs Triton, which the core does without
+        )
+
+        if self.dropout and self.training:
+            raise ValueError(f"impl='triton': expected dropout 0 in training, got {self.dropout}")
+        return encoder_layer(
+            x,
+            positions,
+            layout.index,
+            mask,
+            self.mixer.weights(),
+            (self.linear1, self.linear2),
+            (self.norm1, self.norm2, self.norm),
+        )
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class Block(nn.Module):
+    """Encoder layers and a normalised residual connection around them."""
+
+    def __init__(self, layers: Sequence[EncoderLayer], dim: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, x: Tensor, layouts: Sequence[TokenLayout], *positions: TokenPositions
+    ) -> Tensor:
+        """Pillar features (N, D) -> (N, D).
+
+        Args:
+            x: features.
+            layouts: one per layer.
+            positions: the pillars' position embeddings for each layer, or none at all.
+        """
+        out = x
+        for i, layer in enumerate(self.layers):
+            out = layer(out, layouts[i], positions[i] if positions else None)
+        if chunked.applies(x):
+            return chunked.map_rows(self._close, x, out)
+        return self._close(x, out)
+
+    def _close(self, x: Tensor, out: Tensor) -> Tensor:
+        return self.norm(x + out)
+
+
+class PositionEmbedding(nn.Module):
+    """Linear, BatchNorm, ReLU, Linear of the coordinates in the window.
+
+    All pillars with one index in their windows have one embedding, so the network runs on the table
+    of a window's cells (900 for 30 x 30), in training too: the statistics of the batch are those of
+    the table weighted with how often each index occurs. Only synchronised normalisation, which
+    knows no weights, sees every pillar.
+
+    Args:
+        dim: channels D.
+        xy: (P, 2) coordinates of a window's cells.
+    """
+
+    xy: Tensor
+
+    def __init__(self, dim: int, xy: Tensor) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(2, dim)
+        self.norm = RowBatchNorm(dim)
+        self.linear2 = nn.Linear(dim, dim)
+        _initialise(self.linear1, self.linear2)
+        self.register_buffer("xy", xy, persistent=False)
+
+    def forward(self, window_index: Tensor) -> TokenPositions:
+        """Single-precision embeddings (D) of pillars by ``window_index`` (N,)."""
+        # Statistics over a batch and coordinates up to half a window: not for half precision.
+        with torch.autocast(self.xy.device.type, enabled=False):
+            if not self.training:
+                return TokenPositions(self._network(self.xy), window_index)
+            if not isinstance(self.norm, RowBatchNorm):
+                return TokenPositions(self._network(self.xy[window_index]))
+            # Unlike bincount this does not ask the device for the largest index.
+            ones = torch.ones(len(window_index), device=window_index.device)
+            counts = ones.new_zeros(len(self.xy)).index_add_(0, window_index, ones)
+            return TokenPositions(self._network(self.xy, counts, len(window_index)), window_index)
+
+    def _network(self, xy: Tensor, counts: Tensor | None = None, total: int = 0) -> Tensor:
+        hidden = self.linear1(xy)
+        hidden = self.norm(hidden) if counts is None else self.norm(hidden, counts, total)
+        return self.linear2(F.relu(hidden))
+
+
+def _initialise(*layers: nn.Linear) -> None:
+    """Xavier-uniform weights, as DSVT starts its backbone; mixers initialise themselves."""
+    for layer in layers:
+        nn.init.xavier_uniform_(layer.weight)

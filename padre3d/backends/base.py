@@ -1,0 +1,61 @@
+"""What every backend shares: its options, what it returns, and the error when it is absent."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+Run = Callable[[Mapping[str, np.ndarray]], Arrays]
+
+
+class BackendError(RuntimeError):
+    """The backend asked for cannot be used here; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of a backend.
+
+    Attributes:
+        threads: on the CPU; None leaves it to the backend.
+        cache: folder for engines, None for ``engines`` beside the model.
+        qnn: options of the QNN execution provider that replace the defaults.
+    """
+
+    threads: int | None = None
+    cache: Path | None = None
+    qnn: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run.
+
+    Attributes:
+        run: inputs by name to outputs by name.
+        limits: minimum and maximum number of pillars that it takes, None for no limit of its own.
+    """
+
+    run: Run
+    limits: tuple[int, int] | None = None
+
+
+def require(backend: str, module: str, package: str) -> ModuleType:
+    """Import a backend's module.
+
+    Raises:
+        BackendError: says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise BackendError(
+            f"backend {backend!r}: expected the module {module}, found none ({error}); "
+            f"pip install {package}"
+        ) from error

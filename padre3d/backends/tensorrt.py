@@ -1,0 +1,199 @@
+"""TensorRT engines: profile, build on any machine for TensorRT-RTX, run with CUDA.
+
+The file's types are the engine's types (strong typing, the only way from TensorRT 11 on), so there
+are no precision flags here. Full TensorRT 10 and 11 and TensorRT-RTX share one interface.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from padre3d.backends.base import Arrays, BackendError, Loaded, Options, require
+from padre3d.backends.tensorrt_profile import Profile
+
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+TRTEXEC = {"tensorrt": "trtexec", "tensorrt-rtx": "tensorrt_rtx"}
+
+
+def build_engine(backend: str, path: Path, profile: Profile) -> bytes:
+    """Parse an ONNX file and build its engine.
+
+    Args:
+        backend: "tensorrt" or "tensorrt-rtx".
+        path: the ONNX file.
+        profile: of the symbols in its inputs' shapes.
+
+    Raises:
+        BackendError: if the module is missing or there is no GPU where one is needed.
+        ValueError: if the file does not parse or build; the parser's or builder's messages follow.
+    """
+    trt = require(backend, MODULES[backend], backend)
+    log = _collector(trt)
+    try:
+        builder = trt.Builder(log)
+    except (TypeError, RuntimeError) as error:
+        raise BackendError(f"backend {backend!r}: expected a CUDA device, got {error}") from error
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(path.read_bytes()):
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise ValueError(f"{path}: {backend} does not parse it: {'; '.join(errors)}")
+    config = builder.create_builder_config()
+    shapes = _input_shapes(path)
+    added = builder.create_optimization_profile()
+    for i in range(network.num_inputs):
+        name = network.get_input(i).name
+        added.set_shape(name, *profile.shapes(shapes[name]))
+    config.add_optimization_profile(added)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise ValueError(f"{path}: {backend} does not build it: {'; '.join(log.errors)}")
+    return bytes(engine)
+
+
+def command_line(backend: str, path: Path, engine: Path, profile: Profile) -> str:
+    """The trtexec call that builds the same engine."""
+    shapes = {name: profile.shapes(shape) for name, shape in _input_shapes(path).items()}
+    words = [TRTEXEC[backend], f"--onnx={path}", f"--saveEngine={engine}"]
+    words += ["--stronglyTyped"] if backend == "tensorrt" else []
+    for i, option in enumerate(("minShapes", "optShapes", "maxShapes")):
+        values = (f"{n}:{'x'.join(map(str, s[i]))}" for n, s in shapes.items())
+        words.append(f"--{option}={','.join(values)}")
+    return " ".join(words)
+
+
+def engine_path(backend: str, path: Path, profile: Profile, folder: Path | None = None) -> Path:
+    """Where an engine is kept: its name holds all that it depends on but the GPU."""
+    trt = require(backend, MODULES[backend], backend)
+    content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    numbers = "-".join(map(str, profile.pillars))
+    folder = folder or path.parent / "engines"
+    return folder / f"{path.stem}-{content}-{backend}-{trt.__version__}-{numbers}.engine"
+
+
+def loader(backend: str) -> Callable[[Path, Options], Loaded]:
+    """A loader of engines of "tensorrt" or "tensorrt-rtx"."""
+
+    def load(path: Path, options: Options) -> Loaded:
+        return load_engine(backend, path, options)
+
+    return load
+
+
+def load_engine(backend: str, path: Path, options: Options) -> Loaded:
+    """Open the cached engine of a model file, the one with the largest profile, or build it.
+
+    Raises:
+        BackendError: without the module, CUDA or a GPU.
+    """
+    trt = require(backend, MODULES[backend], backend)
+    cuda = require(backend, "cuda.bindings.runtime", f"{backend} cuda-python")
+    status, count = cuda.cudaGetDeviceCount()
+    if int(status) != 0 or count == 0:
+        raise BackendError(f"backend {backend!r}: expected a CUDA device, got none ({status})")
+    default = Profile()
+    wanted = engine_path(backend, path, default, options.cache)
+    same = wanted.name.removesuffix("-".join(map(str, default.pillars)) + ".engine")
+    found = sorted(wanted.parent.glob(f"{same}*.engine"), key=lambda p: _numbers(p)[2])
+    if not found:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        wanted.write_bytes(build_engine(backend, path, default))
+        found = [wanted]
+    engine = trt.Runtime(_collector(trt)).deserialize_cuda_engine(found[-1].read_bytes())
+    if engine is None:
+        raise ValueError(f"{found[-1]}: expected an engine for this GPU; delete it to build anew")
+    low, _, high = _numbers(found[-1])
+    return Loaded(_Engine(trt, cuda, engine), (low, high))
+
+
+class _Engine:
+    """Runs an engine: inputs to the device, execution, outputs back."""
+
+    def __init__(self, trt: Any, cuda: Any, engine: Any) -> None:
+        self.trt, self.cuda, self.engine = trt, cuda, engine
+        self.context = engine.create_execution_context()
+        self.stream = self.call("cudaStreamCreate")
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        inputs = {n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT}
+        self.inputs = [n for n in names if n in inputs]
+        self.outputs = [n for n in names if n not in inputs]
+        self.buffers: dict[str, tuple[int, int]] = {}
+
+    def __call__(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        down = self.cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        up = self.cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+        held = {name: np.ascontiguousarray(arrays[name]) for name in self.inputs}
+        for name, array in held.items():
+            self.context.set_input_shape(name, array.shape)
+            address = self.address(name, array.nbytes)
+            self.call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, up, self.stream)
+        found = {}
+        for name in self.outputs:
+            shape = tuple(self.context.get_tensor_shape(name))
+            dtype = np.dtype(self.trt.nptype(self.engine.get_tensor_dtype(name)))
+            found[name] = np.empty(shape, dtype)
+            self.address(name, found[name].nbytes)
+        if not self.context.execute_async_v3(self.stream):
+            raise RuntimeError("TensorRT: the engine did not run; its log has the reason")
+        for name, array in found.items():
+            address = self.buffers[name][0]
+            self.call(
+                "cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, down, self.stream
+            )
+        self.call("cudaStreamSynchronize", self.stream)
+        return found
+
+    def address(self, name: str, size: int) -> int:
+        """Device memory of a tensor, grown when it must be."""
+        address, held = self.buffers.get(name, (0, 0))
+        if held < size:
+            if address:
+                self.call("cudaFree", address)
+            address = self.call("cudaMalloc", size)
+            self.buffers[name] = address, size
+        self.context.set_tensor_address(name, int(address))
+        return address
+
+    def call(self, function: str, *args: Any) -> Any:
+        """A CUDA call; its error is an exception."""
+        status, *result = getattr(self.cuda, function)(*args)
+        if int(status) != 0:
+            raise RuntimeError(f"{function}: {status}")
+        return result[0] if result else None
+
+
+def _collector(trt: Any) -> Any:
+    """A logger that keeps errors, so that they can be part of an exception."""
+
+    class Collector(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(message)
+
+    return Collector()
+
+
+def _input_shapes(path: Path) -> dict[str, list[int | str]]:
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in graph.input
+    }
+
+
+def _numbers(path: Path) -> tuple[int, int, int]:
+    """The profile in an engine's name."""
+    low, opt, high = map(int, path.stem.split("-")[-3:])
+    return low, opt, high

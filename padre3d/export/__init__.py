@@ -1,0 +1,1 @@
+"""A trained detector to a folder that runs without torch."""

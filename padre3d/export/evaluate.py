@@ -1,0 +1,40 @@
+"""An exported folder in the place of a model's weights, for the official evaluation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from padre3d.runtime.runtime import Runtime
+from padre3d.structures.boxes import Detections
+
+
+def use_runtime(model: nn.Module, runtime: Runtime) -> None:
+    """Let a detector's ``predict_points`` answer with the runtime's boxes.
+
+    Args:
+        model: a :class:`padre3d.detector.PADReDetector`, or a distributed wrapper of one.
+        runtime: the exported detector.
+
+    Raises:
+        ValueError: if their classes differ.
+    """
+    model = getattr(model, "module", model)
+    if tuple(model.class_names) != runtime.class_names:
+        raise ValueError(
+            f"exported folder: expected the config's classes {tuple(model.class_names)}, "
+            f"got {runtime.class_names}"
+        )
+
+    def predict_points(points: list[Tensor]) -> list[Detections]:
+        found = (runtime(cloud.cpu().numpy()) for cloud in points)
+        return [
+            Detections(
+                torch.from_numpy(boxes).float(),
+                torch.from_numpy(scores).float(),
+                torch.from_numpy(labels),
+            )
+            for boxes, scores, labels in found
+        ]
+
+    model.predict_points = predict_points

@@ -1,0 +1,249 @@
+"""A trained detector to a folder that runs without torch: export, compare, and only then keep."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from padre3d.backends.base import Arrays, Loaded, Options
+from padre3d.backends.registry import load_model
+from padre3d.export.describe import describe_detector, describe_model
+from padre3d.export.graph import (
+    BACKBONE_FEATURES,
+    DetectorGraph,
+    frame_inputs,
+    set_bound,
+    split_graph,
+)
+from padre3d.export.onnx_model import export_graph
+from padre3d.export.parity import TOLERANCES, FrameParity, compare_outputs
+from padre3d.export.precision import PRECISIONS, convert
+from padre3d.export.runtime_tables import runtime_tables
+from padre3d.head.outputs import HeadOutputs
+from padre3d.runtime.manifest import MANIFEST, TABLES, read_manifest, sha256
+
+THINNED = 4
+
+
+class ParityError(RuntimeError):
+    """The exported file does not give torch's values; ``results`` says how far it is off."""
+
+    def __init__(self, message: str, results: list[FrameParity]) -> None:
+        super().__init__(message)
+        self.results = results
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export.
+
+    Attributes:
+        precision: "fp32", "fp16", "int8-trt" or "int8-qnn".
+        sizes: fixed numbers of pillars, a graph for each; empty for one graph of any number.
+        parts: "whole" or "backbone,dense".
+        masked: also a graph of any number gets the input ``valid``, so that padding is possible.
+        tolerance: replaces the precision's one of :data:`padre3d.export.parity.TOLERANCES`.
+    """
+
+    precision: str = "fp32"
+    sizes: tuple[int, ...] = ()
+    parts: str = "whole"
+    masked: bool = False
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
+        if self.precision == "int8-qnn" and not self.sizes:
+            raise ValueError(
+                "int8-qnn: expected fixed numbers of pillars (NPUs know no symbol), "
+                "got a dynamic one"
+            )
+
+    @property
+    def limit(self) -> float:
+        """The tolerance in force."""
+        return TOLERANCES[self.precision] if self.tolerance is None else self.tolerance
+
+
+def export_detector(
+    detector: nn.Module,
+    clouds: Mapping[str, Tensor],
+    out: str | Path,
+    config: ExportConfig | None = None,
+    calibration: Sequence[Tensor] = (),
+    about: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], list[FrameParity]]:
+    """Export, compare with torch on the clouds, and move the files to ``out`` if they agree.
+
+    Args:
+        detector: in evaluation mode, on the CPU.
+        clouds: (P, 5) clouds by name; the first one is traced. Without a fixed size a thinned copy
+            of it is compared as well, to prove that another number of pillars works.
+        out: folder for the models, ``tables.npz`` and ``manifest.json``.
+        config: what to export, default: one fp32 graph of any number of pillars.
+        calibration: (P, 5) clouds whose activations set the ranges of 8-bit numbers.
+        about: further entries of the manifest (config, checkpoint).
+
+    Returns:
+        The manifest and the comparisons.
+
+    Raises:
+        ValueError: if a cloud has no pillar or too many, the graph is not portable, or 8 bit is
+            asked for without a calibration cloud.
+        ParityError: if the values differ; nothing is left in ``out`` that was not there before.
+    """
+    out, config, clouds = Path(out), config or ExportConfig(), dict(clouds)
+    if config.precision.startswith("int8") and not calibration:
+        raise ValueError(f"{config.precision}: expected at least one calibration cloud, got none")
+    first = next(iter(clouds))
+    if not config.sizes:
+        clouds[f"{first} / {THINNED}"] = clouds[first][::THINNED]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        made = Path(folder)
+        exporter = Exporter(detector, config, made)
+        models, layers, results = [], [], []
+        for size in config.sizes or (None,):
+            model, errors = exporter.write(clouds[first], calibration, size)
+            models.append(model)
+            layers += errors
+            results += exporter.compare(model, clouds)
+        _refuse(results, config)
+        np.savez_compressed(made / TABLES, **runtime_tables(detector))
+        manifest = {
+            **describe_detector(detector),
+            "precision": config.precision,
+            "pillars": list(config.sizes) or "dynamic",
+            "models": models,
+            "sha256": {path.name: sha256(path) for path in sorted(made.iterdir())},
+            "parity": _summary(results, config),
+            "layer_errors": layers,
+            **(about or {}),
+        }
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        _replace(made, out)
+    return manifest, results
+
+
+class Exporter:
+    """Writes the graphs of one detector and compares them with it.
+
+    Args:
+        detector: in evaluation mode.
+        config: what to export.
+        folder: where to.
+    """
+
+    def __init__(self, detector: nn.Module, config: ExportConfig, folder: Path) -> None:
+        self.detector, self.config, self.folder = detector, config, folder
+        self.graph = DetectorGraph(detector)
+
+    def write(
+        self, cloud: Tensor, calibration: Sequence[Tensor], size: int | None
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Write one graph in its parts: its entry of the manifest, and its layers' errors."""
+        parts, errors = [], []
+        inputs = self.inputs(cloud, size)
+        frames = [self.inputs(c, size) for c in calibration]
+        for stem, module in split_graph(self.graph, self.config.parts).items():
+            name = f"{stem}_{size}.onnx" if len(self.config.sizes) > 1 else f"{stem}.onnx"
+            path = self.folder / name
+            taken = _taken(module, inputs)
+            export_graph(module, {key: inputs[key] for key in taken}, path, size is not None)
+            arrays = [{key: frame[key].numpy() for key in taken} for frame in frames]
+            errors += convert(path, self.config.precision, arrays)
+            parts.append({"file": name, **describe_model(path)})
+        entry = {"pillars": size, "sets": set_bound(self.graph, size), "parts": parts}
+        return entry, errors
+
+    @torch.no_grad()
+    def inputs(self, cloud: Tensor, size: int | None) -> dict[str, Tensor]:
+        """Inputs of all parts for one cloud."""
+        pillars = self.detector.pillar_encoder([cloud])
+        masked = self.config.masked or size is not None
+        inputs = frame_inputs(self.graph, pillars, size, masked)
+        if self.config.parts != "whole":
+            backbone = split_graph(self.graph, self.config.parts)["backbone"]
+            inputs[BACKBONE_FEATURES] = backbone(
+                **{key: inputs[key] for key in _taken(backbone, inputs)}
+            )
+        return inputs
+
+    @torch.no_grad()
+    def compare(self, model: dict[str, Any], clouds: Mapping[str, Tensor]) -> list[FrameParity]:
+        """The files in onnxruntime against the whole eager detector, frame by frame."""
+        files = [self.folder / part["file"] for part in model["parts"]]
+        parts = [load_model("onnxruntime", path, Options()) for path in files]
+        results = []
+        for name, cloud in clouds.items():
+            inputs = self.inputs(cloud, model["pillars"])
+            inputs.pop(BACKBONE_FEATURES, None)
+            found = run_parts(parts, {key: value.numpy() for key, value in inputs.items()})
+            outputs = HeadOutputs(*(torch.from_numpy(found[key]) for key in HeadOutputs._fields))
+            expected = self.detector.forward_points([cloud])
+            count = len(self.detector.pillar_encoder([cloud]).coords)
+            results.append(compare_outputs(name, count, expected, outputs, self.detector.head))
+        return results
+
+
+def run_parts(parts: Sequence[Loaded], inputs: Arrays) -> Arrays:
+    """Outputs of the last of several graphs, each fed with the results of those before it."""
+    found: Arrays = {}
+    for part in parts:
+        found = part.run({**inputs, **found})
+    return found
+
+
+def _taken(module: nn.Module, inputs: Mapping[str, Tensor]) -> list[str]:
+    """The inputs of a part, in the order of its signature."""
+    names = module.forward.__code__.co_varnames[1 : module.forward.__code__.co_argcount]
+    return [name for name in names if name in inputs]
+
+
+def _refuse(results: list[FrameParity], config: ExportConfig) -> None:
+    """Raise :class:`ParityError` unless every frame is within the tolerance."""
+    worst = max(result.distance(config.precision) for result in results)
+    if not worst <= config.limit:
+        kind = "difference" if config.precision == "fp32" else "relative difference"
+        raise ParityError(
+            f"{config.precision}: expected torch's values within {config.limit:g}, got a {kind} of "
+            f"{worst:g}; nothing was kept",
+            results,
+        )
+
+
+def _summary(results: list[FrameParity], config: ExportConfig) -> dict[str, Any]:
+    return {
+        "max_abs_err": max(result.worst for result in results),
+        "max_relative_rms": max(result.worst_relative for result in results),
+        "tolerance": config.limit,
+        "frames": [result.as_dict() for result in results],
+    }
+
+
+def _replace(made: Path, out: Path) -> None:
+    """Move new files over old ones, the manifest last: it vouches for the others."""
+    out.mkdir(exist_ok=True)
+    try:
+        old = set(read_manifest(out)["sha256"])
+    except (ValueError, FileNotFoundError):
+        old = set()
+    (out / MANIFEST).unlink(missing_ok=True)
+    new = {path.name for path in made.iterdir()}
+    for name in old - new:
+        (out / name).unlink(missing_ok=True)
+    for name in sorted(new - {MANIFEST}):
+        os.replace(made / name, out / name)
+    os.replace(made / MANIFEST, out / MANIFEST)

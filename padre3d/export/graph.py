@@ -1,0 +1,270 @@
+"""The network as a graph of tensors: pillars and their index tables in, raw head outputs out.
+
+The cut: voxelisation, the maximum over a pillar's points and the index work before it, box decoding
+and suppression after it. What is between are the trained modules themselves.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padre3d.bev.scatter import cell_to_pillar_map, gather_to_map
+from padre3d.head.outputs import HeadOutputs
+from padre3d.mixers.set_attention import SetAttention
+from padre3d.runtime.token_layouts import most_sets
+from padre3d.structures.pillars import Pillars
+from padre3d.structures.tokens import TokenLayout, TokenPlan, TokenPositions
+
+FEATURES, INDEX, SLOT, WINDOW_INDEX = "features", "index", "slot", "window_index"
+CELL_TO_PILLAR, VALID, BACKBONE_FEATURES = "cell_to_pillar", "valid", "backbone_features"
+
+
+class DetectorGraph(nn.Module):
+    """Backbone, BEV backbone and head of a detector, for one sample.
+
+    The modules are copies, so that what export needs (attention spelled out, constants computed)
+    stays in here.
+
+    Args:
+        detector: a :class:`padre3d.detector.PADReDetector` or anything with its ``grid``,
+            ``backbone``, ``bev_backbone`` and ``head``.
+
+    Raises:
+        ValueError: if the backbone has a local descriptor, which is no portable operator.
+    """
+
+    outputs: tuple[str, ...] = HeadOutputs._fields
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        if detector.backbone.local_descriptor is not None:
+            raise ValueError(
+                "export: expected a backbone with local_descriptor=None, got a sub-manifold "
+                "convolution, which ONNX does not have"
+            )
+        parts = (detector.backbone, detector.bev_backbone, detector.head)
+        self.backbone, self.bev_backbone, self.head = map(copy.deepcopy, parts)
+        for module in self.modules():
+            if isinstance(module, SetAttention):
+                module.impl = "explicit"
+        self.requires_grad_(False).eval()
+        _compute_position_tables(self)
+
+    def forward(
+        self,
+        features: Tensor,
+        index: Tensor,
+        slot: Tensor,
+        window_index: Tensor,
+        cell_to_pillar: Tensor,
+        valid: Tensor | None = None,
+    ) -> HeadOutputs:
+        """Raw head outputs of one sample (B = 1).
+
+        Args:
+            features: (N, C) of the pillar encoder.
+            index: (K, G, L) pillar row of each token slot, for each distinct token layout.
+            slot: (K, N) position ``g * L + l`` of each pillar's token.
+            window_index: (S, N) index of each pillar in its window, for each shift.
+            cell_to_pillar: (1, ny, nx) 1 + the row of the cell's pillar, 0 without one.
+            valid: (K, G, L) which slots are tokens; None: all are.
+        """
+        return self.dense(self.mix(features, index, slot, window_index, valid), cell_to_pillar)
+
+    def mix(
+        self,
+        features: Tensor,
+        index: Tensor,
+        slot: Tensor,
+        window_index: Tensor,
+        valid: Tensor | None = None,
+    ) -> Tensor:
+        """The backbone: pillar features (N, C) to (N, C)."""
+        masks = [None] * len(index) if valid is None else list(valid)
+        layouts = tuple(map(TokenLayout, index, masks, slot))
+        return self.backbone.run(features, TokenPlan(layouts, tuple(window_index)))
+
+    def dense(self, features: Tensor, cell_to_pillar: Tensor) -> HeadOutputs:
+        """The map's part: backbone features (N, C) to raw head outputs."""
+        return self.head(self.bev_backbone(gather_to_map(features, cell_to_pillar)))
+
+
+class BackbonePart(nn.Module):
+    """The backbone of a graph as a graph of its own; arguments as :meth:`DetectorGraph.mix`."""
+
+    outputs = (BACKBONE_FEATURES,)
+
+    def __init__(self, graph: DetectorGraph) -> None:
+        super().__init__()
+        self.whole = graph
+
+    def forward(
+        self,
+        features: Tensor,
+        index: Tensor,
+        slot: Tensor,
+        window_index: Tensor,
+        valid: Tensor | None = None,
+    ) -> Tensor:
+        """Pillar features (N, C) to (N, C)."""
+        return self.whole.mix(features, index, slot, window_index, valid)
+
+
+class DensePart(nn.Module):
+    """BEV backbone and head of a graph as a graph of its own."""
+
+    outputs = HeadOutputs._fields
+
+    def __init__(self, graph: DetectorGraph) -> None:
+        super().__init__()
+        self.whole = graph
+
+    def forward(self, backbone_features: Tensor, cell_to_pillar: Tensor) -> HeadOutputs:
+        """Backbone features (N, C) and the map from cells to pillars to raw head outputs."""
+        return self.whole.dense(backbone_features, cell_to_pillar)
+
+
+PARTS = {"whole": (), "backbone,dense": ("backbone", "dense")}
+
+
+def split_graph(graph: DetectorGraph, parts: str) -> dict[str, nn.Module]:
+    """The graphs to export, by the stem of their file.
+
+    Args:
+        graph: the whole.
+        parts: "whole" or "backbone,dense".
+
+    Raises:
+        ValueError: on other parts.
+    """
+    if parts not in PARTS:
+        raise ValueError(f"parts: expected one of {', '.join(PARTS)}, got {parts!r}")
+    if parts == "whole":
+        return {"model": graph}
+    return {"backbone": BackbonePart(graph), "dense": DensePart(graph)}
+
+
+def input_names(graph: DetectorGraph, masked: bool) -> list[str]:
+    """Names of the inputs; ``valid`` only where some slot may be no token of its own."""
+    names = [FEATURES, INDEX, SLOT, WINDOW_INDEX, CELL_TO_PILLAR]
+    sets = graph.backbone.planner.layout == "set"
+    uses_mask = graph.backbone.blocks[0].layers[0].use_mask
+    return [*names, VALID] if uses_mask and (sets or masked) else names
+
+
+@torch.no_grad()
+def frame_inputs(
+    graph: DetectorGraph, pillars: Pillars, size: int | None = None, masked: bool | None = None
+) -> dict[str, Tensor]:
+    """Inputs of the graph for the pillars of one sample, by name.
+
+    Args:
+        graph: the graph.
+        pillars: of the pillar encoder, one sample, at least one pillar.
+        size: fixed number of pillars N; the rest is padding that influences nothing.
+        masked: whether padding is possible; None: with a fixed number it is.
+
+    Raises:
+        ValueError: without a pillar, for a batch, or for more pillars than ``size``.
+    """
+    count = len(pillars.coords)
+    if pillars.batch_size != 1 or not 0 < count <= (size or count):
+        raise ValueError(
+            f"graph inputs: expected one sample of 1 to {size or 'any number of'} pillars, "
+            f"got {pillars.batch_size} samples and {count} pillars"
+        )
+    backbone = graph.backbone
+    plan = backbone.plan(pillars)
+    padding = (size or count) - count
+    tokens, sets = backbone.planner.layout, set_bound(graph, size)
+    index, valid = pad_layouts(plan.layouts, tokens, padding, sets)
+    inputs = {
+        FEATURES: F.pad(pillars.features, (0, 0, 0, padding)),
+        INDEX: index,
+        SLOT: F.pad(torch.stack([layout.slot for layout in plan.layouts]), (0, padding)),
+        WINDOW_INDEX: F.pad(torch.stack(plan.window_index), (0, padding)),
+        CELL_TO_PILLAR: cell_to_pillar_map(pillars.coords, 1, backbone.grid.ny, backbone.grid.nx),
+        VALID: valid,
+    }
+    names = input_names(graph, size is not None if masked is None else masked)
+    # 32 bits: enough to count pillars, and what TensorRT and NPUs compute with.
+    return {n: inputs[n].int() if inputs[n].dtype == torch.int64 else inputs[n] for n in names}
+
+
+def set_bound(graph: DetectorGraph, size: int | None) -> int | None:
+    """Number of sets of a graph with a fixed number of pillars, None in sequence form."""
+    planner = graph.backbone.planner
+    if size is None or planner.layout == "sequence":
+        return None
+    windows = max(partition.num_windows for partition in planner.partitions)
+    return most_sets(size, planner.sets[0].set_size, windows)
+
+
+def pad_layouts(
+    layouts: Sequence[TokenLayout], tokens: str, padding: int, sets: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Index and validity of all layouts as two tensors (K, G, L).
+
+    Sequences grow by ``padding`` slots at their end. Shifts may differ in their number of sets:
+    all get ``sets``, or as many as the largest, and the surplus sets hold no token.
+    """
+    valid = [
+        torch.ones_like(lay.index, dtype=torch.bool) if lay.valid is None else lay.valid
+        for lay in layouts
+    ]
+    most = max(len(layout.index) for layout in layouts) if sets is None else sets
+    width = padding if tokens == "sequence" else 0
+
+    def padded(x: Tensor) -> Tensor:
+        return F.pad(x, (0, width, 0, most - len(x)))
+
+    return torch.stack([padded(lay.index) for lay in layouts]), torch.stack([*map(padded, valid)])
+
+
+class _GatheredPositions(TokenPositions):
+    """The look-up as plain gathers, which take 32-bit indices."""
+
+    def of(self, index: Tensor) -> Tensor:
+        rows = self.window_index.index_select(0, index.flatten())
+        return self.table.index_select(0, rows).unflatten(0, index.shape)
+
+
+class _PlaceTable(nn.Module):
+    """Position embeddings of the pillars' window_index, already computed: (P, D)."""
+
+    table: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("table", table)
+
+    def forward(self, window_index: Tensor) -> TokenPositions:
+        return _GatheredPositions(self.table, window_index)
+
+
+class _CellTable(nn.Module):
+    """Position embeddings of all cells of the head's map, already computed: (cells, C)."""
+
+    table: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("table", table)
+
+    def forward(self, *_: object) -> Tensor:
+        return self.table
+
+
+@torch.no_grad()
+def _compute_position_tables(graph: DetectorGraph) -> None:
+    """Replace networks that only see constant positions by their results."""
+    for block in graph.backbone.position_embeddings:
+        for i, embedding in enumerate(block):
+            block[i] = _PlaceTable(embedding._network(embedding.xy))
+    decoder = graph.head.decoder
+    decoder.key_position = _CellTable(decoder.key_position(decoder.positions))

@@ -1,0 +1,42 @@
+"""What a runtime without torch needs beside the graph: encoder weights and constant tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from padre3d.layers.norms import evaluation_affine
+from padre3d.sequences.orders import permutation
+from padre3d.sequences.windows import grid_cells
+
+
+@torch.no_grad()
+def runtime_tables(detector: nn.Module) -> dict[str, np.ndarray]:
+    """Arrays by name, read from the trained modules.
+
+    ==================  =======================================================================
+    ``weight{i}``       (in, out) float32 of the encoder's layer i, normalisation folded in; the
+                        first ``point_channels{i}`` rows are the point's, the rest its pillar's
+    ``shift{i}``        (out,) float32
+    ``cells``           (K, ny * nx) int32: cell ids in each token order
+    ``layout_shift``    (K,) int32: the shift of each token order
+    ``window_index``          (S, ny * nx) int32: index of each cell in its window, for each shift
+    ``windows``         (S, ny * nx) int32: window of each cell (set form)
+    ==================  =======================================================================
+    """
+    tables: dict[str, torch.Tensor] = {}
+    for i, layer in enumerate(detector.pillar_encoder.layers):
+        scale, shift = evaluation_affine(layer.norm)
+        tables[f"weight{i}"] = (layer.linear.weight * scale[:, None]).t().contiguous()
+        tables[f"shift{i}"] = shift
+        tables[f"point_channels{i}"] = torch.tensor(layer.point_channels)
+    planner = detector.backbone.planner
+    yx = grid_cells(detector.grid.ny, detector.grid.nx)
+    orders = [permutation(order, planner.partitions[shift]) for order, shift in planner.keys]
+    tables["cells"] = torch.stack(orders)
+    tables["layout_shift"] = torch.tensor([shift for _, shift in planner.keys])
+    tables["window_index"] = torch.stack([p.window_index_of(yx) for p in planner.partitions])
+    tables["windows"] = torch.stack([p.window_of(yx) for p in planner.partitions])
+    arrays = {name: table.numpy() for name, table in tables.items()}
+    return {k: v if v.dtype.kind == "f" else v.astype(np.int32) for k, v in arrays.items()}

@@ -1,0 +1,69 @@
+"""The contract of a token mixer, and what every mixer does with its inputs first."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from padre3d.checks import check_shape
+
+# sequence: all pillars of a sample in one order; set: DSVT's sets of a fixed number of slots;
+# image: a full H x W image of tokens, which the backbone of pillars does not have.
+LAYOUTS = ("sequence", "set", "image")
+
+
+class Mixer(nn.Module):
+    """A module that mixes tokens: ``mixer(x, pos=None, mask=None)``, (G, L, D) -> (G, L, D).
+
+    A masked token influences no real token; the output at masked tokens is arbitrary but finite.
+    The backbone and the chunked evaluation ask a mixer for what is declared here and nothing else.
+    A new mixer is one file with a subclass and one line in :data:`padre3d.mixers.MIXERS`.
+
+    Attributes:
+        dim: channels D.
+        layout: one of :data:`LAYOUTS`, the layout of tokens it is made for.
+        repeats_are_tokens: whether the repeated slots of a set are tokens of their own, as a
+            convolution over the set's slots needs; attention masks them.
+    """
+
+    dim: int
+    layout: str = "sequence"
+    repeats_are_tokens: bool = True
+
+    @property
+    def receptive_radius(self) -> int | None:
+        """Tokens to each side that influence a token; None if that has no bound along the order."""
+        return None
+
+    @property
+    def has_fused_layer(self) -> bool:
+        """Whether a whole encoder layer with this mixer runs in fused kernels."""
+        return False
+
+    def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool, True for real tokens."""
+        raise NotImplementedError
+
+
+def check_mixer_inputs(x: Tensor, pos: Tensor | None, mask: Tensor | None, dim: int) -> None:
+    """Check x (G, L, dim), pos (G, L, dim) or None and mask (G, L) or None.
+
+    Raises:
+        ValueError: names the tensor, the expected shape and the shape that came.
+    """
+    check_shape(x, f"G L {dim}", name="mixer x")
+    if pos is not None and pos.shape != x.shape:
+        raise ValueError(f"mixer pos: expected shape {tuple(x.shape)}, got {tuple(pos.shape)}")
+    if mask is not None and mask.shape != x.shape[:2]:
+        raise ValueError(
+            f"mixer mask: expected shape {tuple(x.shape[:2])}, got {tuple(mask.shape)}"
+        )
+
+
+def with_position(x: Tensor, pos: Tensor | None) -> Tensor:
+    """``x + pos`` where there is a position embedding."""
+    return x if pos is None else x + pos
+
+
+def zero_masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Zero the masked tokens of x (G, L, D), whatever they hold (NaN included)."""
+    return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)

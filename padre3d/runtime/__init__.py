@@ -1,0 +1,5 @@
+"""An exported detector from points to boxes, with numpy and a runtime; torch is not imported."""
+
+from padre3d.runtime.runtime import FrameReport, Runtime
+
+__all__ = ["FrameReport", "Runtime"]

@@ -1,0 +1,134 @@
+"""Raw head outputs to boxes in numpy, equal to padre3d/head/decode.py and its rotated NMS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from padre3d.runtime.pillar_encoder import Grid
+from padre3d.structures.boxes import Detections
+
+_GROWTH_M = 1e-9  # see padre3d/head/rotated_iou.py
+_TINY = 1e-300
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray], grid: Grid, settings: Mapping[str, Any]
+) -> Detections:
+    """Boxes of one sample, best first.
+
+    Args:
+        outputs: the graph's outputs by name, each with a leading axis of length one.
+        grid: the head's map.
+        settings: fields of :class:`padre3d.head.settings.DecodeSettings`.
+    """
+    raw = {
+        name: value[0] if value.dtype.kind == "i" else value[0].astype(np.float32)
+        for name, value in outputs.items()
+        if name != "dense_heatmap"
+    }
+    labels = raw["query_labels"].astype(np.int64)
+    boxes, scores = _boxes(raw, grid), _scores(raw, labels)
+    limits = np.float32(settings["centre_range_m"])
+    keep = (scores > settings["score_thr"]) & np.isfinite(boxes).all(1)
+    keep &= (boxes[:, :3] >= limits[:3]).all(1) & (boxes[:, :3] <= limits[3:]).all(1)
+    if settings["iou_alpha"] is not None:
+        alpha = np.broadcast_to(np.float32(settings["iou_alpha"]), raw["heatmap"].shape[1])[labels]
+        iou = np.clip((raw["iou"][:, 0] + 1) / 2, 0, 1)
+        scores = scores ** (1 - alpha) * iou**alpha
+    boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+    kept = _suppress(boxes, scores, labels, settings)
+    order = kept[np.argsort(-scores[kept], kind="stable")]
+    return Detections(boxes[order].astype(float), scores[order].astype(float), labels[order])
+
+
+def rotated_nms(boxes: np.ndarray, scores: np.ndarray, iou_thr: float, max_kept: int) -> np.ndarray:
+    """Indices of the kept boxes (K, 9), best first; equal scores keep their order."""
+    order = np.argsort(-scores, kind="stable")
+    bev = boxes[order][:, [0, 1, 3, 4, 6]]
+    overlaps = iou_bev(bev[:, None], bev[None]) > iou_thr
+    kept: list[int] = []
+    for candidate in range(len(overlaps)):
+        if len(kept) == max_kept:
+            break
+        if not overlaps[candidate, kept].any():
+            kept.append(candidate)
+    return order[np.array(kept, np.int64)]
+
+
+def iou_bev(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """BEV IoU of rectangles (..., 5) x, y, length, width, yaw; shapes broadcast. Float64."""
+    a, b = (np.array(x, np.float64) for x in np.broadcast_arrays(a, b))
+    for box in (a, b):
+        np.maximum(box[..., 2:4], 0, out=box[..., 2:4])
+    area_a, area_b = (box[..., 2] * box[..., 3] for box in (a, b))
+    b[..., 2:4] += 2 * _GROWTH_M
+    start, edge = _edges_in_frame(a, b)
+    cross = start[..., 0] * edge[..., 1] - start[..., 1] * edge[..., 0]
+    of_a = (_share_inside(start, edge, b) * cross).sum(-1)
+    of_b = _share_inside(*_edges_in_frame(b, a), a).sum(-1) * b[..., 2] * b[..., 3] / 2
+    smaller = np.minimum(area_a, area_b)
+    overlap = np.minimum(np.maximum((of_a + of_b) / 2, 0), smaller)
+    return np.clip(np.nan_to_num(overlap / np.maximum(area_a + area_b - overlap, 1e-12)), 0, 1)
+
+
+def _boxes(raw: Mapping[str, np.ndarray], grid: Grid) -> np.ndarray:
+    """(P, 9) float32 x, y, z (gravity centre), length, width, height, yaw, vx, vy."""
+    with np.errstate(over="ignore"):
+        size = np.exp(raw["dim"])
+    xy = raw["center"] * np.float32(grid.cell_m) + np.float32(grid.range_m[:2])
+    z = raw["height"] - size[:, 2:] / 2
+    yaw = np.arctan2(raw["rot"][:, :1], raw["rot"][:, 1:])
+    return np.concatenate([xy, z, size, yaw, raw["vel"]], 1)
+
+
+def _scores(raw: Mapping[str, np.ndarray], labels: np.ndarray) -> np.ndarray:
+    rows = np.arange(len(labels))
+    with np.errstate(over="ignore"):
+        probability = 1 / (1 + np.exp(-raw["heatmap"][rows, labels]))
+    return probability * raw["query_heatmap_score"][rows, labels]
+
+
+def _suppress(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, settings: Mapping[str, Any]
+) -> np.ndarray:
+    """Rows that stay after the NMS of the classes that ask for it, ascending."""
+    keep = np.ones(len(labels), bool)
+    for label in settings["nms_classes"]:
+        rows = np.flatnonzero(labels == label)
+        kept = rotated_nms(boxes[rows], scores[rows], settings["nms_iou"], settings["nms_max"])
+        keep[rows] = False
+        keep[rows[kept]] = True
+    return np.flatnonzero(keep)
+
+
+def _edges_in_frame(box: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (..., 4, 2) of ``box`` and the edges from them, in the axes of ``frame``."""
+    shift = box[..., :2] - frame[..., :2]
+    cos_f, sin_f = np.cos(frame[..., 4]), np.sin(frame[..., 4])
+    x = shift[..., 0] * cos_f + shift[..., 1] * sin_f
+    y = shift[..., 1] * cos_f - shift[..., 0] * sin_f
+    turn = (box[..., 4] - frame[..., 4])[..., None]
+    along = box[..., 2:3] / 2 * np.array([1, -1, -1, 1])
+    across = box[..., 3:4] / 2 * np.array([1, 1, -1, -1])
+    corners = np.stack(
+        [
+            x[..., None] + along * np.cos(turn) - across * np.sin(turn),
+            y[..., None] + along * np.sin(turn) + across * np.cos(turn),
+        ],
+        -1,
+    )
+    return corners, np.roll(corners, -1, -2) - corners
+
+
+def _share_inside(start: np.ndarray, edge: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Share (..., 4) in 0..1 of each edge inside the rectangle that owns the axes."""
+    half = frame[..., None, 2:4] / 2
+    edge = np.where(edge == 0, _TINY, edge)
+    with np.errstate(over="ignore"):
+        at_low, at_high = (-half - start) / edge, (half - start) / edge
+    enter = np.maximum(np.minimum(at_low, at_high).max(-1), 0)
+    leave = np.minimum(np.maximum(at_low, at_high).min(-1), 1)
+    return np.maximum(leave - enter, 0)

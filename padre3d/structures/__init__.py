@@ -1,0 +1,1 @@
+"""The data between the stages: frozen, with shapes documented and checked."""

@@ -1,0 +1,1 @@
+"""Checkpoints, processes and hooks of a training."""

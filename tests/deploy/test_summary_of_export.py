@@ -1,9 +1,0 @@
-"""The demo's figure of an export is the one its parity check found."""
-
-from padre3d.summary import onnx_error
-
-
-def test_error_of_a_manifest_is_that_of_the_check(exported_padre):
-    _, _, folder, _, results = exported_padre
-    worst = max(max(result.errors.values()) for result in results)
-    assert onnx_error(folder / "manifest.json") == worst > 0

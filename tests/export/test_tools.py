@@ -1,0 +1,108 @@
+"""The command-line tools on an exported folder."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+from padre3d.backends.tensorrt_profile import Profile  # noqa: E402
+from padre3d.deploy import Runtime  # noqa: E402
+from padre3d.export.evaluate import use_runtime  # noqa: E402
+from padre3d.runtime.pillar_counts import choose_profile, count_pillars, distribution  # noqa: E402
+from padre3d.runtime.pillar_encoder import Grid  # noqa: E402
+
+
+@pytest.fixture
+def tools(monkeypatch, repo_root):
+    monkeypatch.syspath_prepend(str(repo_root / "tools"))
+
+
+def test_infer_takes_an_exported_folder(exported_padre, tools, tmp_path, capsys):
+    import infer
+
+    _, cloud, folder, _, _ = exported_padre
+    np.save(tmp_path / "cloud.npy", cloud)
+    points, out = str(tmp_path / "cloud.npy"), str(tmp_path / "boxes.json")
+    arguments = ["config.py", str(folder), points, "--out", out, "--score-thr", "0.05"]
+    infer.main([*arguments, "--time-lag"])
+    boxes = json.loads((tmp_path / "boxes.json").read_text())["boxes"]
+    expected = Runtime(folder)(cloud)
+    kept = expected.scores >= 0.05
+    assert len(boxes) == kept.sum() > 0
+    np.testing.assert_allclose([b["center_m"] for b in boxes], expected.boxes[kept, :3], atol=1e-4)
+    with pytest.raises(SystemExit, match="error: backend: expected one of"):
+        infer.main([*arguments, "--backend", "none"])
+
+
+def test_evaluation_reads_the_runtime(exported_padre):
+    detector, cloud, folder, _, _ = exported_padre
+    runtime = Runtime(folder)
+
+    class Wrapper(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = torch.nn.Linear(1, 1)
+            self.module.class_names = detector.class_names
+
+    wrapper = Wrapper()
+    use_runtime(wrapper, runtime)
+    (found,) = wrapper.module.predict_points([torch.from_numpy(cloud)])
+    expected = runtime(cloud)
+    np.testing.assert_allclose(found.boxes.numpy(), expected.boxes, rtol=1e-6)
+    np.testing.assert_array_equal(found.labels.numpy(), expected.labels)
+    wrapper.module.class_names = ("car",)
+    with pytest.raises(ValueError, match=r"expected the config's classes \('car',\)"):
+        use_runtime(wrapper, runtime)
+
+
+def test_profiles(exported_padre, tools, capsys):
+    import build_engine
+
+    grid = Grid((-9.6, -9.6, -5, 9.6, 9.6, 3), (0.6, 0.6))
+    points = np.array(
+        [
+            [0.1, 0.1, 0, 0, 0],
+            [0.2, 0.3, 1, 0, 0],
+            [0.7, 0.1, 0, 0, 0],
+            [99, 0, 0, 0, 0],
+            [np.nan] * 5,
+        ],
+        np.float32,
+    )
+    assert count_pillars(points, grid) == 2
+    counts = [900, 1000, 1100, 4100]
+    assert choose_profile(counts) == Profile(1, 1050, 6000)
+    assert distribution(counts)["p50"] == 1050
+    with pytest.raises(ValueError, match="at least one frame to measure"):
+        choose_profile([])
+    with pytest.raises(ValueError, match=r"expected 0 < min <= opt <= max pillars, got 5, 4, 9"):
+        Profile(5, 4, 9)
+    build_engine.main([str(exported_padre[2]), "--dry-run", "--max", "30000", "--min", "2"])
+    line = capsys.readouterr().out.replace("\n", " ")
+    assert line.startswith("trtexec --onnx=")
+    assert (
+        "--minShapes=features:2x32,index:4x1x2,slot:4x2,window_index:2x2,cell_to_pillar:1x32x32"
+        in line
+    )
+    assert "--maxShapes=features:30000x32,index:4x1x30000" in line
+    with pytest.raises(SystemExit, match="error: --shapes-from: expected --config"):
+        build_engine.main([str(exported_padre[2]), "--shapes-from", "nothing.pkl"])
+
+
+def test_shapes_from_a_data_set(exported_padre, tools, tiny_nuscenes, repo_root, capsys):
+    import build_engine
+
+    infos = tiny_nuscenes / "nuscenes_infos_val.pkl"
+    config = str(repo_root / "configs/dsvt_padre2_synthetic.py")
+    arguments = [str(exported_padre[2]), "--dry-run", "--config", config, "--shapes-from"]
+    build_engine.main([*arguments, str(infos)])
+    line = capsys.readouterr().out
+    assert "pillars of 4 frames" in line or "pillars of 5 frames" in line
+    usual = int(line.split("--optShapes=features:")[1].split("x")[0])
+    assert 200 < usual <= 1024
+    with pytest.raises(SystemExit, match="expected an info file of tools/create_data.py"):
+        build_engine.main([*arguments, "missing.pkl"])

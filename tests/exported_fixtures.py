@@ -1,0 +1,52 @@
+"""One export for the tests that only look at it."""
+
+import pytest
+import torch
+from tiny_detector import MIXERS, build_detector, make_cloud
+
+
+def export_once(mixer, folder, config=None):
+    """(detector, cloud, folder, manifest, comparisons) of an export with dynamic pillars."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from padre3d.export.export import export_detector
+
+    detector = build_detector(mixer)
+    cloud = make_cloud(1500)
+    manifest, results = export_detector(
+        detector, {"frame": torch.from_numpy(cloud)}, folder, config, about={"config": "tiny.py"}
+    )
+    return detector, cloud, folder, manifest, results
+
+
+@pytest.fixture(
+    scope="session",
+    params=["padre", "attention", pytest.param("padre on sets", marks=pytest.mark.slow)],
+)
+def exported(request):
+    """Exports of every mixer, made when first asked for."""
+    return request.getfixturevalue(f"exported_{request.param.replace(' ', '_')}")
+
+
+@pytest.fixture(scope="session")
+def exported_padre(tmp_path_factory):
+    return export_once(MIXERS["padre"], tmp_path_factory.mktemp("padre") / "out")
+
+
+@pytest.fixture(scope="session")
+def exported_attention(tmp_path_factory):
+    return export_once(MIXERS["attention"], tmp_path_factory.mktemp("attention") / "out")
+
+
+@pytest.fixture(scope="session")
+def exported_padre_on_sets(tmp_path_factory):
+    return export_once(MIXERS["padre on sets"], tmp_path_factory.mktemp("sets") / "out")
+
+
+@pytest.fixture(scope="session")
+def masked_parts(tmp_path_factory):
+    """(detector, cloud, folder, manifest, comparisons) of two files that can be padded."""
+    from padre3d.export.export import ExportConfig
+
+    config = ExportConfig(parts="backbone,dense", masked=True)
+    return export_once(MIXERS["padre"], tmp_path_factory.mktemp("parts") / "out", config)

@@ -1,0 +1,284 @@
+"""The exported folder from points to boxes: eager's boxes, without torch, and clear errors."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tiny_detector import MIXERS, build_detector, make_cloud
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+from padre3d.backends import registry  # noqa: E402
+from padre3d.backends.base import Loaded  # noqa: E402
+from padre3d.deploy import BackendError, Runtime  # noqa: E402
+from padre3d.export.export import ExportConfig, export_detector  # noqa: E402
+from padre3d.export.graph import DetectorGraph, frame_inputs  # noqa: E402
+from padre3d.head import DecodeSettings, HeadOutputs  # noqa: E402
+from padre3d.head.decode import decode_detections  # noqa: E402
+from padre3d.head.rotated_iou import pairwise_iou_bev  # noqa: E402
+from padre3d.inference import detect  # noqa: E402
+from padre3d.runtime.decode import decode, iou_bev  # noqa: E402
+from padre3d.runtime.manifest import sha256  # noqa: E402
+from padre3d.runtime.pillar_encoder import Grid, _argsort  # noqa: E402
+from padre3d.structures.boxes import box_arrays  # noqa: E402
+from padre3d.structures.grid import PillarGrid  # noqa: E402
+
+
+def assert_same_boxes(found, expected):
+    """Equal up to rounding; boxes are matched by class and nearest centre."""
+    assert len(found.scores) == len(expected.scores)
+    assert len(found.scores) > 5
+    for box, score, label in zip(*expected, strict=True):
+        rows = np.flatnonzero(found.labels == label)
+        distance = np.abs(found.boxes[rows] - box)[:, :3].max(1)
+        row = rows[(distance + np.abs(found.scores[rows] - score)).argmin()]
+        np.testing.assert_allclose(found.boxes[row, :6], box[:6], atol=1e-3)
+        np.testing.assert_allclose(found.scores[row], score, atol=1e-4)
+
+
+def test_boxes_are_those_of_eager_torch(exported):
+    detector, cloud, folder, _, _ = exported
+    runtime = Runtime(folder)
+    assert_same_boxes(runtime(cloud), detect(detector, cloud))
+    cloud = make_cloud(300, seed=3)
+    assert_same_boxes(runtime(cloud), detect(detector, cloud))
+    assert runtime.last.dropped == 0
+    assert runtime.last.pillars == runtime.last.size > 20
+
+
+@pytest.mark.parametrize("size", [None, 600])
+def test_inputs_are_those_of_torch(exported, size):
+    """Features, orders, sets, windows and the inverse map, computed twice."""
+    detector, cloud, folder, _, _ = exported
+    runtime, graph = Runtime(folder), DetectorGraph(detector)
+    with torch.no_grad():
+        expected = frame_inputs(graph, detector.pillar_encoder([torch.from_numpy(cloud)]), size)
+    sets = expected["index"].shape[1] if detector.backbone.planner.layout == "set" else None
+    found = runtime.inputs(*runtime.encode(cloud), size or 1, sets)
+    for name, value in expected.items():
+        assert found[name].dtype == value.numpy().dtype
+        if name == "features":
+            np.testing.assert_allclose(found[name], value.numpy(), atol=2e-5)
+        else:
+            np.testing.assert_array_equal(found[name], value.numpy(), err_msg=name)
+
+
+def test_no_torch_is_needed(exported_padre, tmp_path):
+    """A fresh process that cannot import torch finds the same boxes."""
+    _, cloud, folder, _, _ = exported_padre
+    np.save(tmp_path / "cloud.npy", cloud)
+    code = f"""
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "mmdet3d", "mmcv", "mmengine", "mmdet", "onnx"):
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Block())
+import numpy as np
+from padre3d.deploy import Runtime
+found = Runtime({str(folder)!r})(np.load({str(tmp_path / "cloud.npy")!r}))
+np.savez({str(tmp_path / "found.npz")!r}, **found._asdict())
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    expected = Runtime(folder)(cloud)
+    with np.load(tmp_path / "found.npz") as found:
+        np.testing.assert_array_equal(found["boxes"], expected.boxes)
+        np.testing.assert_array_equal(found["scores"], expected.scores)
+
+
+def test_decoding_is_that_of_torch():
+    """All branches: thresholds, range, rescoring per class, suppression of two classes."""
+    random = torch.Generator().manual_seed(0)
+    count, classes = 120, 10
+    raw = HeadOutputs(
+        center=torch.rand(1, count, 2, generator=random) * 16,
+        height=torch.randn(1, count, 1, generator=random),
+        dim=torch.randn(1, count, 3, generator=random) * 0.5,
+        rot=torch.randn(1, count, 2, generator=random),
+        vel=torch.randn(1, count, 2, generator=random),
+        iou=torch.randn(1, count, 1, generator=random),
+        heatmap=torch.randn(1, count, classes, generator=random),
+        query_heatmap_score=torch.rand(1, count, classes, generator=random),
+        dense_heatmap=torch.zeros(1, classes, 16, 16),
+        query_labels=torch.randint(6, classes, (1, count), generator=random),
+        query_pos=torch.zeros(1, count, 2),
+    )
+    settings = DecodeSettings(
+        score_thr=0.1,
+        centre_range_m=(-8, -8, -2, 8, 8, 1),
+        nms_max=12,
+        iou_alpha=(0.3,) * 5 + (0.7,) * 5,
+    )
+    grid = PillarGrid((-9.6, -9.6, -5, 9.6, 9.6, 3), (1.2, 1.2))
+    (torchs,) = decode_detections(raw, grid, settings)
+    expected = box_arrays(torchs, [str(i) for i in range(classes)])
+    order = np.argsort(-expected.scores, kind="stable")
+    arrays = {name: value.numpy() for name, value in raw._asdict().items()}
+    found = decode(arrays, Grid(grid.range_m, grid.cell_m), vars(settings))
+    assert 20 < len(order) < 100
+    np.testing.assert_array_equal(found.labels, expected.labels[order])
+    np.testing.assert_allclose(found.boxes, expected.boxes[order], atol=1e-5)
+    np.testing.assert_allclose(found.scores, expected.scores[order], atol=1e-6)
+    bev = torch.from_numpy(found.boxes[:, [0, 1, 3, 4, 6]])
+    ious = iou_bev(bev.numpy()[:, None], bev.numpy()[None])
+    np.testing.assert_allclose(ious, pairwise_iou_bev(bev, bev).numpy(), atol=1e-9)
+    assert (ious > 0.3).sum() > len(ious)
+
+
+@pytest.fixture(scope="module")
+def buckets(tmp_path_factory):
+    """(detector, folder) with graphs of 60 and 200 pillars."""
+    detector = build_detector(MIXERS["padre"])
+    folder = tmp_path_factory.mktemp("buckets") / "out"
+    clouds = {"frame": torch.from_numpy(make_cloud(60))}
+    _, results = export_detector(detector, clouds, folder, ExportConfig(sizes=(60, 200)))
+    assert max(result.worst for result in results) < 2e-5
+    return detector, folder
+
+
+def test_smallest_bucket_that_fits(buckets, caplog):
+    detector, folder = buckets
+    runtime = Runtime(folder)
+    for points, size in ((30, 60), (150, 200)):
+        cloud = make_cloud(points)
+        assert_same_boxes(runtime(cloud), detect(detector, cloud))
+        assert (runtime.last.size, runtime.last.dropped) == (size, 0)
+    assert not caplog.records
+
+
+def test_nearest_pillars_are_kept(buckets, caplog):
+    """What does not fit is dropped, farthest first, and said."""
+    detector, folder = buckets
+    runtime, cloud = Runtime(folder), make_cloud(3000)
+    features, cells = runtime.encode(cloud)
+    assert len(cells) > 300
+    distance = np.linalg.norm(runtime.grid.centres_m(cells), axis=1)
+    with caplog.at_level(logging.WARNING, logger="padre3d"):
+        found = runtime(cloud)
+    assert runtime.last.dropped == len(cells) - 200
+    assert f"the {len(cells) - 200} farthest were dropped" in caplog.text
+    x, y = ((cloud[:, i] + 9.6) / 0.6 for i in range(2))
+    near = (
+        np.linalg.norm(np.stack([np.floor(x) + 0.5, np.floor(y) + 0.5], 1) * 0.6 - 9.6, axis=1)
+        <= np.sort(distance)[199] + 1e-4
+    )
+    expected = detect(detector, cloud[near])
+    if len(runtime.encode(cloud[near])[1]) == 200:  # no two pillars at the same distance
+        assert_same_boxes(found, expected)
+
+
+def test_a_dynamic_graph_without_mask_is_not_padded(exported_padre, monkeypatch):
+    """A profile's minimum above the frame's pillars is an error, not a wrong answer."""
+    _, cloud, folder, _, _ = exported_padre
+    plain = registry.BACKENDS["onnxruntime"]
+
+    def limited(path, options):
+        return Loaded(plain(path, options).run, (5000, 9000))
+
+    monkeypatch.setitem(registry.BACKENDS, "onnxruntime", limited)
+    with pytest.raises(ValueError, match="expected at least 5000, and the graph has no mask"):
+        Runtime(folder)(cloud)
+
+
+def test_profile_limits_of_a_masked_graph(masked_parts, monkeypatch):
+    """Fewer pillars than the profile's minimum are padded, in every part of the graph."""
+    detector, _, folder, _, _ = masked_parts
+    cloud = make_cloud(400)
+    plain = registry.BACKENDS["onnxruntime"]
+
+    def limited(path, options):
+        return Loaded(plain(path, options).run, (500, 900))
+
+    monkeypatch.setitem(registry.BACKENDS, "onnxruntime", limited)
+    runtime = Runtime(folder)
+    assert_same_boxes(runtime(cloud), detect(detector, cloud))
+    assert runtime.last.size == 500 > runtime.last.pillars
+
+
+def test_bad_clouds(exported_padre):
+    detector, cloud, folder, _, _ = exported_padre
+    runtime = Runtime(folder)
+    for empty in (np.zeros((0, 5)), np.full((3, 5), np.nan), np.full((4, 5), 1e6)):
+        assert len(runtime(empty).scores) == 0
+    dirty = np.concatenate([cloud, [[np.nan] * 5, [0, 0, np.inf, 0, 0], [1e30] * 5]])
+    np.testing.assert_array_equal(runtime(dirty).boxes, runtime(cloud).boxes)
+    assert len(runtime(np.zeros((1, 5)))[0]) == len(detect(detector, np.zeros((1, 5)))[0])
+    with pytest.raises(ValueError, match=r"expected shape \(P, 5\), got \(7, 4\)"):
+        runtime(np.zeros((7, 4)))
+    with pytest.raises(ValueError, match="expected numbers, got dtype"):
+        runtime(np.full((2, 5), "x"))
+    random = np.random.default_rng(0)
+    crowd = random.uniform(-12, 12, (1_500_000, 5)).astype(np.float32)
+    runtime(crowd)
+    assert runtime.last.pillars == 32 * 32
+
+
+def test_damaged_folders(exported_padre, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(exported_padre[2], folder)
+    model, manifest = folder / "model.onnx", folder / "manifest.json"
+    content, text = model.read_bytes(), manifest.read_text()
+    model.write_bytes(content[:1000] + b"\0" + content[1001:])
+    with pytest.raises(ValueError, match=r"model.onnx: expected the exported file with sha256"):
+        Runtime(folder)
+    model.write_bytes(content[:5000])
+    changed = json.loads(text)
+    changed["sha256"]["model.onnx"] = sha256(model)
+    manifest.write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match=r"model.onnx: expected an ONNX model that loads"):
+        Runtime(folder)
+    model.unlink()
+    with pytest.raises(FileNotFoundError, match="model.onnx: named in the manifest"):
+        Runtime(folder)
+    model.write_bytes(content)
+    for wrong, message in (
+        (text[:100], "expected JSON"),
+        ("[]", "manifest of format 2, got None"),
+        (json.dumps({**json.loads(text), "format": 1}), "of format 2, got 1"),
+        (json.dumps({"format": 2}), "'models', 'sha256'] are missing"),
+        (json.dumps({**json.loads(text), "sha256": {}}), "expected checksums of all files"),
+    ):
+        manifest.write_text(wrong)
+        with pytest.raises(ValueError, match=message.replace("[", r"\[")):
+            Runtime(folder)
+    manifest.unlink()
+    with pytest.raises(FileNotFoundError, match="found no manifest.json"):
+        Runtime(folder)
+
+
+def test_absent_backends_are_errors(exported_padre, monkeypatch):
+    folder = exported_padre[2]
+    with pytest.raises(ValueError, match="expected one of onnxruntime, .*, got 'torch'"):
+        Runtime(folder, "torch")
+    for name, package in (("openvino", "openvino"), ("onnxruntime", "onnxruntime")):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, name, None)
+            with pytest.raises(BackendError, match=f"pip install {package}"):
+                Runtime(folder, name)
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(BackendError, match="expected an onnxruntime with CUDAExecutionPro"):
+            Runtime(folder, "onnxruntime-cuda")
+
+
+def test_openvino_gives_the_same_boxes(exported_padre):
+    pytest.importorskip("openvino")
+    detector, cloud, folder, _, _ = exported_padre
+    assert_same_boxes(Runtime(folder, "openvino", threads=1)(cloud), detect(detector, cloud))
+
+
+def test_points_are_sorted_by_more_cells_than_16_bits_hold():
+    """A nuScenes grid has 129,600 cells."""
+    random = np.random.default_rng(0)
+    for most in (60_000, 129_600, 1 << 31):
+        ids = random.integers(0, most, 5000)
+        ids[2500:] = ids[:2500]
+        np.testing.assert_array_equal(_argsort(ids), np.argsort(ids, kind="stable"))
