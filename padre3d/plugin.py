@@ -30,13 +30,14 @@ from mmdet3d.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS  # noq
 from padre3d.backbone import VoxelBackbone  # noqa: E402
 from padre3d.bev import ResidualBEVBackbone  # noqa: E402
 from padre3d.data.datasets import NuScenesSweepsDataset, SeededCBGSDataset  # noqa: E402
-from padre3d.data.gt_sampling import FadeGroundTruthSampling, SampleGroundTruth  # noqa: E402
+from padre3d.data.gt_sampling import SampleGroundTruth  # noqa: E402
 from padre3d.data.loading import LoadSweeps  # noqa: E402
 from padre3d.data.metric import NuScenesDetectionMetric  # noqa: E402
 from padre3d.detector import PADReDetector  # noqa: E402
 from padre3d.head import PADReTransFusionHead  # noqa: E402
 from padre3d.pillars import DynamicPillarEncoder  # noqa: E402
-from padre3d.training.checkpoint import PlainCheckpointHook, allow_training_checkpoints  # noqa: E402
+from padre3d.training.checkpoint import allow_training_checkpoints  # noqa: E402
+from padre3d.training.hooks import FadeGroundTruthSampling, PlainCheckpointHook  # noqa: E402
 
 _REGISTERED = {
     MODELS: (

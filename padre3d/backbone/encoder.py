@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.layers.norms import RowBatchNorm
+from padre3d.layers.position_embedding import embed_positions
 from padre3d.mixers.mixer import Mixer
 from padre3d.ops import chunked
 from padre3d.structures.tokens import TokenLayout, TokenPositions
@@ -141,21 +142,17 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, window_index: Tensor) -> TokenPositions:
         """Single-precision embeddings (D) of pillars by ``window_index`` (N,)."""
-        # Statistics over a batch and coordinates up to half a window: not for half precision.
-        with torch.autocast(self.xy.device.type, enabled=False):
-            if not self.training:
-                return TokenPositions(self._network(self.xy), window_index)
-            if not isinstance(self.norm, RowBatchNorm):
-                return TokenPositions(self._network(self.xy[window_index]))
-            # Unlike bincount this does not ask the device for the largest index.
-            ones = torch.ones(len(window_index), device=window_index.device)
-            counts = ones.new_zeros(len(self.xy)).index_add_(0, window_index, ones)
-            return TokenPositions(self._network(self.xy, counts, len(window_index)), window_index)
+        if not self.training:
+            return TokenPositions(self._embed(self.xy), window_index)
+        if not isinstance(self.norm, RowBatchNorm):
+            return TokenPositions(self._embed(self.xy[window_index]))
+        # Unlike bincount this does not ask the device for the largest index.
+        ones = torch.ones(len(window_index), device=window_index.device)
+        counts = ones.new_zeros(len(self.xy)).index_add_(0, window_index, ones)
+        return TokenPositions(self._embed(self.xy, counts, len(window_index)), window_index)
 
-    def _network(self, xy: Tensor, counts: Tensor | None = None, total: int = 0) -> Tensor:
-        hidden = self.linear1(xy)
-        hidden = self.norm(hidden) if counts is None else self.norm(hidden, counts, total)
-        return self.linear2(F.relu(hidden))
+    def _embed(self, xy: Tensor, counts: Tensor | None = None, total: int = 0) -> Tensor:
+        return embed_positions(xy, self.linear1, self.norm, self.linear2, counts, total)
 
 
 def _initialise(*layers: nn.Linear) -> None:

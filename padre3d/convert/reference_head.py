@@ -27,7 +27,7 @@ def read_head(head: Settings, num_classes: int, in_channels: int, stride: int) -
     Returns:
         Config of our head. Settings that are our defaults are left out of its three groups.
     """
-    head.only("NAME", "PADReTransFusionHead", optional=False)
+    head.only("NAME", "TransFusionHead", optional=False)
     head.only("NUM_CLASSES", num_classes)
     if num_classes <= max(POINT_CLASSES):
         head.problem(

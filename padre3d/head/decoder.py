@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.head.windows import LocalWindow
-from padre3d.layers.half_precision import full_precision
 from padre3d.layers.norms import RowBatchNorm
+from padre3d.layers.position_embedding import embed_positions
 from padre3d.structures.grid import PillarGrid
 
 
@@ -38,14 +38,10 @@ class PositionEmbedding(nn.Sequential):
         """Positions (N, 2) to embeddings (N, channels).
 
         ``counts`` (N,), with their sum ``total``, gives batch statistics as if position n occurred
-        ``counts[n]`` times (not once the norm has been converted to SyncBatchNorm, which has no
-        such statistics).
+        ``counts[n]`` times, see :func:`padre3d.layers.position_embedding.embed_positions`.
         """
-        with full_precision(positions):
-            hidden = self[0](positions.to(self[0].weight.dtype))
-            weighted = counts is not None and isinstance(self[1], RowBatchNorm)
-            hidden = self[1](hidden, counts, total) if weighted else self[1](hidden)
-            return self[3](self[2](hidden))
+        positions = positions.to(self[0].weight.dtype)
+        return embed_positions(positions, self[0], self[1], self[3], counts, total)
 
 
 class Projections(nn.Module):

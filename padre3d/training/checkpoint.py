@@ -1,8 +1,9 @@
 """Checkpoints: weights-only loading, and the newest intact file of a training.
 
 mmengine's training checkpoints hold log buffers that only an unsafe load can rebuild, and recent
-torch refuses them. :class:`PlainCheckpointHook` leaves the buffers out (the log file has their
-values), so every checkpoint here loads with ``weights_only=True``, for resuming too.
+torch refuses them. :class:`~padre3d.training.hooks.PlainCheckpointHook` leaves the buffers out (the
+log file has their values), so every checkpoint here loads with ``weights_only=True``, for resuming
+too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
 _SAFE = [
     defaultdict,
@@ -25,15 +24,6 @@ _SAFE = [
     *{type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "u4", "u8", "u1", "?")},
 ]
 _NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth$")
-
-
-class PlainCheckpointHook(Hook):
-    """Keeps checkpoints free of objects that a weights-only load refuses."""
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Drop the smoothed log values; a resumed training starts smoothing anew."""
-        if "message_hub" in checkpoint:
-            checkpoint["message_hub"]["log_scalars"] = {}
 
 
 def allow_training_checkpoints() -> None:

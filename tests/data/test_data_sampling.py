@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 from padre3d.data.boxes import bev_overlaps_any, points_in_boxes
 from padre3d.data.datasets import NuScenesSweepsDataset, SeededCBGSDataset
-from padre3d.data.gt_sampling import FadeGroundTruthSampling, SampleGroundTruth, samplers_of
+from padre3d.data.gt_sampling import SampleGroundTruth
+from padre3d.training.hooks import FadeGroundTruthSampling, samplers_of
 
 CLASSES = ("car", "truck", "bicycle", "bus")
 PREFIX = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")

@@ -7,7 +7,8 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from padre3d.training.checkpoint import PlainCheckpointHook, latest_checkpoint, load_checkpoint_file
+from padre3d.training.checkpoint import latest_checkpoint, load_checkpoint_file
+from padre3d.training.hooks import PlainCheckpointHook
 
 
 def training_checkpoint(epoch: int) -> dict:

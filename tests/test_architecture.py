@@ -1,0 +1,111 @@
+"""The written dependency rule of CONTRIBUTING.md, and that no import goes in a circle."""
+
+import sys
+from collections import defaultdict
+
+import pytest
+from import_graph import circles, external_imports, import_graph
+
+BASE = {"structures", "checks", "layers"}
+# What each stage may import. Nothing imports `plugin` but what needs the registry.
+RULE = {
+    "checks": set(),
+    "structures": {"checks"},
+    "layers": {"checks", "structures"},
+    "io": {"structures"},
+    "synthetic": set(),
+    "ops": {"checks", "structures"},
+    "mixers": {"checks", "structures", "ops"},
+    "pillars": BASE,
+    "sequences": {"checks", "structures"},
+    "backbone": BASE | {"mixers", "ops", "sequences"},
+    "bev": BASE,
+    "head": BASE,
+    "data": {"structures", "io"},
+    "detector": BASE | {"backbone", "bev", "head", "pillars"},
+    "training": {"data", "io", "structures"},
+    "plugin": BASE | {"backbone", "bev", "data", "detector", "head", "pillars", "training"},
+    "inference": {"plugin", "structures", "training"},
+    "backends": set(),
+    "runtime": {"backends", "structures", "io"},
+    "export": BASE
+    | {"backends", "bev", "head", "mixers", "runtime", "sequences", "backbone", "io", "pillars"},
+    "deploy": {"backends", "runtime"},
+    "convert": {"head", "structures", "io", "training"},
+    "visual": {"io", "structures"},
+    "analysis": {"io", "mixers", "ops", "plugin", "sequences", "structures", "checks"},
+}
+# Packages from outside that a part may need at import or at run time, beside the standard library.
+WITHOUT_TORCH = ("runtime", "backends", "deploy", "io", "visual", "synthetic")
+CORE = ("ops", "mixers", "structures", "checks")
+
+
+@pytest.fixture(scope="module")
+def graph(repo_root):
+    return import_graph(repo_root / "padre3d")
+
+
+def part(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+def violations(graph):
+    """``module -> module`` of every import against the rule."""
+    return [
+        f"{module} -> {target}"
+        for module, targets in graph.items()
+        for target in targets
+        if part(target) not in {"", part(module)} and part(target) not in RULE[part(module)]
+    ]
+
+
+def test_every_part_has_its_rule(graph):
+    assert {part(module) for module in graph} - {""} == set(RULE)
+
+
+def test_no_circle(graph):
+    assert circles(graph) == []
+
+
+def test_imports_follow_the_rule(graph):
+    assert violations(graph) == []
+
+
+def test_a_circle_put_back_is_found(graph):
+    changed = {**graph, "padre3d.mixers.mixer": {"padre3d.mixers.padre"}}
+    assert circles(changed) == [["padre3d.mixers.mixer", "padre3d.mixers.padre"]]
+
+
+def test_a_forbidden_import_is_found(graph):
+    changed = {**graph, "padre3d.head.decode": {"padre3d.export.parity"}}
+    assert violations(changed) == ["padre3d.head.decode -> padre3d.export.parity"]
+
+
+def test_lazy_and_relative_names_count(tmp_path):
+    """Imports in functions, ``import a.b`` and names that are modules are edges."""
+    package = tmp_path / "padre3d"
+    (package / "a").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "a/__init__.py").write_text("")
+    (package / "a/one.py").write_text("def f():\n    from padre3d.a import two\n")
+    (package / "a/two.py").write_text("import padre3d.a.one\n")
+    assert circles(import_graph(package)) == [["padre3d.a.one", "padre3d.a.two"]]
+
+
+def _external(repo_root, names):
+    found = defaultdict(set)
+    for path in (repo_root / "padre3d").rglob("*.py"):
+        name = path.relative_to(repo_root / "padre3d").parts[0].removesuffix(".py")
+        if name in names:
+            found[name] |= external_imports(path) - set(sys.stdlib_module_names)
+    return found
+
+
+def test_the_runtime_knows_neither_torch_nor_mmdet3d(repo_root):
+    for name, modules in _external(repo_root, WITHOUT_TORCH).items():
+        assert not modules & {"torch", "mmdet3d", "mmengine", "mmcv"}, name
+
+
+def test_the_core_needs_torch_alone(repo_root):
+    for name, modules in _external(repo_root, CORE).items():
+        assert modules <= {"torch", "numpy", "triton"}, name
