@@ -17,7 +17,8 @@ from padre3d.study.options import cfg_options, plain_text
 METRICS_FILE = "metrics.json"
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.]*)\}")
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
-BUILT_IN = frozenset({"out", "seed", "variant", "options", "threads", "python"})
+VALUES = frozenset({"out", "seed", "variant", "threads", "python"})
+BUILT_IN = VALUES | {"options"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Study:
     Commands run in the repository's root; one that starts with a ``.py`` file is run by this
     Python. Placeholders in them: ``{out}`` (the run's folder), ``{seed}``, ``{variant}``,
     ``{threads}``, ``{python}``, the key of any override, and the argument ``{options}``, which
-    becomes ``--cfg-options key=value ...`` of the overrides that no placeholder names. The (last)
+    becomes ``--cfg-options key=value ...`` of the overrides that no placeholder names. Values of
+    overrides may hold the runner's placeholders, too: ``{"randomness.seed": "{seed}"}``. The (last)
     command writes ``{out}/metrics.json``: an object, nested or flat, with the metrics and, if
     known, ``params``, ``macs``, ``seconds`` and ``device``.
 
@@ -139,6 +141,9 @@ class Study:
         for step in self.all_steps():
             if isinstance(step.command, str):
                 raise ValueError(f"command: expected a list of strings, got {step.command!r}")
+            texts = (*step.command, step.result)
+            if any("{options}" in text and text != "{options}" for text in texts):
+                raise ValueError(f"step {step.name}: {{options}} must be an argument of its own")
         if isinstance(self.metrics, str):
             raise ValueError(f"metrics: expected a tuple of names, got {self.metrics!r}")
 
@@ -153,7 +158,16 @@ class Study:
         rest = {key: value for key, value in overrides.items() if key not in used}
         if rest and "options" not in used:
             raise ValueError(f"variant {variant}: the command has no place for {sorted(rest)[0]!r}")
-        cfg_options(rest)
+        try:
+            inner = set(PLACEHOLDER.findall(json.dumps(overrides)))
+        except TypeError as error:
+            raise ValueError(f"variant {variant}: overrides must be plain data: {error}") from None
+        if inner - VALUES:
+            unknown = sorted(inner - VALUES)
+            raise ValueError(f"variant {variant}: nothing to put in for {{{unknown[0]}}}")
+        run = Run(self, variant, self.seeds[0], "", Path("out"))
+        for step in self.all_steps():
+            run.command(step, threads=1)
 
 
 @dataclass(frozen=True)
@@ -185,10 +199,9 @@ class Run:
 
     def command(self, step: Step, threads: int) -> list[str]:
         """The step's command with all placeholders filled."""
-        values = self._values(threads)
-        used = self.study.placeholders()
-        overrides = self.study.overrides(self.variant)
-        options = cfg_options({k: v for k, v in overrides.items() if k not in used})
+        values, used = self._values(threads), self.study.placeholders()
+        rest = {key: values[key] for key in self.study.overrides(self.variant) if key not in used}
+        options = cfg_options(rest)
         command: list[str] = []
         for argument in step.command:
             command += options if argument == "{options}" else [_fill(argument, values)]
@@ -199,14 +212,14 @@ class Run:
         return self.out / _fill(step.result, self._values(threads))
 
     def _values(self, threads: int) -> dict[str, Any]:
-        return {
-            **self.study.overrides(self.variant),
+        own = {
             "out": self.out,
             "seed": self.seed,
             "variant": self.variant,
             "threads": threads,
             "python": sys.executable,
         }
+        return {**_fill_values(self.study.overrides(self.variant), own), **own}
 
 
 def load_study(path: Path) -> Study:
@@ -223,6 +236,19 @@ def load_study(path: Path) -> Study:
 
 def _fill(text: str, values: Mapping[str, Any]) -> str:
     return PLACEHOLDER.sub(lambda match: plain_text(values[match[1]]), text)
+
+
+def _fill_values(value: Any, own: Mapping[str, Any]) -> Any:
+    """Put the runner's own placeholders into an override; one alone keeps its type."""
+    if isinstance(value, str):
+        alone = PLACEHOLDER.fullmatch(value)
+        found = own[alone[1]] if alone else None
+        return found if isinstance(found, int) else _fill(value, own)
+    if isinstance(value, Mapping):
+        return {key: _fill_values(item, own) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_fill_values(item, own) for item in value)
+    return value
 
 
 def _digest(data: bytes) -> str:

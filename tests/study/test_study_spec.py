@@ -42,6 +42,14 @@ def test_no_overrides_no_option(tmp_path):
     assert run.command(found.all_steps()[0], threads=1) == expected
 
 
+def test_overrides_may_hold_placeholders(tmp_path):
+    overrides = {"randomness.seed": "{seed}", "dir": "x/{variant}-{seed}", "sizes": ["{seed}", 1]}
+    found = study(variants={"a": overrides}, seeds=(7,))
+    (run,) = found.runs(tmp_path, tmp_path)
+    expected = ["--cfg-options", "randomness.seed=7", "dir=x/a-7", "sizes=[7,1]"]
+    assert run.command(found.all_steps()[0], threads=1)[-4:] == expected
+
+
 def test_options_read_back_by_mmengine():
     config = pytest.importorskip("mmengine.config")
     overrides = {
@@ -93,6 +101,11 @@ def test_hash_changes_with_what_decides_the_result(tmp_path):
         ({"steps": [Step("t", ["x"], "r")]}, "either command or steps"),
         ({"command": "python x.py"}, "list of strings"),
         ({"command": ["x", "{degree}"]}, "nothing to put in for {degree}"),
+        ({"command": ["x", "a={options}"]}, "argument of its own"),
+        ({"variants": {"a": {"x": "{degree}"}}}, "nothing to put in for {degree}"),
+        ({"variants": {"a": {"x": "{options}"}}}, "nothing to put in for {options}"),
+        ({"variants": {"a": {"x": {1, 2}}}}, "must be plain data"),
+        ({"variants": {"a": {"x": "a b"}}}, "override x: expected a string without"),
         ({"command": ["x"], "variants": {"a": {"x": 1}}}, "no place for 'x'"),
         ({"variants": {"a": {"seed": 1}}}, "'seed' is the runner's own"),
         ({"variants": {"a/b": {}}}, "got 'a/b'"),
