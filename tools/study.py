@@ -1,0 +1,166 @@
+"""Run and report an accuracy study: ``python tools/study.py studies/NAME.py``.
+
+    python tools/study.py studies/NAME.py                          # run what is not done yet
+    python tools/study.py studies/NAME.py --report                 # table of the results
+    python tools/study.py studies/NAME.py --report --json -        # rows {name, metric, mean, ...}
+    python tools/study.py studies/NAME.py --plot accuracy.png --cost macs
+
+Any call goes on where an earlier one was killed. See docs/studies.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from padre3d.study.display import Display
+from padre3d.study.job import Settings
+from padre3d.study.plot import LABELS, plot
+from padre3d.study.report import json_rows, markdown, terminal_table
+from padre3d.study.runner import Runner
+from padre3d.study.seeds import done_rows
+from padre3d.study.spec import Run, Study, load_study
+from padre3d.study.store import LockedError, Row, read_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+PLAIN_WIDTH = 240
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("study", type=Path, help="study file, which defines STUDY")
+    add("--results", type=Path, help="results file (default: studies/results/NAME.jsonl)")
+    add("--work-dir", type=Path, help="folders of the runs (default: work_dirs/studies/NAME)")
+    add("--only", help="variants, separated by commas")
+    add("--seeds", help="seeds, separated by commas")
+    run = parser.add_argument_group("running").add_argument
+    run("--jobs", type=positive_int, default=1, help="runs at a time")
+    run("--threads", type=positive_int, default=1, help="threads per run")
+    run("--nice", type=int, default=10, help="niceness of the runs")
+    run("--budget-minutes", type=float, help="start no run expected to end later than this")
+    run("--dry-run", action="store_true", help="list the runs and their commands")
+    report = parser.add_argument_group("reporting, nothing is run").add_argument
+    report("--report", action="store_true", help="print a table of the results")
+    report("--json", metavar="FILE", help="with --report: write rows as JSON; - prints them")
+    report("--markdown", action="store_true", help="with --report: print Markdown")
+    report("--plot", type=Path, metavar="PICTURE", help="draw accuracy against cost")
+    report("--cost", choices=list(LABELS), default="params", help="of --plot")
+    report("--metric", help="of --plot (default: the study's first)")
+    args = parser.parse_args(argv)
+    if (args.json or args.markdown) and not args.report:
+        parser.error("--json and --markdown are forms of --report")
+    return args
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {text}")
+    return value
+
+
+def select_runs(runs: Sequence[Run], only: str | None, seeds: str | None) -> list[Run]:
+    """The runs that ``--only`` and ``--seeds`` name.
+
+    Raises:
+        ValueError: if one is not the study's.
+    """
+    study = runs[0].study
+    names = only.split(",") if only else list(study.variants)
+    numbers = [int(seed) for seed in seeds.split(",")] if seeds else list(study.seeds)
+    for given, known, what in (
+        (names, study.variants, "--only"),
+        (numbers, study.seeds, "--seeds"),
+    ):
+        unknown = [item for item in given if item not in known]
+        if unknown:
+            raise ValueError(f"{what}: expected some of {list(known)}, got {unknown[0]!r}")
+    return [run for run in runs if run.variant in names and run.seed in numbers]
+
+
+def settings_of(args: argparse.Namespace, study: Study) -> Settings:
+    """Folders and limits."""
+    results = args.results or ROOT / "studies" / "results" / f"{study.name}.jsonl"
+    work_dir = args.work_dir or ROOT / "work_dirs" / "studies" / study.name
+    budget = None if args.budget_minutes is None else 60 * args.budget_minutes
+    return Settings(
+        root=ROOT,
+        work_dir=work_dir.resolve(),
+        results=results.resolve(),
+        threads=args.threads,
+        nice=args.nice,
+        jobs=args.jobs,
+        budget_s=budget,
+    )
+
+
+def print_plan(runs: Sequence[Run], rows: Sequence[Row], settings: Settings) -> None:
+    """``--dry-run``: the runs with their states and commands."""
+    done = done_rows(runs, rows)
+    for run in runs:
+        print(f"{'done   ' if run.key in done else 'waiting'} {run} -> {run.out}")
+        for step in run.study.all_steps():
+            print(f"    {step.name}: {' '.join(run.command(step, settings.threads))}")
+    print(f"{len(runs)} runs, {len(done)} of them done")
+
+
+def report(args: argparse.Namespace, runs: Sequence[Run], rows: Sequence[Row]) -> None:
+    """``--report`` and ``--plot``."""
+    study = runs[0].study
+    done = list(done_rows(runs, rows).values())
+    variants = [name for name in study.variants if any(run.variant == name for run in runs)]
+    if args.json:
+        text = json.dumps(json_rows(study, variants, done), indent=1)
+        if args.json == "-":
+            print(text)
+        else:
+            Path(args.json).write_text(text + "\n")
+    if args.markdown:
+        print(markdown(study, variants, done))
+    elif args.report and not args.json:
+        console = Console()
+        width = None if console.is_terminal else PLAIN_WIDTH
+        Console(width=width).print(terminal_table(study, variants, done))
+    stale = len(rows) - len(done)
+    if stale:
+        print(f"{stale} rows are of other runs or configurations and left out", file=sys.stderr)
+    if args.plot:
+        metric = args.metric or study.metrics[0]
+        if metric not in study.metrics:
+            raise ValueError(f"--metric: expected one of {list(study.metrics)}, got {metric!r}")
+        lost = plot(study, variants, done, metric, args.cost, args.plot)
+        if lost:
+            print(f"not in the picture: {', '.join(lost)}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    args = parse_args(argv)
+    try:
+        study = load_study(args.study)
+        settings = settings_of(args, study)
+        runs = select_runs(study.runs(ROOT, settings.work_dir), args.only, args.seeds)
+        if args.report or args.plot:
+            report(args, runs, read_rows(settings.results))
+            return 0
+        if args.dry_run:
+            print_plan(runs, read_rows(settings.results), settings)
+            return 0
+        return Runner(runs, settings, Display(Console())).run()
+    except (LockedError, ValueError, FileNotFoundError) as error:
+        print(f"study.py: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
