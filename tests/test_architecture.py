@@ -14,6 +14,7 @@ RULE = {
     "layers": {"checks", "structures"},
     "io": {"structures"},
     "synthetic": set(),
+    "study": {"io"},
     "ops": {"checks", "structures"},
     "mixers": {"checks", "structures", "ops"},
     "pillars": BASE,
