@@ -91,7 +91,7 @@ class _Graph:
         fixed = [TokenLayout(*self.inputs[1 + 3 * i : 4 + 3 * i]) for i in range(k)]
         fixed_plan = TokenPlan(tuple(fixed), tuple(self.inputs[1 + 3 * k :]))
         self.run = lambda: run(self.inputs[0], fixed_plan)
-        self.graph = None
+        self.graph: torch.cuda.CUDAGraph | None = None
         if features.is_cuda:
             self._capture()
 
@@ -103,8 +103,8 @@ class _Graph:
             for _ in range(WARM_UP):
                 self.run()
         torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        self.graph = graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             self.out = self.run()
 
     def __call__(self, features: Tensor, plan: TokenPlan) -> Tensor:
@@ -117,7 +117,10 @@ class _Graph:
 
 
 def _tensors(features: Tensor, plan: TokenPlan) -> list[Tensor]:
-    of_layouts = [t for layout in plan.layouts for t in (layout.index, layout.valid, layout.slot)]
+    of_layouts = []
+    for layout in plan.layouts:
+        assert layout.valid is not None  # padded layouts have a mask
+        of_layouts += [layout.index, layout.valid, layout.slot]
     return [features, *of_layouts, *plan.window_index]
 
 

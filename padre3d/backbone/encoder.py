@@ -79,7 +79,7 @@ class EncoderLayer(nn.Module):
             positions,
             layout.index,
             mask,
-            self.mixer.weights(),
+            self.mixer.fused_weights(),
             (self.linear1, self.linear2),
             (self.norm1, self.norm2, self.norm),
         )

@@ -108,14 +108,14 @@ class ResidualBEVBackbone(nn.Module):
         outputs = []
         for stage, resize in zip(self.stages, self.resize, strict=True):
             x = stage(x)
-            outputs.append(resize.relu(conv_norm(resize.conv, resize.norm, x)))
+            outputs.append(F.relu(conv_norm(resize.conv, resize.norm, x), inplace=True))
         return torch.cat(outputs, 1)
 
 
 def _resize(in_channels: int, out_channels: int, stride: float) -> nn.Sequential:
     if stride >= 1:
         size = round(stride)
-        conv = nn.ConvTranspose2d(in_channels, out_channels, size, size, bias=False)
+        conv: nn.Module = nn.ConvTranspose2d(in_channels, out_channels, size, size, bias=False)
     else:
         size = round(1 / stride)
         conv = nn.Conv2d(in_channels, out_channels, size, size, bias=False)

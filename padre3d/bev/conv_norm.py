@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from padre3d.layers.norms import evaluation_affine
 
 
-def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+def conv_norm(conv: Any, norm: Any, x: Tensor) -> Tensor:
     """``norm(conv(x))``; in evaluation without gradients the weights take over the normalisation.
 
     That saves a pass over the map, and its memory, for every convolution.
@@ -21,7 +23,8 @@ def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     if norm.training or torch.is_grad_enabled():
         return norm(conv(x))
     scale, shift = evaluation_affine(norm)
-    if isinstance(conv, nn.ConvTranspose2d):
+    transposed = isinstance(conv, nn.ConvTranspose2d)
+    if transposed:
         weight = conv.weight * scale.view(1, -1, 1, 1)
         return nn.functional.conv_transpose2d(x, weight, shift, conv.stride, conv.padding)
     weight = conv.weight * scale.view(-1, 1, 1, 1)

@@ -49,7 +49,7 @@ def weight_to_ours(key: str, weight: Tensor) -> tuple[str, Tensor] | None:
             found = head_to_ours(inner, weight)
             return found and (prefix + found[0], found[1])
         name = MODULES[theirs].to_ours(inner)
-        return name and (prefix + name, weight)
+        return None if name is None else (prefix + name, weight)
     return None
 
 
@@ -63,7 +63,7 @@ def weight_to_reference(key: str, weight: Tensor) -> tuple[str, Tensor] | None:
             found = head_to_reference(inner, weight)
             return found and (theirs + found[0], found[1])
         name = MODULES[theirs].to_reference(inner)
-        return name and (theirs + name, weight)
+        return None if name is None else (theirs + name, weight)
     return None
 
 

@@ -87,7 +87,9 @@ def _with_base(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """Put the file that DATA_CONFIG builds on under it, if it lies in a folder above the YAML."""
     data = config.get("DATA_CONFIG")
     base = data.get("_BASE_CONFIG_") if isinstance(data, dict) else None
-    for folder in path.resolve().parents if isinstance(base, str) else ():
+    if not isinstance(data, dict) or not isinstance(base, str):
+        return config
+    for folder in path.resolve().parents:
         if (folder / base).is_file():
             own = {key: value for key, value in data.items() if key != "_BASE_CONFIG_"}
             return {**config, "DATA_CONFIG": {**_load(folder / base), **own}}
@@ -157,7 +159,8 @@ def _read_data(data: Settings, notes: list[str]) -> tuple[PillarGrid, int]:
     if unused:
         notes.append(f"data and training settings not carried over: {', '.join(unused)}")
     data.finish()
-    return PillarGrid(range_m, size[:2]), DEFAULT_SWEEPS if sweeps is None else int(sweeps)
+    grid = PillarGrid.of({"range_m": range_m, "cell_m": size[:2]})
+    return grid, DEFAULT_SWEEPS if sweeps is None else int(sweeps)
 
 
 def _voxel_size(data: Settings, notes: list[str]) -> list[float]:

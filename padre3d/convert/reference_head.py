@@ -43,22 +43,23 @@ def read_head(head: Settings, num_classes: int, in_channels: int, stride: int) -
     # The reference does not read it.
     head.ignore("USE_BIAS_BEFORE_NORM")
     _check_branches(head.part("SEPARATE_HEAD_CFG"))
-    config = dict(
+    proposals = int(head.number("NUM_PROPOSALS"))
+    config: dict[str, Any] = dict(
         type="PADReTransFusionHead",
         in_channels=in_channels,
         channels=head.number("HIDDEN_CHANNEL"),
-        num_proposals=head.number("NUM_PROPOSALS"),
+        num_proposals=proposals,
         num_heads=head.number("NUM_HEADS"),
         ffn_channels=head.number("FFN_CHANNEL"),
         nms_kernel=head.number("NMS_KERNEL_SIZE"),
         point_classes=POINT_CLASSES,
         dsvt_compat=True,
     )
-    groups = {
+    groups: dict[str, tuple[Any, Any]] = {
         "targets": (_targets(head.part("TARGET_ASSIGNER_CONFIG"), stride), TargetSettings()),
         "losses": (_losses(head.part("LOSS_CONFIG")), LossSettings()),
         "decode": (
-            _decode(head.part("POST_PROCESSING"), config["num_proposals"], num_classes),
+            _decode(head.part("POST_PROCESSING"), proposals, num_classes),
             DecodeSettings(),
         ),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmdet3d.datasets import CBGSDataset, NuScenesDataset
@@ -41,9 +42,10 @@ class NuScenesSweepsDataset(NuScenesDataset):
     ) -> None:
         metainfo = dict(metainfo or {})
         self._version_given = "version" in metainfo
-        classes = tuple(metainfo.get("classes", type(self).METAINFO["classes"]))
+        own: dict[str, Any] = type(self).METAINFO  # type: ignore[has-type, misc]
+        classes = tuple(metainfo.get("classes", own["classes"]))
         # The base class looks the class list up here; the true mapping follows from the info file.
-        self.METAINFO = dict(type(self).METAINFO, classes=classes)
+        self.METAINFO: dict[str, Any] = {**own, "classes": classes}
         metainfo["classes"] = classes
         super().__init__(
             data_root=data_root,

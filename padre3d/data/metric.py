@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet3d.evaluation.metrics import NuScenesMetric
 
@@ -32,8 +33,9 @@ class NuScenesDetectionMetric(NuScenesMetric):
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Score all frames; keys as in mmdet3d: ``pred_instances_3d_NuScenes/mAP`` and so on."""
-        self.data_root = self.data_root or self.dataset_meta["data_root"]
-        self.ann_file = self.ann_file or self.dataset_meta["ann_file"]
+        meta: dict[str, Any] = self.dataset_meta
+        self.data_root: str = self.data_root or meta["data_root"]
+        self.ann_file: str = self.ann_file or meta["ann_file"]
         if self.dataset_meta["version"].endswith("test") and not self.format_only:
             raise ValueError(
                 f"version {self.dataset_meta['version']} has no annotations to score against: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from nuscenes import NuScenes
@@ -71,7 +72,7 @@ def prepare_nuscenes(
                     classes=classes,
                     num_sweeps=max_sweeps,
                     workers=workers,
-                    on_frame=lambda task=task: progress.advance(task),
+                    on_frame=partial(progress.advance, task),
                 )
                 written += [out / f"{tag}_gt_database", out / f"{tag}_dbinfos_train.pkl"]
     return written

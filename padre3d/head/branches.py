@@ -34,7 +34,9 @@ class PredictionBranches(nn.ModuleDict):
                 for name, size in outputs.items()
             }
         )
-        nn.init.constant_(self["heatmap"][-1].bias, HEATMAP_BIAS)
+        last = list(self["heatmap"].children())[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.constant_(last.bias, HEATMAP_BIAS)
 
     def forward(self, query: Tensor) -> dict[str, Tensor]:
         """Proposals (B, P, C) to float32 predictions (B, P, size) by branch name."""

@@ -40,8 +40,10 @@ class PositionEmbedding(nn.Sequential):
         ``counts`` (N,), with their sum ``total``, gives batch statistics as if position n occurred
         ``counts[n]`` times, see :func:`padre3d.layers.position_embedding.embed_positions`.
         """
-        positions = positions.to(self[0].weight.dtype)
-        return embed_positions(positions, self[0], self[1], self[3], counts, total)
+        first, norm, _, second = self
+        assert isinstance(first, nn.Linear)
+        positions = positions.to(first.weight.dtype)
+        return embed_positions(positions, first, norm, second, counts, total)
 
 
 class Projections(nn.Module):

@@ -88,8 +88,8 @@ def bev_columns(boxes: Tensor) -> Tensor:
 def aligned_iou_bev(a: Tensor, b: Tensor) -> Tensor:
     """Bird's-eye-view IoU (...) of boxes (..., 5) ``x, y, length, width, yaw``, one by one."""
     inter = bev_intersection(a, b)
-    sizes = [box[..., 2:4].double().clamp_min(0).prod(-1) for box in (a, b)]
-    return _ratio(inter, *sizes, a.dtype)
+    size_a, size_b = (box[..., 2:4].double().clamp_min(0).prod(-1) for box in (a, b))
+    return _ratio(inter, size_a, size_b, a.dtype)
 
 
 def pairwise_iou_bev(a: Tensor, b: Tensor) -> Tensor:
@@ -112,8 +112,8 @@ def aligned_iou_3d(a: Tensor, b: Tensor) -> Tensor:
     top = torch.minimum(za + ha / 2, zb + hb / 2)
     overlap = (top - torch.maximum(za - ha / 2, zb - hb / 2)).clamp_min(0)
     overlap = torch.minimum(overlap, torch.minimum(ha, hb))
-    sizes = [box[..., 3:6].double().clamp_min(0).prod(-1) for box in (a, b)]
-    return _ratio(inter * overlap, *sizes, a.dtype)
+    size_a, size_b = (box[..., 3:6].double().clamp_min(0).prod(-1) for box in (a, b))
+    return _ratio(inter * overlap, size_a, size_b, a.dtype)
 
 
 def pairwise_iou_3d(a: Tensor, b: Tensor) -> Tensor:

@@ -96,7 +96,10 @@ class PADReTransFusionHead(nn.Module):
             nn.Conv2d(channels, num_classes, 3, padding=1),
         )
         if dense_heatmap_bias is not None:
-            nn.init.constant_(self.heatmap_head[-1].bias, dense_heatmap_bias)
+            last = self.heatmap_head[-1]
+            assert isinstance(last, nn.Conv2d)
+            assert last.bias is not None
+            nn.init.constant_(last.bias, dense_heatmap_bias)
         code_weights = torch.tensor(self.loss_settings.code_weights)
         self.register_buffer("code_weights", code_weights, persistent=False)
         self.selector = ProposalSelector(

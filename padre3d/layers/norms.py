@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -64,13 +66,17 @@ class RowBatchNorm(nn.BatchNorm1d):
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, total: int) -> None:
         """Move the running statistics towards those of a batch of ``total`` rows."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
         unbiased = variance * (total / (total - 1))
         self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
 
 
-def evaluation_affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+def evaluation_affine(norm: Any) -> tuple[Tensor, Tensor]:
     """Scale and shift (C,) that a batch normalisation of any kind applies in evaluation mode."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     return scale, norm.bias - norm.running_mean * scale

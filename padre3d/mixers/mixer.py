@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from padre3d.checks import check_shape
+from padre3d.ops.padre.weights import PadreWeights
 
 # sequence: all pillars of a sample in one order; set: DSVT's sets of a fixed number of slots;
 # image: a full H x W image of tokens, which the backbone of pillars does not have.
@@ -38,6 +39,10 @@ class Mixer(nn.Module):
     def has_fused_layer(self) -> bool:
         """Whether a whole encoder layer with this mixer runs in fused kernels."""
         return False
+
+    def fused_weights(self) -> PadreWeights:
+        """The weights those kernels take; only asked of a mixer that has a fused layer."""
+        raise NotImplementedError(f"{type(self).__name__} has no fused layer")
 
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool, True for real tokens."""

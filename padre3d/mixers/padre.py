@@ -76,6 +76,10 @@ class PADRe(Mixer):
         """With ``impl="triton"``."""
         return self.impl == "triton"
 
+    def fused_weights(self) -> PadreWeights:
+        """The weights of the fused layer."""
+        return self.weights()
+
     @property
     def receptive_radius(self) -> int | None:
         """Tokens to each side that influence a token; None if not only 1-D convolutions do."""

@@ -157,8 +157,10 @@ class DynamicPillarEncoder(nn.Module):
 
     def encode(self, inputs: Tensor, rows: Tensor, num_pillars: int) -> Tensor:
         """Point descriptions (P, in_channels + 6) to pillar features (num_pillars, out)."""
-        x, shared = inputs, None
+        x: Tensor = inputs
+        shared: Tensor | None = None
         for layer in self.layers:
+            assert isinstance(layer, PointLayer)
             # Coordinates of 54 m have steps of 3 cm in half precision: the first layer, which
             # reads them, stays in single precision.
             autocast = torch.is_autocast_enabled(x.device.type) and shared is not None
@@ -167,6 +169,7 @@ class DynamicPillarEncoder(nn.Module):
                     return layer.forward_max(x, shared, rows, num_pillars)
                 x = layer(x, shared, rows)
                 shared = segment_max(x, rows, num_pillars)
+        assert shared is not None
         return shared
 
     def _in_range(self, points: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -110,6 +110,6 @@ def make_actor(
         centre,
         heading,
         -np.arctan(rise),
-        np.zeros(len(s)) if gait is None else gait,
+        np.zeros(np.size(s)) if gait is None else gait,
         role,
     )

@@ -111,8 +111,8 @@ _BOX_FACES = [
 
 
 def box(
-    centre_m: Sequence[float],
-    size_m: Sequence[float],
+    centre_m: Sequence[float] | Array,
+    size_m: Sequence[float] | Array,
     material: str,
     top: tuple[float, float] = (1.0, 1.0),
 ) -> Mesh:
@@ -124,7 +124,7 @@ def box(
 
 
 def cylinder(
-    centre_m: Sequence[float],
+    centre_m: Sequence[float] | Array,
     radius_m: float,
     length_m: float,
     material: str,
@@ -172,7 +172,9 @@ def prism(profile_xz_m: Sequence[Sequence[float]], width_m: float, material: str
     return _mesh(vertices, faces, material)
 
 
-def ball(centre_m: Sequence[float], radii_m: Sequence[float], material: str) -> Mesh:
+def ball(
+    centre_m: Sequence[float] | Array, radii_m: Sequence[float] | Array, material: str
+) -> Mesh:
     """A coarse ellipsoid of 6 x 3 facets."""
     rows, sides = 3, 6
     lat = np.pi * (np.arange(1, rows + 1) / (rows + 1) - 0.5)
@@ -198,8 +200,8 @@ def ball(centre_m: Sequence[float], radii_m: Sequence[float], material: str) -> 
 
 def leaf_cloud(
     rng: np.random.Generator,
-    centre_m: Sequence[float],
-    radii_m: Sequence[float],
+    centre_m: Sequence[float] | Array,
+    radii_m: Sequence[float] | Array,
     count: int,
     leaf_m: float,
 ) -> Mesh:

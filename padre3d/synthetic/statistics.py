@@ -42,7 +42,9 @@ class SceneStatistics:
         """Note an annotation."""
         self.boxes.append((class_name, points, distance_m))
 
-    def add_frame(self, xyz: Array, earlier: Iterable[Array], pose: tuple[Array, Array]) -> None:
+    def add_frame(
+        self, xyz: Array, earlier: Iterable[np.ndarray], pose: tuple[Array, Array]
+    ) -> None:
         """Note a key frame; the ten-sweep figures need nine earlier sweeps in the global frame."""
         self.frames += 1
         clouds = list(earlier)[-9:]

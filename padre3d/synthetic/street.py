@@ -82,13 +82,13 @@ class Street:
 
     def heading(self, s: ArrayLike) -> Array:
         """Direction of the centre line, radians."""
-        return np.interp(s, self._s, self._heading)
+        return np.interp(np.asarray(s, float), self._s, self._heading)
 
     def xy(self, s: ArrayLike, d: ArrayLike) -> Array:
         """Global ``(..., 2)`` points of street coordinates."""
         heading = self.heading(s)
-        x = np.interp(s, self._s, self._x) - np.asarray(d) * np.sin(heading)
-        y = np.interp(s, self._s, self._y) + np.asarray(d) * np.cos(heading)
+        x = np.interp(np.asarray(s, float), self._s, self._x) - np.asarray(d) * np.sin(heading)
+        y = np.interp(np.asarray(s, float), self._s, self._y) + np.asarray(d) * np.cos(heading)
         return np.stack([x, y], -1)
 
     def on_road(self, s: ArrayLike, d: ArrayLike) -> NDArray[np.bool_]:

@@ -19,8 +19,8 @@ _SAFE = [
     defaultdict,
     np.ndarray,
     np.dtype,
-    np.core.multiarray._reconstruct,
-    np.core.multiarray.scalar,
+    np.core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    np.core.multiarray.scalar,  # type: ignore[attr-defined]
     *{type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "u4", "u8", "u1", "?")},
 ]
 _NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth$")

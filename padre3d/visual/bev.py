@@ -171,7 +171,9 @@ def _draw_boxes(axes: Any, shown: Detections, class_names: Sequence[str]) -> Non
     corners, marks = box_outlines(shown.boxes)
     headed = _with_heading(shown, class_names)
     axes.add_collection(
-        PolyCollection(corners, facecolors=faces, edgecolors=colours, linewidths=1.3, zorder=4)
+        PolyCollection(
+            list(corners), facecolors=faces, edgecolors=colours, linewidths=1.3, zorder=4
+        )
     )
     axes.add_collection(
         LineCollection(marks[headed], colors=colours[headed], linewidths=1.3, zorder=4)
@@ -200,10 +202,14 @@ def _draw_dashed(axes: Any, annotated: Detections, class_names: Sequence[str]) -
     corners, marks = box_outlines(annotated.boxes)
     marks = marks[_with_heading(annotated, class_names)]
     # Below the detections: what stays white was missed.
-    style = {"linewidths": 0.9, "zorder": 3.5}
+    style: dict[str, Any] = {"linewidths": 0.9, "zorder": 3.5}
     axes.add_collection(
         PolyCollection(
-            corners, facecolors="none", edgecolors=GROUND_TRUTH_INK, linestyles=DASHES, **style
+            list(corners),
+            facecolors="none",
+            edgecolors=GROUND_TRUTH_INK,
+            linestyles=DASHES,
+            **style,
         )
     )
     axes.add_collection(LineCollection(marks, colors=GROUND_TRUTH_INK, **style))
