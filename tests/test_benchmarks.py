@@ -90,7 +90,7 @@ def test_backbone_ratios_are_those_of_its_medians(results):
     )
 
 
-def test_floor_counts_the_products(results):
+def test_roofline_bound_counts_the_products(results):
     result = results["backbone"]
     gflop = {(row["form"], row["stage"]): row["gflop"] for row in result["roofline_bound"]}
     expected = 8 * 3 * 2 * result["pillars"] * 128**2 / 1e9

@@ -32,13 +32,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("folder", type=Path, help="what tools/export.py wrote")
     add("--backend", choices=sorted(MODULES), default="tensorrt", help="which TensorRT")
-    for name, field in ("min", "opt", "max"):
+    for name in ("min", "opt", "max"):
         add(
             f"--{name}",
-            dest=field,
+            dest=name,
             type=int,
             metavar="PILLARS",
-            help=f"default {getattr(Profile, field)}",
+            help=f"default {getattr(Profile, name)}",
         )
     add(
         "--shapes-from",

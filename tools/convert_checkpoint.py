@@ -94,7 +94,7 @@ def convert(args: argparse.Namespace, model_cfg: dict, state: dict[str, torch.Te
     print(f"all {len(mapped)} weights mapped, none left over; written: {args.out}")
     if not args.reverse and not all(model_cfg[m].get("reference") for m in ("backbone", "head")):
         print(
-            "note: this config lacks reference=True in backbone and head, so the boxes will differ "
+            "note: this config lacks dsvt_compat=True in backbone and head, so the boxes will differ "
             "from the reference's; see docs/reference_differences.md"
         )
 
