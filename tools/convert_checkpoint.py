@@ -92,10 +92,13 @@ def convert(args: argparse.Namespace, model_cfg: dict, state: dict[str, torch.Te
         print(f"{entry.reference} {entry.shape} {'<-' if args.reverse else '->'} {entry.ours}")
     print(f"{COUNTER} (1,): counter of the reference's trainer, kept beside the weights")
     print(f"all {len(mapped)} weights mapped, none left over; written: {args.out}")
-    if not args.reverse and not all(model_cfg[m].get("reference") for m in ("backbone", "head")):
+    switches = [
+        model_cfg[m].get("dsvt_compat", model_cfg[m].get("reference")) for m in ("backbone", "head")
+    ]
+    if not args.reverse and not all(switches):
         print(
-            "note: this config lacks dsvt_compat=True in backbone and head, so the boxes will differ "
-            "from the reference's; see docs/reference_differences.md"
+            "note: this config lacks dsvt_compat=True in backbone and head, so the boxes will "
+            "differ from the reference's; see docs/reference_differences.md"
         )
 
 
