@@ -13,9 +13,11 @@ test_pipeline = [
 ]
 train_dataset = dict(data_root=data_root)
 val_dataset = dict(data_root=data_root)
-# Evenly spaced over the info file; None takes all.
+# Evenly spaced over the frames; None takes all.
 train_frames = 320
-val_frames = None
+val_frames = 240
+# Scenes of the training infos make up for those that the validation infos lack.
+val_scenes = 10
 
 grid = dict(range_m=(-54.0, -54.0, -5.0, 54.0, 54.0, 3.0), cell_m=(0.675, 0.675))
 pillar_encoder = dict(type="DynamicPillarEncoder", in_channels=5, filters=(64,))

@@ -71,18 +71,13 @@ def open_frames(cfg: Any, args: argparse.Namespace) -> dict[str, Any]:
     from mmengine.logging import MMLogger
 
     from padre3d.probe.cache import open_cache
-    from padre3d.probe.frames import AnnotatedFrames
+    from padre3d.probe.frames import probe_frames
 
     # mmdet3d logs a table of classes for every data set; without annotations it is all zeros.
     MMLogger.get_current_instance().setLevel("WARNING")
-    caches, plain = {}, cfg.to_dict()
-    for split in ("train", "val"):
-        frames = AnnotatedFrames(
-            plain[f"{split}_dataset"],
-            plain["test_pipeline"],
-            args.data_root,
-            plain[f"{split}_frames"],
-        )
+    caches = {}
+    both = probe_frames(cfg.to_dict(), args.data_root)
+    for split, frames in zip(("train", "val"), both, strict=True):
         key = frames.key()
         path = args.cache_dir / f"{split}_{key}.npz"
         caches[split] = open_cache(path, key, lambda frames=frames: frames)

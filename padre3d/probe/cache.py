@@ -107,6 +107,8 @@ def write_cache(path: Path, key: str, frames: Iterable[Frame]) -> None:
                     with archive.open(f"{count - 1:06d}/{name}.npy", "w") as member:
                         npy.write_array(member, np.asarray(array), allow_pickle=False)
             archive.writestr(HEADER, json.dumps({"key": key, "frames": count}))
+        # mkstemp makes files private; others may share this one.
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
