@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -23,8 +25,8 @@ HIGHER_DEGREE_GAIN = 0.5
 class PADRe(Mixer):
     """Polynomial mixing of tokens, Eqs. 1-7, on ``x + pos``.
 
-    Every factor Y_i with i >= 2 starts with half the scale of the input: each degree then adds half
-    as much as the one below it, and the sum stays below the scale of the skip connection.
+    Every factor Y_i with i >= 2 starts with half the scale of the input (``gain``): each degree then
+    adds half as much as the one below it, and the sum stays below the scale of the skip connection.
 
     Args:
         dim: channels D.
@@ -37,6 +39,10 @@ class PADRe(Mixer):
             passes them by and gives them the mean of its result (``TokenPrefix``). No mask then.
         structure: any structure, in place of degree, preset, kernel_size and dims.
         impl: implementation of :func:`padre3d.ops.padre.padre`.
+        gain: scale of the factors Y_i, i >= 2, at the start.
+        normalise: normalisation of the factors, see :class:`padre3d.ops.padre.PadreWeights`; with
+            ``structure`` it is the structure's.
+        basis: polynomial basis, likewise.
     """
 
     def __init__(
@@ -50,18 +56,22 @@ class PADRe(Mixer):
         prefix: int = 0,
         structure: PadreStructure | None = None,
         impl: str = "eager",
+        gain: float = HIGHER_DEGREE_GAIN,
+        normalise: str | None = None,
+        basis: str = "monomial",
     ) -> None:
         super().__init__()
         if structure is None:
             structure = _preset(preset, degree, kernel_size, dims)
+            structure = replace(structure, normalise=normalise, basis=basis)
             self.layout = "sequence" if preset == "sequence" else "set"
         s = structure
         self.dim, self.structure, self.size, self.impl = dim, s, size, impl
         self.prefix = prefix
-        gains = [1.0] + [HIGHER_DEGREE_GAIN] * (s.degree - 1)
+        gains = [1.0] + [gain] * (s.degree - 1)
         self.a = nn.ModuleList(token_weights(spec, dim) for spec in s.a)
         self.b = nn.ModuleList(
-            channel_weights(spec, dim, gain) for spec, gain in zip(s.b, gains, strict=True)
+            channel_weights(spec, dim, g) for spec, g in zip(s.b, gains, strict=True)
         )
         self.c = nn.ModuleList(token_weights(spec, dim) for spec in s.c)
         self.d = nn.ModuleList(channel_weights(spec, dim) for spec in s.d)

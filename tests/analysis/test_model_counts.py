@@ -113,7 +113,7 @@ def test_size_of_the_real_frame(real_dir):
     assert abs(size.pillars - REAL_FRAME.pillars) <= 3  # float16 points on the border of a cell
 
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("dsvt*.py"))
 SMALL = "dsvt_padre2_synthetic"
 full_size_is_slow = [
     pytest.param(p, id=p.stem, marks=() if p.stem == SMALL else pytest.mark.slow) for p in CONFIGS

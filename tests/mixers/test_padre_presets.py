@@ -200,3 +200,21 @@ def test_export_is_one_convolution_per_conv_and_any_length(tmp_path):
         feeds = zip((i.name for i in session.get_inputs()), (x.numpy(), mask.numpy()), strict=True)
         got = torch.tensor(session.run(None, dict(feeds))[0])
         torch.testing.assert_close(got, mixer(x, None, mask), atol=1e-6, rtol=1e-5)
+
+
+def test_gain_scales_the_start_of_all_factors_but_the_first():
+    torch.manual_seed(0)
+    small, large = PADRe(64, 3, gain=0.1), PADRe(64, 3, gain=1.0)
+    scales = [[m.weight.std().item() * 8 for m in mixer.b] for mixer in (small, large)]
+    assert scales[0] == pytest.approx([1.0, 0.1, 0.1], rel=0.1)
+    assert scales[1] == pytest.approx([1.0, 1.0, 1.0], rel=0.1)
+
+
+def test_normalise_and_basis_reach_the_structure():
+    mixer = PADRe(16, 3, normalise="max", basis="chebyshev")
+    assert mixer.structure.normalise == "max"
+    assert mixer.structure.basis == "chebyshev"
+    x = torch.randn(1, 9, 16)
+    plain = PADRe(16, 3)
+    plain.load_state_dict(mixer.state_dict())
+    assert not torch.allclose(plain(x), mixer(x), atol=1e-3)

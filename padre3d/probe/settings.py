@@ -1,0 +1,95 @@
+"""What decides a probe's result, read from a config file and the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+AMP_TYPES = ("fp16", "bf16")
+LOSS_NAMES = {"offset", "heading", "log_size", "velocity"}
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """Settings of one training.
+
+    Attributes:
+        grid: pillar grid.
+        pillar_encoder: config of the pillar encoder.
+        backbone: config of the backbone with its mixer.
+        class_names: names in label order.
+        optimizer: class name in torch.optim as ``type``, and its arguments; ``lr`` is the peak.
+        pct_start: share of the steps in which the learning rate rises (OneCycleLR).
+        steps: number of steps.
+        batch_size: frames of a step.
+        clip_norm: largest norm of all gradients.
+        background_weight: class weight of the background; the others have 1.
+        loss_weights: weights of offset, heading, log_size and velocity beside the class.
+        augmentation: max_angle and flip_probability of :class:`Schedule`.
+        seed: of weights, data order and augmentation.
+        amp: None, "fp16" or "bf16".
+    """
+
+    grid: Mapping[str, Any]
+    pillar_encoder: Mapping[str, Any]
+    backbone: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    optimizer: Mapping[str, Any]
+    pct_start: float
+    steps: int
+    batch_size: int
+    clip_norm: float
+    background_weight: float
+    loss_weights: Mapping[str, float]
+    augmentation: Mapping[str, float]
+    seed: int = 0
+    amp: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"steps and batch_size: expected at least 1, got {self.steps} and {self.batch_size}"
+            )
+        if set(self.loss_weights) != LOSS_NAMES:
+            raise ValueError(
+                f"loss_weights: expected {sorted(LOSS_NAMES)}, got {sorted(self.loss_weights)}"
+            )
+        if self.amp not in (None, *AMP_TYPES):
+            raise ValueError(f"amp: expected None or one of {AMP_TYPES}, got {self.amp!r}")
+
+    @classmethod
+    def from_config(cls, cfg: Any, seed: int = 0, amp: str | None = None) -> ProbeSettings:
+        """The settings of an mmengine Config.
+
+        Raises:
+            ValueError: if the config lacks one.
+        """
+        names = [n for n in cls.__dataclass_fields__ if n not in ("seed", "amp", "class_names")]
+        missing = [name for name in names if name not in cfg]
+        if missing:
+            raise ValueError(f"probe config: expected {names}, {missing[0]!r} is missing")
+        plain = cfg.to_dict()
+        return cls(
+            **{name: plain[name] for name in names},
+            class_names=tuple(plain["class_names"]),
+            seed=seed,
+            amp=amp,
+        )
+
+    def fingerprint(self, *also: str) -> str:
+        """Hash of the settings and of whatever else decides the result."""
+        text = json.dumps([asdict(self), *also], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def change_backbone(
+    cfg: Any, backbone: Mapping[str, Any] | None, mixer: Mapping[str, Any] | None
+) -> None:
+    """Set single settings of the config's backbone, and put another mixer in place of its own."""
+    merged = {**cfg.backbone, **(backbone or {})}
+    if mixer is not None:
+        merged["mixer"] = dict(mixer)
+    cfg.backbone = merged
