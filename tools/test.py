@@ -26,6 +26,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--backend", default="onnxruntime", help="of an exported folder")
     parser.add_argument("--work-dir", help="where the log goes")
     parser.add_argument("--metrics-out", help="write the metrics to this JSON file")
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=0,
+        metavar="N",
+        help="95 %% intervals of NDS and mAP from N resamples of the frames",
+    )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
@@ -42,6 +49,8 @@ def main() -> None:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
+    if args.bootstrap:
+        cfg.test_evaluator.bootstrap = args.bootstrap
     prepare_processes(cfg)
     runner = Runner.from_cfg(cfg)
     if is_exported(args.checkpoint):

@@ -1,0 +1,22 @@
+"""A detector whose BEV backbone is one level of two convolutions: context must come from tokens.
+
+Data as for studies/detector_mixers.py.
+
+    SYNTHETIC_ROOT=data/synthetic60 python tools/study.py studies/detector_shallow.py
+"""
+
+from padre3d.study.detector import detector_study, mixer
+
+STUDY = detector_study(
+    "detector_shallow",
+    "configs/study_shallow_synthetic.py",
+    10,
+    {
+        "none": mixer(type="padre", degree=2, preset="sequence", kernel_size=1),
+        "attention": mixer(type="set_attention", num_heads=8),
+        "padre2": mixer(type="padre", degree=2, preset="sequence", kernel_size=11),
+        "padre2_grid5": mixer(type="padre", degree=2, layout="grid", kernel_size=5),
+        "padre2_grid11": mixer(type="padre", degree=2, layout="grid", kernel_size=11),
+        "padre2_k63": mixer(type="padre", degree=2, preset="sequence", kernel_size=63),
+    },
+)
