@@ -25,7 +25,7 @@ HIGHER_DEGREE_GAIN = 0.5
 class PADRe(Mixer):
     """Polynomial mixing of tokens, Eqs. 1-7, on ``x + pos``.
 
-    Every factor Y_i with i >= 2 starts with half the scale of the input (``gain``): each degree then
+    Every factor Y_i with i >= 2 starts with ``gain``, half the scale of the input: each degree then
     adds half as much as the one below it, and the sum stays below the scale of the skip connection.
 
     Args:
