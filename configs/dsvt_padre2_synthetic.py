@@ -69,9 +69,12 @@ model = dict(
 train_dataloader = dict(
     batch_size=2,
     num_workers=1,
-    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+    dataset=dict(data_root=data_root, pipeline=[_base_.load_points, *train_pipeline]),
 )
-val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline))
+val_dataloader = dict(
+    num_workers=1,
+    dataset=dict(data_root=data_root, pipeline=[_base_.load_points, *test_pipeline]),
+)
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(optimizer=dict(lr=peak_lr / 10), clip_grad=dict(max_norm=10))

@@ -1,12 +1,13 @@
 """The detector: points -> pillars -> tokens -> BEV map -> boxes. Reads like the stage table.
 
-The only module beside ``data`` that knows mmdet3d: boxes are converted here between mmdet3d's
-bottom centre and the gravity centre used everywhere else.
+Boxes are converted here, and nowhere else, between mmdet3d's bottom centre and the gravity centre
+used everywhere else. Besides this module only ``data`` and ``adapters`` know mmdet3d.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmdet3d.models.detectors import Base3DDetector
@@ -34,6 +35,8 @@ class PADReDetector(Base3DDetector):
         bev_backbone: config of the 2-D backbone.
         head: config of the detection head.
         class_names: class names in label order.
+        train_cfg: settings that go before those of ``head.targets``.
+        test_cfg: settings that go before those of ``head.decode``, such as ``score_thr``.
         data_preprocessor, init_cfg: as in mmdet3d.
     """
 
@@ -45,6 +48,8 @@ class PADReDetector(Base3DDetector):
         bev_backbone: dict,
         head: dict,
         class_names: Sequence[str] = NUSCENES_CLASSES,
+        train_cfg: Mapping[str, Any] | None = None,
+        test_cfg: Mapping[str, Any] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -54,6 +59,9 @@ class PADReDetector(Base3DDetector):
         self.pillar_encoder = MODELS.build({**pillar_encoder, "grid": self.grid})
         self.backbone = MODELS.build({**backbone, "grid": self.grid})
         self.bev_backbone = MODELS.build(bev_backbone)
+        for name, settings in (("targets", train_cfg), ("decode", test_cfg)):
+            if settings:
+                head = {**head, name: {**(head.get(name) or {}), **settings}}
         self.head = MODELS.build(
             {
                 **head,

@@ -27,6 +27,7 @@ warnings.filterwarnings("ignore", category=FutureWarning, module="spconv")
 
 from mmdet3d.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS  # noqa: E402
 
+from padre3d.adapters import PillarMiddleEncoder, StockBEVBackbone  # noqa: E402
 from padre3d.backbone import VoxelBackbone  # noqa: E402
 from padre3d.bev import ResidualBEVBackbone  # noqa: E402
 from padre3d.data.datasets import NuScenesSweepsDataset, SeededCBGSDataset  # noqa: E402
@@ -46,6 +47,8 @@ _REGISTERED = {
         VoxelBackbone,
         ResidualBEVBackbone,
         PADReTransFusionHead,
+        PillarMiddleEncoder,
+        StockBEVBackbone,
     ),
     DATASETS: (NuScenesSweepsDataset, SeededCBGSDataset),
     TRANSFORMS: (LoadSweeps, SampleGroundTruth),

@@ -84,7 +84,8 @@ def dataset_clouds(config: str, loader: str, count: int, option: str) -> list[to
             f"no frame: expected {option} FILE, or the data set of {config}, whose {annotations} "
             "does not exist"
         )
-    frames = DATASETS.build({**dataset, "pipeline": cfg.test_pipeline, "test_mode": True})
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    frames = DATASETS.build({**dataset, "pipeline": pipeline, "test_mode": True})
     rows = torch.linspace(0, len(frames) - 1, min(count, len(frames))).long().tolist()
     return [frames[row]["inputs"]["points"] for row in rows]
 

@@ -11,6 +11,9 @@ default_hooks = dict(
     plain_checkpoint=dict(type="PlainCheckpointHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
+visualizer = dict(
+    type="Det3DLocalVisualizer", vis_backends=[dict(type="LocalVisBackend")], name="visualizer"
+)
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),

@@ -42,9 +42,11 @@ _settings = dict(
 {train_steps}
 train_pipeline = [dict(step, **_settings.get(step["type"], {{}})) for step in _steps]
 test_pipeline = [dict(step, **_settings.get(step["type"], {{}})) for step in _base_.test_pipeline]
-_metainfo = dict(classes=model["class_names"])
-train_dataloader = dict(dataset=dict(dataset=dict(metainfo=_metainfo, pipeline=train_pipeline)))
-val_dataloader = dict(dataset=dict(metainfo=_metainfo, pipeline=test_pipeline))
+class_names = model["class_names"]
+_train = dict(metainfo=dict(classes=class_names), pipeline=[_base_.load_points, *train_pipeline])
+_test = dict(metainfo=dict(classes=class_names), pipeline=[_base_.load_points, *test_pipeline])
+train_dataloader = dict(dataset=dict(dataset=_train))
+val_dataloader = dict(dataset=_test)
 test_dataloader = val_dataloader
 """
 _ALL_STEPS = "_steps = _base_.train_pipeline"

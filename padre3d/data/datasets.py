@@ -20,6 +20,7 @@ class NuScenesSweepsDataset(NuScenesDataset):
     - The version (``v1.0-mini``, ...) and the meaning of the labels come from the info file, so
       infos of any version, of mmdet3d or of one's own categories work, under any class list.
     - Every sample carries ``classes``; ``metainfo`` carries ``data_root`` and ``ann_file``.
+    - ``metainfo`` has a colour for every class: nuScenes' for its classes, by name.
     - Sweep files resolve by their own folder, not by a word somewhere in the path.
     - SampleGroundTruth without a ``data_root`` gets this data set's.
 
@@ -47,6 +48,7 @@ class NuScenesSweepsDataset(NuScenesDataset):
         # The base class looks the class list up here; the true mapping follows from the info file.
         self.METAINFO: dict[str, Any] = {**own, "classes": classes}
         metainfo["classes"] = classes
+        metainfo.setdefault("palette", _palette(classes, type(self).METAINFO))
         super().__init__(
             data_root=data_root,
             ann_file=ann_file,
@@ -100,6 +102,12 @@ class NuScenesSweepsDataset(NuScenesDataset):
         info = super().get_data_info(idx)
         info["classes"] = self._metainfo["classes"]
         return info
+
+
+def _palette(classes: tuple[str, ...], stock: dict) -> list[tuple[int, int, int]]:
+    colours = stock["palette"]
+    by_name = dict(zip(stock["classes"], colours, strict=True))
+    return [by_name.get(name, colours[i % len(colours)]) for i, name in enumerate(classes)]
 
 
 def _with_data_root(step: object, data_root: str) -> object:

@@ -31,6 +31,12 @@ def read_points(path: str | os.PathLike[str], columns: int = 5) -> np.ndarray:
     values = np.fromfile(path, dtype=np.float32)
     check_point_file_size(path, os.path.getsize(path), columns)
     points = values.reshape(-1, columns)
+    check_finite(points, path)
+    return points
+
+
+def check_finite(points: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Raise ValueError if a value of the points (N, C) of a file is NaN or infinite."""
     finite = np.isfinite(points)
     if not finite.all():
         bad = int((~finite.all(1)).sum())
@@ -38,7 +44,6 @@ def read_points(path: str | os.PathLike[str], columns: int = 5) -> np.ndarray:
             f"{path}: expected finite values, "
             f"found NaN or infinity in {bad} of {len(points)} points"
         )
-    return points
 
 
 def check_point_file_size(path: str | os.PathLike[str], size: int, columns: int) -> None:

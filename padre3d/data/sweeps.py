@@ -100,6 +100,30 @@ def load_cloud(
         FileNotFoundError, ValueError: see :func:`padre3d.data.point_files.read_points`.
     """
     key_points = read_points(path, columns)
+    return add_sweeps(
+        key_points, sweeps, num_sweeps=num_sweeps, close_radius_m=close_radius_m, pad=pad
+    )
+
+
+def add_sweeps(
+    key_points: np.ndarray,
+    sweeps: Sequence[Sweep],
+    *,
+    num_sweeps: int = 10,
+    close_radius_m: float = 1.0,
+    pad: bool = True,
+) -> np.ndarray:
+    """Extend the points of a key frame by its past sweeps.
+
+    Args:
+        key_points: (P, columns) float32, at least 5 columns; not changed.
+        sweeps, num_sweeps, close_radius_m, pad: as for :func:`load_cloud`.
+
+    Returns:
+        As :func:`load_cloud`.
+    """
+    columns = key_points.shape[1]
+    key_points = key_points.copy()
     key_points[:, TIME_LAG_COLUMN] = 0
     past = [_read_sweep(s, columns, close_radius_m) for s in sweeps[: num_sweeps - 1]]
     missing = num_sweeps - 1 - len(past)

@@ -63,14 +63,31 @@ def points_from_table(
     points = np.zeros((len(table), 5), np.float32)
     points[:, : table.shape[1]] = table
     if table.shape[1] == 5:
-        if time_lag is None:
-            time_lag = not is_whole(points[:, 4])
-        if time_lag:
-            _check_lag(points[:, 4], path, "column 5")
-        else:
-            points[:, 4] = 0
+        points[:, 4] = lags_of_column(points[:, 4], path, time_lag)
     _scale_intensity(points, path, intensity_scale)
     return points
+
+
+def lags_of_column(column: np.ndarray, path: Path | str, time_lag: bool | None) -> np.ndarray:
+    """Time lags of an unnamed fifth column.
+
+    Args:
+        column: (P,) values.
+        path: how errors name the cloud.
+        time_lag: whether the values are time lags; None: unless they are whole numbers.
+
+    Returns:
+        (P,) lags in s: the column, or zeros.
+
+    Raises:
+        ValueError: if a time lag is not in seconds.
+    """
+    if time_lag is None:
+        time_lag = not is_whole(column)
+    if not time_lag:
+        return np.zeros_like(column)
+    _check_lag(column, path, "column 5")
+    return column
 
 
 def points_from_fields(
@@ -133,7 +150,7 @@ def _lag_of(stamps: np.ndarray, path: Path) -> np.ndarray:
     return stamps
 
 
-def _check_lag(lag_s: np.ndarray, path: Path, what: str) -> None:
+def _check_lag(lag_s: np.ndarray, path: Path | str, what: str) -> None:
     finite = lag_s[np.isfinite(lag_s)]
     low, high = LAG_RANGE_S
     if len(finite) and (finite.min() < low or finite.max() > high):

@@ -20,6 +20,9 @@ class_names = [
 point_cloud_range = [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
 data_prefix = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
 
+# The first step of every pipeline, where mmdet3d's inference functions look for it. The lists below
+# hold the steps after it.
+load_points = dict(type="LoadPointsFromFile", coord_type="LIDAR", load_dim=5, use_dim=5)
 train_pipeline = [
     dict(type="LoadSweeps", num_sweeps=10),
     dict(type="LoadAnnotations3D", with_bbox_3d=True, with_label_3d=True),
@@ -69,7 +72,8 @@ train_dataset = dict(
     ann_file="nuscenes_infos_train.pkl",
     data_prefix=data_prefix,
     metainfo=dict(classes=class_names),
-    pipeline=train_pipeline,
+    pipeline=[load_points, *train_pipeline],
+    box_type_3d="LiDAR",
 )
 val_dataset = dict(
     type=dataset_type,
@@ -77,7 +81,8 @@ val_dataset = dict(
     ann_file="nuscenes_infos_val.pkl",
     data_prefix=data_prefix,
     metainfo=dict(classes=class_names),
-    pipeline=test_pipeline,
+    pipeline=[load_points, *test_pipeline],
+    box_type_3d="LiDAR",
     test_mode=True,
 )
 
