@@ -14,6 +14,7 @@ RULE = {
     "layers": {"checks", "structures"},
     "io": {"structures"},
     "synthetic": set(),
+    "adapters": {"backbone", "checks", "structures", "layers", "bev"},
     "study": {"io"},
     "probe": {
         "analysis",
@@ -40,7 +41,8 @@ RULE = {
     "data": {"structures", "io"},
     "detector": BASE | {"backbone", "bev", "head", "pillars"},
     "training": {"data", "io", "structures"},
-    "plugin": BASE | {"backbone", "bev", "data", "detector", "head", "pillars", "training"},
+    "plugin": BASE
+    | {"adapters", "backbone", "bev", "data", "detector", "head", "pillars", "training"},
     "inference": {"plugin", "structures", "training"},
     "backends": set(),
     "runtime": {"backends", "structures", "io"},

@@ -1,22 +1,16 @@
 """mmdet3d's public inference functions on our configs and checkpoints, and stock parts."""
 
-import copy
-import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from mmdet3d.apis import LidarDet3DInferencer, inference_detector, init_model
-from mmdet3d.registry import MODELS
 from mmdet3d.structures import LiDARInstance3DBoxes
-from mmengine.registry import DefaultScope
-from small_detector import MODEL, REACH_M, build, cloud
+from small_detector import MODEL, build, cloud
 
 import padre3d.plugin  # noqa: F401
 from padre3d.io.boxes_json import read_boxes_json
-from padre3d.structures.classes import NUSCENES_CLASSES
 
 RANGE_M = MODEL["grid"]["range_m"]
 CONFIG = """
