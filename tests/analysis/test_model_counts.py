@@ -114,9 +114,9 @@ def test_size_of_the_real_frame(real_dir):
 
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
-SMALL = "dsvt_padre2_synthetic"
+SMALL = ("dsvt_padre2_synthetic", "dsvt_padre2_grid_synthetic")
 full_size_is_slow = [
-    pytest.param(p, id=p.stem, marks=() if p.stem == SMALL else pytest.mark.slow) for p in CONFIGS
+    pytest.param(p, id=p.stem, marks=() if p.stem in SMALL else pytest.mark.slow) for p in CONFIGS
 ]
 
 
