@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from padre3d.structures.grid_index import GridIndex
 
@@ -99,6 +100,12 @@ def neighbours_weight_gradient(x: Tensor, gradient: Tensor, neighbours: Tensor) 
             torch.index_select(rows, 0, found, out=gathered)
             total += gathered.mul_(of_rows).sum(0)
     return out
+
+
+@register_flop_formula(torch.ops.padre3d.over_neighbours, get_raw=True)
+def _flops(x: Tensor, taps: Tensor, neighbours: Tensor, *_: Any, **__: Any) -> int:
+    """Two per channel and neighbour that is there, for torch's counter."""
+    return 2 * x.shape[1] * int(neighbours.count_nonzero())
 
 
 def _chunks(rows: Tensor) -> Iterator[tuple[int, int, Tensor]]:
