@@ -21,12 +21,14 @@ MOST_CELLS = 200
 EVERY_NTH_POINT = 4
 SEQUENCE = dict(type="padre", preset="sequence", kernel_size=11)
 PAPER = dict(type="padre", degree=2, preset="paper", kernel_size=11)
+GRID = dict(SEQUENCE, degree=2, layout="grid", kernel_size=5)
 ATTENTION = dict(type="set_attention", num_heads=8)
 # Epochs, peak rate, samples per step of that rate, epochs without pasted objects, CBGS, mixer.
 REFERENCE = dict(epochs=20, peak=5e-3, base_batch=32, fade=4, cbgs=True)
 CHEAPER = dict(epochs=36, peak=3e-3, base_batch=16, fade=4, cbgs=False)
 RECIPES = {
     "dsvt_padre2_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=2)),
+    "dsvt_padre2_grid_nuscenes": dict(REFERENCE, mixer=GRID),
     "dsvt_padre3_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=3)),
     "dsvt_padre2_paper_nuscenes": dict(REFERENCE, mixer=PAPER),
     "dsvt_nuscenes": dict(REFERENCE, mixer=ATTENTION),
@@ -35,6 +37,7 @@ RECIPES = {
     "dsvt_padre3_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=dict(SEQUENCE, degree=3)),
     "dsvt_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=ATTENTION),
 }
+SYNTHETIC = ("dsvt_padre2_synthetic", "dsvt_padre2_grid_synthetic")
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=[p.stem for p in CONFIGS])
 
 
@@ -156,8 +159,9 @@ def test_recipe(load, repo_root, name):
     assert dict(cfg.model.backbone.mixer) == wanted["mixer"]
 
 
-def test_synthetic_recipe_lasts_as_long_as_its_schedule(load, repo_root):
-    cfg = load(repo_root / "configs/dsvt_padre2_synthetic.py")
+@pytest.mark.parametrize("name", SYNTHETIC)
+def test_synthetic_recipe_lasts_as_long_as_its_schedule(load, repo_root, name):
+    cfg = load(repo_root / f"configs/{name}.py")
     epochs = cfg.train_cfg.max_epochs
     rise, fall, *momenta = cfg.param_scheduler
     assert (rise.begin, rise.end, fall.end) == (0, fall.begin, epochs)
@@ -171,4 +175,4 @@ def test_synthetic_recipe_lasts_as_long_as_its_schedule(load, repo_root):
 
 
 def test_every_nuscenes_config_has_a_recipe():
-    assert {p.stem for p in CONFIGS} == {*RECIPES, "dsvt_padre2_synthetic"}
+    assert {p.stem for p in CONFIGS} == {*RECIPES, *SYNTHETIC}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from padre3d.mixers.structure import PadreStructure, preset
+from padre3d.mixers.structure import Conv, PadreStructure, preset
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,26 @@ def padre_cost(
     name: str = "paper",
     kernel_size: int = 11,
     dims: int = 1,
+    separable: bool = False,
+    neighbours: int | None = None,
 ) -> MixerCost:
     """A PADRe preset: a D^2 + b T D + (a + b) D parameters, N (a D^2 + b T D) MACs.
 
-    a dense maps and b depthwise convolutions of T = kernel_size^dims taps; see
-    :mod:`padre3d.mixers.structure` for a and b of each preset.
+    a dense maps and b depthwise convolutions of T = kernel_size^dims taps, 2 kernel_size if
+    separable; see :mod:`padre3d.mixers.structure` for a and b of each preset. On a grid of
+    occupied cells (dims = 2) ``neighbours`` is the number of pairs of a token and a token under a
+    tap, of which a convolution has one product per channel: N a D^2 + b neighbours D MACs.
     """
-    structure = preset(name, degree, kernel_size, dims)
+    structure = preset(name, degree, kernel_size, dims, separable=separable)
     dense, convolutions = map_counts(structure)
-    weights = dense * dim**2 + convolutions * kernel_size**dims * dim
+    taps = Conv(kernel_size, dims, separable=separable).taps
+    weights = dense * dim**2 + convolutions * taps * dim
+    pairs = tokens * taps if neighbours is None else neighbours
     biases = dense + convolutions
     products, sums = degree - 1, len(structure.terms or ()) - 1
     return MixerCost(
         parameters=weights + biases * dim,
-        macs=tokens * weights,
+        macs=tokens * dense * dim**2 + convolutions * pairs * dim,
         pointwise=tokens * dim * (biases + products + sums),
     )
 

@@ -1,8 +1,9 @@
 """Parameters and MACs of a built detector, stage by stage, on one cloud.
 
 MACs are counted while the model runs: matrix products and convolutions, attention's two products
-included. What costs no multiply-accumulate is not counted: gathers, norms, activations, Hadamard
-products, the FFT of Hyena and the scan of Mamba.
+included, convolutions over the pillar grid by the neighbours that are there. What costs no
+multiply-accumulate is not counted: gathers, norms, activations, Hadamard products, the FFT of Hyena
+and the scan of Mamba.
 """
 
 from __future__ import annotations

@@ -35,10 +35,12 @@ class GraphedBackbone:
     """
 
     def __init__(self, backbone: VoxelBackbone, bucket: int = 2048) -> None:
-        if backbone.training or backbone.planner.layout != "sequence":
+        planner = backbone.planner
+        if backbone.training or planner.layout != "sequence" or planner.has_grid:
             raise ValueError(
-                "GraphedBackbone: expected a backbone with tokens='sequence' in evaluation mode, "
-                f"got tokens={backbone.planner.layout!r}, training={backbone.training}"
+                "GraphedBackbone: expected a backbone with tokens='sequence' in every layer and in "
+                f"evaluation mode, got tokens={planner.layout!r}, grid layers={planner.has_grid}, "
+                f"training={backbone.training}"
             )
         self.backbone, self.bucket = backbone, bucket
         self._graphs: dict[tuple[object, ...], _Graph] = {}

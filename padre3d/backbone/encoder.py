@@ -12,6 +12,7 @@ from padre3d.layers.norms import RowBatchNorm
 from padre3d.layers.position_embedding import embed_positions
 from padre3d.mixers.mixer import Mixer
 from padre3d.ops import chunked
+from padre3d.structures.grid_index import GridIndex
 from padre3d.structures.tokens import TokenLayout, TokenPositions
 
 
@@ -40,8 +41,12 @@ class EncoderLayer(nn.Module):
         self.norm = nn.LayerNorm(dim)
         _initialise(self.linear1, self.linear2)
 
-    def forward(self, x: Tensor, layout: TokenLayout, positions: TokenPositions | None) -> Tensor:
+    def forward(
+        self, x: Tensor, layout: TokenLayout | GridIndex, positions: TokenPositions | None
+    ) -> Tensor:
         """Pillar features (N, D) -> (N, D); ``positions`` are the pillars' embeddings."""
+        if isinstance(layout, GridIndex):
+            return self._on_grid(x, layout, positions)
         mask = layout.valid if self.use_mask else None
         if self.mixer.has_fused_layer:
             return self._fused(x, layout, positions, mask)
@@ -52,6 +57,14 @@ class EncoderLayer(nn.Module):
             return chunked.encode(functions, x, layout, positions)
         pos = None if positions is None else positions.of(layout.index)
         return self.after_mixer(x, layout.scatter(self.mixer(layout.gather(x), pos, mask)))
+
+    def _on_grid(self, x: Tensor, index: GridIndex, positions: TokenPositions | None) -> Tensor:
+        """The tokens are the pillars in their rows' order; the mixer cuts chunks of its own."""
+        pos = None if positions is None else positions.of_all().unsqueeze(0)
+        mixed = self.mixer(x.unsqueeze(0), pos, None, index).squeeze(0)
+        if chunked.applies(x):
+            return chunked.map_rows(self.after_mixer, x, mixed)
+        return self.after_mixer(x, mixed)
 
     def after_mixer(self, x: Tensor, mixed: Tensor) -> Tensor:
         """The rest of the layer, row by row: its input x (N, D) and what the mixer made of it."""
@@ -97,7 +110,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Tensor, layouts: Sequence[TokenLayout], *positions: TokenPositions
+        self, x: Tensor, layouts: Sequence[TokenLayout | GridIndex], *positions: TokenPositions
     ) -> Tensor:
         """Pillar features (N, D) -> (N, D).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ from padre3d.mixers import build_mixer
 from padre3d.sequences import TokenPlanner, WindowPartition
 from padre3d.sequences.orders import WINDOW_ORDERS
 from padre3d.structures.grid import PillarGrid
+from padre3d.structures.grid_index import GridIndex
 from padre3d.structures.pillars import Pillars
-from padre3d.structures.tokens import TokenPlan
+from padre3d.structures.tokens import TokenLayout, TokenPlan
 
 LAYERS_PER_BLOCK = 2
 OLD_NAMES = {"tokens": "layout", "reference": "dsvt_compat"}
@@ -26,18 +28,22 @@ class VoxelBackbone(nn.Module):
     """Pillars to pillars, by token mixing in windows' order.
 
     Block b uses shift ``b % len(shifts)``; the layers take the orders in turn. The features stay
-    with their pillars and visit an order only inside a mixer.
+    with their pillars and visit an order only inside a mixer. A layer whose mixer has the layout
+    "grid" needs no order: its tokens are the pillars where they lie.
 
     Args:
         grid: the pillar grid, or a config's dict of it.
         dim: channels D of the pillars, before and after.
         num_blocks: blocks of two encoder layers.
         ffn_dim: hidden channels of the feed-forward networks.
-        mixer: config of the mixer, see :func:`padre3d.mixers.build_mixer`.
+        mixer: config of every layer's mixer, see :func:`padre3d.mixers.build_mixer`.
+        mixers: configs of the layers' mixers in place of ``mixer``, one per layer, or fewer that
+            are taken in turn.
         window: ``(x, y)`` window in cells.
         shifts: ``(x, y)`` shifts of the windows in cells.
         set_size: slots per set in set form.
-        layout: "sequence" or "set"; None leaves it to the mixer.
+        layout: "sequence" or "set" for the layers that are not on the grid; None leaves it to
+            their mixers, which must agree.
         orders: token orders, see :data:`padre3d.sequences.ORDERS`.
         pos_embed: "per_layer", or None for no position embedding.
         dsvt_compat: repeat a flaw of the DSVT code that its published weights were trained with:
@@ -49,7 +55,8 @@ class VoxelBackbone(nn.Module):
         **old_names: ``tokens`` and ``reference``, the former names of layout and dsvt_compat.
 
     Raises:
-        ValueError: on an unknown mixer, order, layout, position embedding or local descriptor.
+        ValueError: on an unknown mixer, order, layout, position embedding or local descriptor, or
+            mixers of layouts that do not fit together.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class VoxelBackbone(nn.Module):
         local_descriptor: str | None = None,
         with_cp: bool = False,
         dropout: float = 0.0,
+        mixers: Sequence[Mapping[str, Any]] | None = None,
         **old_names: Any,
     ) -> None:
         super().__init__()
@@ -79,25 +87,28 @@ class VoxelBackbone(nn.Module):
             raise ValueError(f"pos_embed: expected 'per_layer' or None, got {pos_embed!r}")
         self.grid = PillarGrid.of(grid)
         self.dim, self.with_cp = dim, with_cp
-        config = dict(mixer or {"type": "padre", "degree": 2, "preset": "sequence"})
-        mixers = [build_mixer(config, dim) for _ in range(num_blocks * LAYERS_PER_BLOCK)]
-        layout = layout or mixers[0].layout
-        use_mask = not (layout == "set" and mixers[0].repeats_are_tokens)
-        layers = [EncoderLayer(dim, ffn_dim, m, use_mask, dropout) for m in mixers]
+        made = _build_mixers(mixer, mixers, num_blocks * LAYERS_PER_BLOCK, dim)
+        layout = _common_layout(made, layout)
+        layers = [
+            EncoderLayer(dim, ffn_dim, m, not (layout == "set" and m.repeats_are_tokens), dropout)
+            for m in made
+        ]
         self.blocks = nn.ModuleList(
             Block(layers[i : i + LAYERS_PER_BLOCK], dim)
             for i in range(0, len(layers), LAYERS_PER_BLOCK)
         )
         ny, nx = self.grid.ny, self.grid.nx
         parts = [WindowPartition(ny, nx, tuple(window), tuple(shift)) for shift in shifts]
+        shift_of = [i // LAYERS_PER_BLOCK % len(parts) for i in range(len(layers))]
+        next_order = itertools.cycle(orders)
         of_layer = [
-            (orders[i % len(orders)], i // LAYERS_PER_BLOCK % len(parts))
-            for i in range(len(layers))
+            None if m.layout == "grid" else (next(next_order), shift)
+            for m, shift in zip(made, shift_of, strict=True)
         ]
         self.planner = TokenPlanner(parts, of_layer, layout, set_size)
         self.position_shift = [
             i % LAYERS_PER_BLOCK % len(parts) if dsvt_compat else shift
-            for i, (_, shift) in enumerate(of_layer)
+            for i, shift in enumerate(shift_of)
         ]
         self.position_embeddings = nn.ModuleList()
         if pos_embed:
@@ -129,7 +140,7 @@ class VoxelBackbone(nn.Module):
         for b, block in enumerate(self.blocks):
             numbers = range(layer, layer + len(block.layers))
             layer += len(block.layers)
-            layouts = [plan.layouts[self.planner.layer_to_layout[i]] for i in numbers]
+            layouts = [self._layout_of(plan, i) for i in numbers]
             positions = []
             # Outside the checkpoint, so that recomputing does not count a batch twice in the
             # running statistics.
@@ -141,6 +152,43 @@ class VoxelBackbone(nn.Module):
             else:
                 features = block(features, layouts, *positions)
         return features
+
+    def _layout_of(self, plan: TokenPlan, layer: int) -> TokenLayout | GridIndex:
+        number = self.planner.layer_to_layout[layer]
+        if number is not None:
+            return plan.layouts[number]
+        if plan.grid is None:
+            raise ValueError(f"plan: expected the grid's index for layer {layer}, got none")
+        return plan.grid
+
+
+def _build_mixers(
+    mixer: Mapping[str, Any] | None,
+    mixers: Sequence[Mapping[str, Any]] | None,
+    count: int,
+    dim: int,
+) -> list[nn.Module]:
+    """One mixer per layer; the configs are taken in turn."""
+    default = {"type": "padre", "degree": 2, "preset": "sequence"}
+    configs = [mixer or default] if mixers is None else list(mixers)
+    if not 0 < len(configs) <= count:
+        raise ValueError(f"mixers: expected 1 to {count} configs, got {len(configs)}")
+    return [build_mixer(dict(configs[i % len(configs)]), dim) for i in range(count)]
+
+
+def _common_layout(mixers: Sequence[nn.Module], layout: str | None) -> str:
+    """The layout of the layers that have an order; "grid" if none has."""
+    own = {mixer.layout for mixer in mixers} - {"grid"}
+    if not own:
+        if layout not in (None, "grid"):
+            raise ValueError(f"layout: expected 'grid' as the mixers have it, got {layout!r}")
+        return "grid"
+    if layout == "grid" or layout is None and len(own) > 1:
+        raise ValueError(
+            f"layout: expected mixers of one layout beside 'grid', got {sorted(own)} with "
+            f"layout={layout!r}"
+        )
+    return layout or own.pop()
 
 
 def _build_local_descriptor(kind: str | None, dim: int) -> nn.Module | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from padre3d.mixers.linear_maps import Size
 from padre3d.mixers.mixer import check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.padre import PADRe
 from padre3d.ops.padre import eager
@@ -23,7 +24,7 @@ class ConvControl(PADRe):
         x: Tensor,
         pos: Tensor | None = None,
         mask: Tensor | None = None,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
     ) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D); pos, mask and size as for :class:`PADRe`."""
         check_mixer_inputs(x, pos, mask, self.dim)

@@ -12,15 +12,19 @@ from padre3d.ops.padre import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenChain,
     TokenConv1d,
     TokenConv2d,
     TokenDense,
+    TokenGridConv,
     TokenLowRank,
     TokenMap,
     TokenPrefix,
 )
+from padre3d.structures.grid_index import GridIndex
 
-Size = tuple[int, int]
+# Where the tokens lie, for a 2-D convolution: an image (H, W), or the occupied cells of a grid.
+Size = tuple[int, int] | GridIndex
 
 
 def _normal(*shape: int, variance: float) -> nn.Parameter:
@@ -55,8 +59,10 @@ class TokenWeights(nn.Module):
         self.spec = spec
         if isinstance(spec, Conv):
             self.groups = dim if spec.groups is None else spec.groups
-            shape = (dim, dim // self.groups) + (spec.kernel_size,) * spec.dims
-            self.weight = _normal(*shape, variance=1 / math.prod(shape[1:]))
+            first, *others = [(dim, dim // self.groups, *kernel) for kernel in spec.kernels]
+            self.weight = _normal(*first, variance=1 / math.prod(first[1:]))
+            # The 1 x k half of a separable convolution.
+            self.weight2 = _normal(*others[0], variance=1 / spec.kernel_size) if others else None
             self.bias = nn.Parameter(torch.zeros(dim))
         elif isinstance(spec, Dense):
             self.weight = _normal(spec.tokens, spec.tokens, variance=1 / spec.tokens)
@@ -66,26 +72,41 @@ class TokenWeights(nn.Module):
             self.left = _normal(spec.tokens, spec.rank, variance=1 / spec.rank)
             self.right = _normal(spec.rank, spec.tokens, variance=1 / spec.tokens)
 
-    def tensors(self, size: Size | None, prefix: int = 0) -> TokenMap:
+    def tensors(self, size: Size | None, prefix: int = 0, grid_impl: str = "auto") -> TokenMap:
         """The map as the operator takes it.
 
         Args:
-            size: (H, W) of the token image; needed by a 2-D convolution.
+            size: (H, W) of the token image or the grid's index; needed by a 2-D convolution.
             prefix: leading tokens that a convolution passes by, see ``TokenPrefix``.
+            grid_impl: implementation on a grid, see ``TokenGridConv``.
         """
         if isinstance(self.spec, Dense):
             return TokenDense(self.weight)
         if isinstance(self.spec, LowRank):
             return TokenLowRank(self.left, self.right)
-        conv = self._convolution(self.spec, size)
+        if prefix and isinstance(size, GridIndex):
+            raise ValueError(f"tokens on a grid: expected prefix=0, got {prefix}")
+        conv = self._convolution(self.spec, size, grid_impl)
         return TokenPrefix(conv, prefix) if prefix else conv
 
-    def _convolution(self, spec: Conv, size: Size | None) -> TokenConv1d | TokenConv2d:
+    def _convolution(
+        self, spec: Conv, size: Size | None, grid_impl: str
+    ) -> TokenConv1d | TokenConv2d | TokenGridConv | TokenChain:
         if spec.dims == 1:
             return TokenConv1d(self.weight, self.bias, self.groups)
         if size is None:
-            raise ValueError("a 2-D PADRe: expected size=(H, W) of the token image, got None")
-        return TokenConv2d(self.weight, size, self.bias, self.groups)
+            raise ValueError(
+                "a 2-D PADRe: expected size=(H, W) of the token image or a GridIndex, got None"
+            )
+
+        def conv(weight: Tensor, bias: Tensor | None) -> TokenConv2d | TokenGridConv:
+            if isinstance(size, GridIndex):
+                return TokenGridConv(weight, size, bias, spec.dilation, grid_impl)
+            return TokenConv2d(weight, size, bias, self.groups, spec.dilation)
+
+        if self.weight2 is None:
+            return conv(self.weight, self.bias)
+        return TokenChain((conv(self.weight, None), conv(self.weight2, self.bias)))
 
 
 def token_weights(spec: TokenSpec, dim: int) -> TokenWeights | nn.Identity:
@@ -98,9 +119,11 @@ def channel_weights(spec: ChannelSpec, dim: int, gain: float = 1.0) -> ChannelWe
     return nn.Identity() if spec is None else ChannelWeights(spec, dim, gain)
 
 
-def token_map(module: nn.Module, size: Size | None, prefix: int = 0) -> TokenMap | None:
+def token_map(
+    module: nn.Module, size: Size | None, prefix: int = 0, grid_impl: str = "auto"
+) -> TokenMap | None:
     """The operator's record of a module made by :func:`token_weights`."""
-    return module.tensors(size, prefix) if isinstance(module, TokenWeights) else None
+    return module.tensors(size, prefix, grid_impl) if isinstance(module, TokenWeights) else None
 
 
 def channel_map(module: nn.Module) -> ChannelMap | None:

@@ -8,14 +8,18 @@ from padre3d.checks import check_shape
 from padre3d.ops.padre.weights import PadreWeights
 
 # sequence: all pillars of a sample in one order; set: DSVT's sets of a fixed number of slots;
-# image: a full H x W image of tokens, which the backbone of pillars does not have.
-LAYOUTS = ("sequence", "set", "image")
+# grid: the pillars where they lie, (1, N, D) for all samples; image: a full H x W image of tokens,
+# which the backbone of pillars does not have.
+LAYOUTS = ("sequence", "set", "grid", "image")
 
 
 class Mixer(nn.Module):
     """A module that mixes tokens: ``mixer(x, pos=None, mask=None)``, (G, L, D) -> (G, L, D).
 
     A masked token influences no real token; the output at masked tokens is arbitrary but finite.
+    A mixer of the layout "grid" takes a fourth argument, the tokens'
+    :class:`~padre3d.structures.grid_index.GridIndex`: ``mixer(x, pos, mask, index)``.
+
     The backbone and the chunked evaluation ask a mixer for what is declared here and nothing else.
     A new mixer is one file with a subclass and one line in :data:`padre3d.mixers.MIXERS`.
 

@@ -8,16 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from padre3d.mixers.linear_maps import (
+    Size,
     channel_map,
     channel_weights,
     initial_sum_weights,
     token_map,
     token_weights,
 )
-from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.mixer import LAYOUTS, Mixer, check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset
 from padre3d.ops import chunked
-from padre3d.ops.padre import PadreWeights, padre
+from padre3d.ops.padre import PadreWeights, TokenMap, padre
 
 HIGHER_DEGREE_GAIN = 0.5
 
@@ -34,16 +35,23 @@ class PADRe(Mixer):
         degree: d >= 2 for the presets.
         preset: "sequence" (default), "paper" or "text"; see :mod:`padre3d.mixers.structure`.
         kernel_size: odd width k of the convolutions over tokens.
-        dims: 1 for sequences, 2 for images; an image needs ``size``.
+        dims: 1 for sequences, 2 for images and grids; an image needs ``size``.
+        layout: the layout of tokens, see :data:`padre3d.mixers.mixer.LAYOUTS`; None is "sequence"
+            for the preset of that name and "set" for the others. "grid" sets dims to 2: the
+            convolutions run over the occupied cells, and ``size`` is their index.
+        dilation: cells between two taps of a 2-D convolution.
+        separable: 2-D convolutions are k x 1 followed by 1 x k.
         size: (H, W) of the token image, if it is always the same.
         prefix: leading tokens outside the sequence or image, such as a class token: a convolution
             passes them by and gives them the mean of its result (``TokenPrefix``). No mask then.
-        structure: any structure, in place of degree, preset, kernel_size and dims.
+        structure: any structure, in place of degree, preset and all that concerns its maps.
         impl: implementation of :func:`padre3d.ops.padre.padre`.
         gain: scale of the factors Y_i, i >= 2, at the start.
         normalise: normalisation of the factors, see :class:`padre3d.ops.padre.PadreWeights`; with
             ``structure`` it is the structure's.
         basis: polynomial basis, likewise.
+        grid_impl: implementation of convolutions on a grid, see
+            :func:`padre3d.ops.padre.grid_conv.grid_convolution`.
     """
 
     def __init__(
@@ -60,12 +68,23 @@ class PADRe(Mixer):
         gain: float = HIGHER_DEGREE_GAIN,
         normalise: str | None = None,
         basis: str = "monomial",
+        layout: str | None = None,
+        dilation: int = 1,
+        separable: bool = False,
+        grid_impl: str = "auto",
     ) -> None:
         super().__init__()
+        if layout not in (None, *LAYOUTS):
+            raise ValueError(f"PADRe layout: expected one of {LAYOUTS} or None, got {layout!r}")
+        if layout == "grid" and impl == "triton":
+            raise ValueError("PADRe layout='grid': expected impl='eager', got 'triton'")
         if structure is None:
-            structure = _preset(preset, degree, kernel_size, dims)
+            options = dict(dilation=dilation, separable=separable)
+            dims = 2 if layout == "grid" else dims
+            structure = _preset(preset, degree, kernel_size, dims, **options)
             structure = replace(structure, normalise=normalise, basis=basis)
             self.layout = "sequence" if preset == "sequence" else "set"
+        self.layout, self.grid_impl = layout or self.layout, grid_impl
         s = structure
         self.dim, self.structure, self.size, self.impl = dim, s, size, impl
         self.prefix = prefix
@@ -102,18 +121,22 @@ class PADRe(Mixer):
             total = max(total + _radius(of_product), _radius(of_factor))
         return total + _radius(s.u)
 
-    def weights(self, size: tuple[int, int] | None = None) -> PadreWeights:
-        """The weights as the operator takes them; ``size`` (H, W) for 2-D structures."""
+    def weights(self, size: Size | None = None) -> PadreWeights:
+        """The weights as the operator takes them; ``size`` for 2-D structures."""
         size = self.size if size is None else size
+
+        def of_tokens(module: nn.Module) -> TokenMap | None:
+            return token_map(module, size, self.prefix, self.grid_impl)
+
         return PadreWeights(
-            a=tuple(token_map(m, size, self.prefix) for m in self.a),
+            a=tuple(map(of_tokens, self.a)),
             b=tuple(channel_map(m) for m in self.b),
-            c=tuple(token_map(m, size, self.prefix) for m in self.c),
+            c=tuple(map(of_tokens, self.c)),
             d=tuple(channel_map(m) for m in self.d),
             terms=self.structure.terms,
             w=self.w,
             l=self.l,
-            u=token_map(self.u, size, self.prefix),
+            u=of_tokens(self.u),
             v=channel_map(self.v),
             normalise=self.structure.normalise,
             basis=self.structure.basis,
@@ -124,11 +147,12 @@ class PADRe(Mixer):
         x: Tensor,
         pos: Tensor | None = None,
         mask: Tensor | None = None,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
     ) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D).
 
-        pos is (G, L, D), mask (G, L) bool, size (H, W) with H W = L for 2-D structures.
+        pos is (G, L, D), mask (G, L) bool. Structures of two dimensions need a size: (H, W) with
+        H W = L, or the index of a grid for the tokens (1, N, D) of all samples.
         """
         check_mixer_inputs(x, pos, mask, self.dim)
         if self.prefix and mask is not None:
@@ -144,7 +168,7 @@ class PADRe(Mixer):
         x: Tensor,
         pos: Tensor | None,
         mask: Tensor | None,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
     ) -> Tensor:
         """The operator itself; chunks call it, not the module, so that hooks act once."""
         tokens = zero_masked(with_position(x, pos), mask)

@@ -2,8 +2,8 @@
 
 A spec says what kind of map it is and how large; :class:`PadreStructure` puts specs at A_i, B_i,
 C_i, D_i, U and V. The presets are functions of the degree d and the kernel size k. With a dense
-channel maps, b depthwise convolutions of T taps (T = k in 1-D, k^2 in 2-D), all with a bias, and N
-tokens of D channels, every preset has
+channel maps, b depthwise convolutions of T taps (T = k in 1-D, k^2 in 2-D, 2 k if separable), all
+with a bias, and N tokens of D channels, every preset has
 
     parameters = a D^2 + b T D + (a + b) D
     MACs       = N (a D^2 + b T D)
@@ -17,7 +17,9 @@ tokens of D channels, every preset has
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,46 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution over tokens; ``dims`` 1 or 2; ``groups`` None is depthwise."""
+    """A convolution over tokens; ``groups`` None is depthwise.
+
+    ``dims`` is 1 for sequences, 2 for images and for the occupied cells of a grid. In 2-D,
+    ``dilation`` cells lie between two taps, and ``separable`` stands for k x 1 followed by 1 x k.
+    """
 
     kernel_size: int
     dims: int = 1
     groups: int | None = None
+    dilation: int = 1
+    separable: bool = False
 
     def __post_init__(self) -> None:
         if self.kernel_size % 2 == 0 or self.kernel_size < 1:
             raise ValueError(f"Conv.kernel_size: expected an odd number, got {self.kernel_size}")
         if self.dims not in (1, 2):
             raise ValueError(f"Conv.dims: expected 1 or 2, got {self.dims}")
+        if self.dilation < 1:
+            raise ValueError(f"Conv.dilation: expected at least 1, got {self.dilation}")
+        if self.dims == 1 and (self.dilation > 1 or self.separable):
+            raise ValueError(
+                "Conv: expected dims=2 with a dilation or a separable kernel, got dims=1, "
+                f"dilation={self.dilation}, separable={self.separable}"
+            )
+        if self.separable and self.groups is not None:
+            raise ValueError(
+                f"Conv.groups: expected None (depthwise) if separable, got {self.groups}"
+            )
+
+    @property
+    def kernels(self) -> tuple[tuple[int, ...], ...]:
+        """Sizes of the kernels that are applied one after the other."""
+        if self.separable:
+            return (self.kernel_size, 1), (1, self.kernel_size)
+        return ((self.kernel_size,) * self.dims,)
+
+    @property
+    def taps(self) -> int:
+        """Weights per channel and channel of its group, and products per token."""
+        return sum(math.prod(kernel) for kernel in self.kernels)
 
 
 @dataclass(frozen=True)
@@ -92,14 +123,14 @@ class PadreStructure:
         return len(self.a)
 
 
-def paper(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
+def paper(degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any) -> PadreStructure:
     """The instance whose parameters and FLOPs the paper prints (Tables 2, 4 and 6).
 
     d = 2: ``P = [A_1 (X B_1) D_1] * (X B_2)``. d >= 3: every A_i, B_i and D_i, and C_i for i >= 2.
     The sum starts at degree 2 (section 4.1). a = 2d - 1 dense maps; b = 1, 4, 6 convolutions for
     d = 2, 3, 4 (2d - 2 from 3 on): 51,072, 88,704, 124,800 parameters at D = 128, k = 11, 1-D.
     """
-    conv, dense = Conv(kernel_size, dims), Linear()
+    conv, dense = Conv(kernel_size, dims, **conv_options), Linear()
     a: tuple[TokenSpec, ...] = (conv, None) if degree == 2 else (conv,) * degree
     return PadreStructure(
         a=a,
@@ -110,12 +141,12 @@ def paper(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
     )
 
 
-def text(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
+def text(degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any) -> PadreStructure:
     """Section 4.1 read literally: every A_i, B_i, C_i and D_i present, the sum from degree 2.
 
     a = b = 2d - 1: 54,144, 90,240, 126,336 parameters at D = 128, k = 11, 1-D for d = 2, 3, 4.
     """
-    conv, dense = Conv(kernel_size, dims), Linear()
+    conv, dense = Conv(kernel_size, dims, **conv_options), Linear()
     return PadreStructure(
         a=(conv,) * degree,
         b=(dense,) * degree,
@@ -125,7 +156,9 @@ def text(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
     )
 
 
-def sequence(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
+def sequence(
+    degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any
+) -> PadreStructure:
     """Our default, meant for one long sequence of voxels: the cheapest chain that keeps Eqs. 1-7.
 
     ``Y_i = X B_i``, ``Z_{i+1} = (C_i Z_i) * Y_{i+1}``, ``O = (Z_2 + .. + Z_d) V``. Each
@@ -139,7 +172,7 @@ def sequence(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructur
     return PadreStructure(
         a=(None,) * degree,
         b=(dense,) * degree,
-        c=(Conv(kernel_size, dims),) * (degree - 1),
+        c=(Conv(kernel_size, dims, **conv_options),) * (degree - 1),
         d=(None,) * (degree - 1),
         terms=tuple(range(2, degree + 1)),
         v=dense,
@@ -149,8 +182,10 @@ def sequence(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructur
 PRESETS = {"paper": paper, "text": text, "sequence": sequence}
 
 
-def preset(name: str, degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
-    """The structure of a preset by name.
+def preset(
+    name: str, degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any
+) -> PadreStructure:
+    """The structure of a preset by name; ``conv_options`` are further fields of :class:`Conv`.
 
     Raises:
         ValueError: for an unknown name, or a degree below 2: the presets sum from degree 2.
@@ -159,4 +194,4 @@ def preset(name: str, degree: int, kernel_size: int = 11, dims: int = 1) -> Padr
         raise ValueError(f"PADRe preset: expected one of {sorted(PRESETS)}, got {name!r}")
     if degree < 2:
         raise ValueError(f"PADRe degree: expected an integer >= 2, got {degree}")
-    return PRESETS[name](degree, kernel_size, dims)
+    return PRESETS[name](degree, kernel_size, dims, **conv_options)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from padre3d.structures.grid_index import GridIndex
+
 
 @dataclass(frozen=True)
 class TokenLayout:
@@ -51,15 +53,24 @@ class TokenPositions:
             index if self.window_index is None else self.window_index[index], self.table
         )
 
+    def of_all(self) -> Tensor:
+        """Embeddings (N, D) of all pillars in their rows' order."""
+        return (
+            self.table if self.window_index is None else F.embedding(self.window_index, self.table)
+        )
+
 
 @dataclass(frozen=True)
 class TokenPlan:
     """Index tensors of a frame.
 
     Attributes:
-        layouts: the distinct token layouts, in the order of ``TokenPlanner.keys``.
+        layouts: the distinct token orders, in the order of ``TokenPlanner.keys``; none if all
+            layers are of the layout "grid".
         window_index: for each shift, (N,) index of each pillar in its window, ``y * window_x + x``.
+        grid: where the pillars lie, if some layer is of the layout "grid".
     """
 
     layouts: tuple[TokenLayout, ...]
     window_index: tuple[Tensor, ...]
+    grid: GridIndex | None = None

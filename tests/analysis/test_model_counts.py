@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from padre3d.analysis.costs import attention_cost, padre_cost
@@ -54,6 +55,23 @@ def test_stages_of_a_backbone_worked_out_by_hand():
     assert position.parameters == 4 * (3 * 16 + 2 * 16 + 16**2 + 16)
     total = sum(p.numel() for p in model.parameters())
     assert sum(s.parameters for s in stages.values()) == total
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_grid_convolutions_count_the_neighbours_that_are_there(separable):
+    mixer = dict(type="padre", degree=3, layout="grid", kernel_size=5, separable=separable)
+    model, data = Small(mixer).eval(), pillars(70)
+    stages = {s.name: s for s in count_stages(model, lambda: model.go(data))}
+    y, x = data.coords[:, 1], data.coords[:, 2]
+    dy, dx = (y[:, None] - y).abs(), (x[:, None] - x).abs()
+    near = (dy <= 2) & (dx <= 2)
+    if separable:  # the 5 x 1 and the 1 x 5 taps
+        near = torch.cat([(dy <= 2) & (dx == 0), (dy == 0) & (dx <= 2)])
+    cost = padre_cost(70, 16, 3, "sequence", 5, 2, separable, neighbours=int(near.sum()))
+    assert near.sum() < 70 * (10 if separable else 25)
+    assert cost.macs == 70 * 4 * 16**2 + 2 * int(near.sum()) * 16
+    assert stages["backbone: mixers"].macs == 4 * cost.macs
+    assert stages["backbone: mixers"].parameters == 4 * cost.parameters
 
 
 def test_attention_counts_its_matrix_products():
@@ -114,10 +132,18 @@ def test_size_of_the_real_frame(real_dir):
 
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("dsvt*.py"))
-SMALL = "dsvt_padre2_synthetic"
+SMALL = ("dsvt_padre2_synthetic", "dsvt_padre2_grid_synthetic")
 full_size_is_slow = [
-    pytest.param(p, id=p.stem, marks=() if p.stem == SMALL else pytest.mark.slow) for p in CONFIGS
+    pytest.param(p, id=p.stem, marks=() if p.stem in SMALL else pytest.mark.slow) for p in CONFIGS
 ]
+
+
+def occupancy(points, grid):
+    """(1, 1, ny, nx) ones where the grid has a pillar."""
+    cells, inside = grid.cells_of(points)
+    image = torch.zeros(1, 1, grid.ny, grid.nx)
+    image[0, 0, cells[inside, 0], cells[inside, 1]] = 1
+    return image
 
 
 @pytest.mark.parametrize("config", full_size_is_slow)
@@ -136,10 +162,20 @@ def test_every_config_is_counted(count, config, tmp_path):
     assert counts["parameters"] == sum(s["parameters"] for s in stages.values())
     assert counts["macs"] == sum(s["macs"] for s in stages.values())
     position = stages["backbone: position embeddings"]["parameters"]
-    assert counts["parameters"] - counts["parameters_without_position_embedding"] == position > 0
-
-    mixers, backbone = stages["backbone: mixers"], Config.fromfile(config).model.backbone
+    mixers, model = stages["backbone: mixers"], Config.fromfile(config).model
+    backbone = model.backbone
     layers, mixer = 2 * backbone.num_blocks, backbone.mixer
+    assert counts["parameters"] - counts["parameters_without_position_embedding"] == position
+    assert (position > 0) == (mixer.get("layout") != "grid")
+
+    if mixer.get("layout") == "grid":
+        occupied, k = occupancy(points, PillarGrid(**model.grid)), mixer.kernel_size
+        pairs = F.conv2d(occupied, torch.ones(1, 1, k, k), padding=k // 2) * occupied
+        one = padre_cost(counts["pillars"], backbone.dim, mixer.degree, "sequence", k, 2)
+        dense = counts["pillars"] * 3 * backbone.dim**2
+        assert mixers["parameters"] == layers * one.parameters
+        assert mixers["macs"] == layers * (dense + int(pairs.sum()) * backbone.dim)
+        return
     if mixer.type == "padre":
         one = padre_cost(1, backbone.dim, mixer.degree, mixer.preset, mixer.kernel_size)
     else:

@@ -48,3 +48,7 @@ def test_only_sequences_in_evaluation():
         GraphedBackbone(backbone(tokens="set"))
     with pytest.raises(ValueError, match="training=True"):
         GraphedBackbone(backbone().train())
+    grid = {"type": "padre", "layout": "grid", "kernel_size": 3}
+    for mixers in ([grid], [grid, {"type": "padre"}]):
+        with pytest.raises(ValueError, match="grid layers=True"):
+            GraphedBackbone(backbone(mixers=mixers))

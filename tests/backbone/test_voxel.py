@@ -15,12 +15,17 @@ from padre3d.structures.pillars import Pillars
 from padre3d.structures.tokens import TokenLayout, TokenPlan
 
 GRID = PillarGrid((-6.0, -4.8, -5.0, 6.0, 4.8, 3.0), (0.3, 0.3))
+GRID_MIXER = dict(type="padre", degree=2, preset="sequence", layout="grid", kernel_size=5)
 MIXERS = {
     "padre": dict(mixer=dict(type="padre", degree=2, preset="sequence", kernel_size=5)),
     "padre3 sets": dict(
         mixer=dict(type="padre", degree=3, preset="paper", kernel_size=5), tokens="set"
     ),
     "attention": dict(mixer=dict(type="set_attention", num_heads=2)),
+    "grid": dict(mixer=dict(GRID_MIXER), pos_embed=None),
+    "grid3 separable": dict(mixer=dict(GRID_MIXER, degree=3, preset="paper", separable=True)),
+    "grid and sequence": dict(mixers=[GRID_MIXER, dict(type="padre", kernel_size=5)]),
+    "grid and sets": dict(mixers=[dict(type="set_attention", num_heads=2), GRID_MIXER]),
     "attention sequence": dict(mixer=dict(type="set_attention", num_heads=2), tokens="sequence"),
 }
 
@@ -73,6 +78,34 @@ def test_one_block_is_its_formula():
 
 
 @torch.no_grad()
+def test_a_block_on_the_grid_is_its_formula():
+    backbone = build("grid", num_blocks=1)
+    given = pillars([150, 90])
+    b, y, x = given.coords.unbind(1)
+    out = given.features
+    for layer in backbone.blocks[0].layers:
+        b1, b2, conv, v = (*layer.mixer.b, layer.mixer.c[0], layer.mixer.v)
+        maps = scatter_to_map(given.replace(F.linear(out, b1.weight, b1.bias)), GRID.ny, GRID.nx)
+        c = F.conv2d(maps, conv.weight, conv.bias, padding=2, groups=16)[b, :, y, x]
+        mixed = F.linear(c * F.linear(out, b2.weight, b2.bias), v.weight, v.bias)
+        u = layer.norm1(out + mixed)
+        z = layer.norm2(u + layer.linear2(F.gelu(layer.linear1(u))))
+        out = layer.norm(out + z)
+    expected = backbone.blocks[0].norm(given.features + out)
+    torch.testing.assert_close(backbone(given).features, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_grid_layers_take_no_order_and_leave_the_others_theirs():
+    plan = build("grid").plan(pillars([50]))
+    assert plan.layouts == ()
+    assert plan.grid.cell_to_pillar.shape == (1, GRID.ny, GRID.nx)
+    mixed = build("grid and sequence", orders=["hilbert", "random"])
+    assert mixed.planner.keys == (("hilbert", 0), ("random", 0))
+    assert mixed.planner.layer_to_layout == (None, 0, None, 1)
+    assert build().plan(pillars([50])).grid is None
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("name", MIXERS)
 @pytest.mark.parametrize("counts", [[120, 300], [300, 0, 57], [0, 1, 90, 0]])
 def test_a_sample_is_the_same_alone_and_in_a_batch(name, counts):
@@ -105,7 +138,7 @@ def test_points_to_map_are_the_same_alone_and_in_a_batch():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["padre", "attention"])
+@pytest.mark.parametrize("name", ["padre", "attention", "grid"])
 def test_row_zero_does_not_reach_another_sample_through_the_padding(name):
     """Padding slots point at row 0; only sample 0 may notice what stands there."""
     backbone = build(name)
@@ -129,7 +162,7 @@ def test_without_pillars(name, training):
 
 
 @pytest.mark.parametrize("how", ["with_cp", "mmengine"])
-@pytest.mark.parametrize("name", ["padre", "attention"])
+@pytest.mark.parametrize("name", ["padre", "attention", "grid and sequence"])
 def test_checkpointing_changes_nothing(name, how):
     plain = build(name).train()
     if how == "with_cp":
@@ -263,6 +296,15 @@ def test_initial_weights_are_xavier_uniform():
     [
         (dict(mixer=dict(type="hadamard")), "padre.*set_attention"),
         (dict(tokens="graph"), "sequence.*set"),
+        (dict(layout="grid"), "layout: expected mixers of one layout"),
+        (dict(mixer=GRID_MIXER, layout="set"), "layout: expected 'grid'"),
+        (dict(mixers=[]), "mixers: expected 1 to 4 configs, got 0"),
+        (
+            dict(mixers=[dict(type="padre"), dict(type="padre", preset="paper")]),
+            r"got \['sequence', 'set'\]",
+        ),
+        (dict(mixer=dict(GRID_MIXER, impl="triton")), "impl='eager', got 'triton'"),
+        (dict(mixer=dict(GRID_MIXER, kernel_size=4)), "odd number, got 4"),
         (dict(orders=["spiral"]), "window_y_major"),
         (dict(pos_embed="sine"), "per_layer"),
         (dict(local_descriptor="conv"), "submconv"),

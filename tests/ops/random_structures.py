@@ -6,17 +6,42 @@ from padre3d.ops.padre import (
     ChannelLowRank,
     PadreWeights,
     Pointwise,
+    TokenChain,
     TokenConv1d,
     TokenConv2d,
     TokenDense,
+    TokenGridConv,
     TokenLowRank,
     TokenMean,
     TokenPrefix,
 )
+from padre3d.structures.grid_index import GridIndex
 
 
 def leaf(*shape):
     return torch.randn(*shape, requires_grad=True)
+
+
+def random_grid(tokens, on_map, samples=2, ny=3, nx=4, seed=0):
+    """An index of ``tokens`` tokens of which the first ``on_map`` have a cell of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randperm(samples * ny * nx, generator=generator)[:on_map].sort().values
+    coords = torch.stack([ids // (ny * nx), ids // nx % ny, ids % nx], 1)
+    index = GridIndex.of(coords, samples, ny, nx)
+    pads = torch.randint(0, samples * ny * nx, (tokens - on_map,), generator=generator)
+    return GridIndex(torch.cat([index.cells, pads]), index.cell_to_pillar)
+
+
+def random_grid_map(rng, channels, index, bias):
+    dilation, kernel = rng.choice([1, 1, 2]), rng.choice([1, 3, 5])
+    impl = rng.choice(["map", "neighbours"])
+
+    def conv(height, width, bias=None):
+        return TokenGridConv(leaf(channels, 1, height, width), index, bias, dilation, impl)
+
+    if rng.random() < 0.3:
+        return TokenChain((conv(kernel, 1), conv(1, kernel, bias)))
+    return conv(kernel, rng.choice([kernel, 3]), bias)
 
 
 def random_token_map(rng, tokens, channels, size):
@@ -33,7 +58,13 @@ def random_token_map(rng, tokens, channels, size):
         return TokenLowRank(leaf(tokens, 2), leaf(2, tokens))
     if kind == "mean":
         return TokenMean(tokens)
-    if size is not None and kind in ("image", "grouped", "full"):
+    if isinstance(size, GridIndex) and kind in ("image", "grouped", "full", "depthwise"):
+        return random_grid_map(rng, channels, size, bias)
+    if isinstance(size, tuple) and kind == "depthwise":
+        rows, columns = leaf(channels, 1, kernel, 1), leaf(channels, 1, 1, kernel)
+        convs = (rows, size, None, channels, 2), (columns, size, bias, channels, 2)
+        return TokenChain(tuple(TokenConv2d(*arguments) for arguments in convs))
+    if isinstance(size, tuple) and kind in ("image", "grouped", "full"):
         groups = {"grouped": 2, "full": 1}.get(kind, channels)
         return TokenConv2d(leaf(channels, channels // groups, kernel, kernel), size, bias, groups)
     if kind == "prefix" and tokens > 2:
@@ -87,5 +118,6 @@ def random_weights(rng, degree, tokens, channels, size):
 def leaves(weights):
     maps = [*weights.a, *weights.b, *weights.c, *weights.d, weights.u, weights.v]
     maps += [m.conv for m in maps if isinstance(m, TokenPrefix)]
+    maps += [factor for m in maps if isinstance(m, TokenChain) for factor in m.maps]
     tensors = [v for m in maps if m is not None for v in vars(m).values()]
     return [t for t in [*tensors, weights.w, weights.l] if isinstance(t, torch.Tensor)]

@@ -9,6 +9,7 @@ from padre3d.mixers import PADRe, PadreStructure, build_mixer
 from padre3d.mixers import padre as padre_module
 from padre3d.mixers.structure import Conv, Dense
 from padre3d.ops import chunked
+from padre3d.ops.padre import grid_conv
 from padre3d.structures.grid import PillarGrid
 from padre3d.structures.pillars import Pillars
 
@@ -18,6 +19,8 @@ MIXERS = {
     "sequence": dict(type="padre", degree=2, preset="sequence", kernel_size=5),
     "degree 4": dict(type="padre", degree=4, preset="sequence", kernel_size=3),
     "paper in a sequence": dict(type="padre", degree=3, preset="paper", kernel_size=3),
+    "grid": dict(type="padre", layout="grid", kernel_size=5),
+    "grid paper": dict(type="padre", degree=3, preset="paper", layout="grid", kernel_size=3),
     "mamba": dict(type="mamba"),
     "attention": dict(type="set_attention", num_heads=4),
 }
@@ -50,7 +53,8 @@ def pillars(counts):
 
 @pytest.fixture
 def chunks_of_16_rows(monkeypatch):
-    monkeypatch.setattr(chunked, "CHUNK_BYTES", 16 * DIM * 4)
+    for module in (chunked, grid_conv):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 16 * DIM * 4)
 
 
 @pytest.mark.usefixtures("chunks_of_16_rows")
@@ -58,7 +62,7 @@ def chunks_of_16_rows(monkeypatch):
 @pytest.mark.parametrize("name", MIXERS)
 @pytest.mark.parametrize("counts", [[300], [16], [33, 0, 150]])
 def test_chunks_give_what_the_plain_form_gives(name, tokens, counts):
-    backbone = build(name, tokens=tokens)
+    backbone = build(name, **({} if name.startswith("grid") else dict(tokens=tokens)))
     batch = pillars(counts)
     plain = backbone(batch).features
     assert plain.requires_grad

@@ -5,9 +5,16 @@ import random
 
 import pytest
 import torch
-from random_structures import leaf, leaves, random_weights
+from random_structures import leaf, leaves, random_grid, random_weights
 
-from padre3d.ops.padre import PadreWeights, Pointwise, TokenConv1d, padre
+from padre3d.ops.padre import (
+    PadreWeights,
+    Pointwise,
+    TokenConv1d,
+    TokenConv2d,
+    padre,
+)
+from padre3d.structures.grid_index import GridIndex
 
 
 def gradients(out, inputs, cotangent):
@@ -19,8 +26,11 @@ def relative_error(got, expected):
     return (got.double() - expected.double()).norm() / (expected.double().norm() + 1e-12)
 
 
-# length 1, shorter than the kernel, odd, even; the last two are also images of 3 x 3 and 2 x 4
+# length 1, shorter than the kernel, odd, even; two are also images of 3 x 3 and 2 x 4, the last
+# three cells of a grid: of two samples, of full maps, with two tokens that are padding
 SIZES = [(1, None), (5, None), (13, None), (9, (3, 3)), (8, (2, 4))]
+ON_MAP = 10
+SIZES += [(10, random_grid(10, 10)), (24, random_grid(24, 24)), (12, random_grid(12, ON_MAP))]
 SEEDS = range(12)
 CHANNELS = 4
 
@@ -28,7 +38,7 @@ CHANNELS = 4
 def draw(seed, tokens, size):
     rng = random.Random(1000 * tokens + seed)
     torch.manual_seed(seed)
-    batch = rng.choice([1, 3])
+    batch = 1 if isinstance(size, GridIndex) else rng.choice([1, 3])
     return rng, batch, random_weights(rng, 1 + seed % 4, tokens, CHANNELS, size)
 
 
@@ -48,9 +58,9 @@ def test_the_draws_hold_every_map_at_every_place():
         convolutions |= {
             (m.weight.dim() - 2, m.weight.shape[1], m.weight.shape[-1])
             for m in (*weights.a, *weights.c)
-            if hasattr(m, "groups")
+            if isinstance(m, (TokenConv1d, TokenConv2d))
         }
-    convs = {"TokenConv1d", "TokenConv2d"}
+    convs = {"TokenConv1d", "TokenConv2d", "TokenGridConv", "TokenChain"}
     token_maps = {"NoneType", "TokenDense", "TokenLowRank", "TokenMean", "TokenPrefix", *convs}
     channel_maps = {"NoneType", "Pointwise", "ChannelLowRank"}
     assert found["a"] == found["c"] == token_maps
@@ -69,12 +79,17 @@ def test_eager_equals_explicit_matrices(seed, tokens, size):
     rng, batch, weights = draw(seed, tokens, size)
     x = leaf(batch, tokens, CHANNELS)
     mask = None
-    if rng.random() < 0.5:
+    padding = isinstance(size, GridIndex) and size.cell_to_pillar.count_nonzero() < tokens
+    if padding or rng.random() < 0.5:
         mask = torch.rand(batch, tokens) < 0.7
         mask[:, 0] = True
+        if padding:
+            mask[:, ON_MAP:] = False
 
     out = padre(x, weights, mask)
     expected = padre(x, weights, mask, impl="oracle")
+    if padding and weights.u is None:  # what padding gets is arbitrary
+        out, expected = out[:, :ON_MAP], expected[:, :ON_MAP]
     assert expected.dtype == torch.float64
     assert relative_error(out, expected) < 1e-5
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from padre3d.analysis.costs import map_counts
 from padre3d.mixers import build_mixer
-from padre3d.ops.padre import PadreWeights, TokenPrefix, eager, padre
+from padre3d.ops.padre import PadreWeights, TokenChain, TokenPrefix, eager, padre
 
 CHANNELS, TOKENS = 4, 9
 
@@ -39,6 +39,8 @@ def without_biases(weights):
     def strip_one(m):
         if isinstance(m, TokenPrefix):
             return dataclasses.replace(m, conv=strip_one(m.conv))
+        if isinstance(m, TokenChain):
+            return TokenChain(tuple(map(strip_one, m.maps)))
         return dataclasses.replace(m, bias=None) if getattr(m, "bias", None) is not None else m
 
     def strip(maps):

@@ -4,6 +4,7 @@
 |---|---|
 | maps.py | the structured linear maps A_i, B_i, C_i, D_i, U, V and how each is applied |
 | api.py | ``padre``: the semantics, validation and the choice of implementation |
+| grid_conv.py | convolutions over the occupied cells of a grid |
 | eager.py | the fast path, one function per equation |
 | cross.py | several inputs (appendix A.1) |
 | rational.py | a ratio of two polynomials (appendix A.2) |
@@ -17,9 +18,11 @@ from padre3d.ops.padre.maps import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenChain,
     TokenConv1d,
     TokenConv2d,
     TokenDense,
+    TokenGridConv,
     TokenLowRank,
     TokenMap,
     TokenMean,
@@ -34,9 +37,11 @@ __all__ = [
     "PadreWeights",
     "Pointwise",
     "RationalWeights",
+    "TokenChain",
     "TokenConv1d",
     "TokenConv2d",
     "TokenDense",
+    "TokenGridConv",
     "TokenLowRank",
     "TokenMap",
     "TokenMean",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from padre3d.ops.padre.maps import ChannelMap, TokenMap
+from padre3d.ops.padre.maps import ChannelMap, TokenChain, TokenMap
 from padre3d.ops.padre.weights import PadreWeights
 
 EPSILON = 1e-6
@@ -22,6 +22,10 @@ def padre(x: Tensor, weights: PadreWeights, mask: Tensor | None) -> Tensor:
 def mix_tokens(x: Tensor, token_map: TokenMap | None, pad: Tensor | None) -> Tensor:
     """``A X`` with the padding tokens set to zero first; the only place where tokens mix."""
     if token_map is None:
+        return x
+    if isinstance(token_map, TokenChain):
+        for factor in token_map.maps:
+            x = mix_tokens(x, factor, pad)
         return x
     return token_map(x if pad is None else x.masked_fill(pad, 0.0))
 

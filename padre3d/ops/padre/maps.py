@@ -10,6 +10,8 @@ although the paper's matrices have none; with them a map is affine.
 | TokenLowRank | N' x r times r x N | (N' + N) r D |
 | TokenConv1d | banded Toeplitz per channel, or per pair of channels of a group | N k D^2 / groups |
 | TokenConv2d | the same on an H x W image, N = H W | N k^2 D^2 / groups |
+| TokenGridConv | the same on the occupied cells of maps, depthwise | N k^2 D, see grid_conv.py |
+| TokenChain | a product of such matrices | their sum |
 | TokenPrefix | a convolution with rows for tokens outside the image in front | as the convolution |
 | TokenMean | N' x N, all entries 1 / N | N D |
 | Pointwise | D x D' | N D D' |
@@ -23,6 +25,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from padre3d.ops.padre.grid_conv import grid_convolution
+from padre3d.structures.grid_index import GridIndex
 
 
 @dataclass(frozen=True)
@@ -72,18 +77,60 @@ class TokenConv1d:
 
 @dataclass(frozen=True)
 class TokenConv2d:
-    """``weight`` (D, D / groups, k, k) on tokens that are an image of ``size`` (H, W), by rows."""
+    """``weight`` (D, D / groups, k, k') on tokens that are an image of ``size`` (H, W), by rows."""
 
     weight: Tensor
     size: tuple[int, int]
     bias: Tensor | None = None
     groups: int = 1
+    dilation: int = 1
 
     def __call__(self, x: Tensor) -> Tensor:
         """(G, H W, D) -> (G, H W, D)."""
         image = x.unflatten(1, self.size).permute(0, 3, 1, 2)
-        out = _convolve(image, self.weight, self.bias, self.groups)
+        out = _convolve(image, self.weight, self.bias, self.groups, self.dilation)
         return out.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class TokenGridConv:
+    """A depthwise convolution over the occupied cells of a grid (section 4.1 on sparse maps).
+
+    ``weight`` (D, 1, k, k'), ``bias`` (D,). As a matrix: the entry of output token m and input
+    token n is the tap at the offset of n's cell from m's, in the same sample, or zero. An empty
+    cell is a token that is not there: it counts as zero, and gets no result and no bias.
+
+    ``impl`` is the code that computes it, see :mod:`padre3d.ops.padre.grid_conv`.
+    """
+
+    weight: Tensor
+    index: GridIndex
+    bias: Tensor | None = None
+    dilation: int = 1
+    impl: str = "auto"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(1, N, D) -> (1, N, D): the tokens of all samples, in the rows of ``index``."""
+        if x.shape[:2] != (1, len(self.index.cells)):
+            raise ValueError(
+                f"TokenGridConv x: expected shape (1, {len(self.index.cells)}, D) as the index "
+                f"has it, got {tuple(x.shape)}"
+            )
+        out = grid_convolution(x[0], self.weight, self.index, self.dilation, self.impl)
+        return (out if self.bias is None else out + self.bias.to(out.dtype)).unsqueeze(0)
+
+
+@dataclass(frozen=True)
+class TokenChain:
+    """One map after the other, the first of ``maps`` first, such as k x 1 and then 1 x k."""
+
+    maps: tuple[TokenConv2d | TokenGridConv, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, N, D) -> (G, N, D)."""
+        for token_map in self.maps:
+            x = token_map(x)
+        return x
 
 
 @dataclass(frozen=True)
@@ -94,7 +141,7 @@ class TokenPrefix:
     convolution and do not see the prefix. No weights beyond the convolution's.
     """
 
-    conv: TokenConv1d | TokenConv2d
+    conv: TokenConv1d | TokenConv2d | TokenChain
     prefix: int
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -146,14 +193,17 @@ class ChannelLowRank:
         return out if self.bias is None else out + self.bias
 
 
-def _convolve(image: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+def _convolve(
+    image: Tensor, weight: Tensor, bias: Tensor | None, groups: int, dilation: int = 1
+) -> Tensor:
     """Same-size convolution of (G, D, H, W) with odd kernels and zero padding."""
-    padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+    padding = (weight.shape[2] // 2 * dilation, weight.shape[3] // 2 * dilation)
     # The CPU's gradient of a convolution bias is slow, that of an addition is not: 15 % of a step.
     apart = bias is not None and bias.is_cpu and torch.is_grad_enabled()
-    out = F.conv2d(image, weight, None if apart else bias, padding=padding, groups=groups)
+    out = F.conv2d(image, weight, None if apart else bias, 1, padding, dilation, groups)
     return out + bias.to(out.dtype).view(-1, 1, 1) if bias is not None and apart else out
 
 
-TokenMap = TokenDense | TokenLowRank | TokenConv1d | TokenConv2d | TokenPrefix | TokenMean
+TokenConv = TokenConv1d | TokenConv2d | TokenGridConv | TokenChain
+TokenMap = TokenDense | TokenLowRank | TokenConv | TokenPrefix | TokenMean
 ChannelMap = Pointwise | ChannelLowRank

@@ -15,15 +15,18 @@ from padre3d.ops.padre.maps import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenChain,
     TokenConv1d,
     TokenConv2d,
     TokenDense,
+    TokenGridConv,
     TokenLowRank,
     TokenMap,
     TokenMean,
     TokenPrefix,
 )
 from padre3d.ops.padre.weights import PadreWeights
+from padre3d.structures.grid_index import GridIndex
 
 
 def padre(x: Tensor, weights: PadreWeights, mask: Tensor | None) -> Tensor:
@@ -64,6 +67,10 @@ def _one(x: Tensor, weights: PadreWeights, keep: Tensor) -> Tensor:
 def _left(token_map: TokenMap | None, keep_matrix: Tensor, x: Tensor) -> Tensor:
     """``A diag(keep) X``; without a map there is nothing to keep out."""
     if token_map is None:
+        return x
+    if isinstance(token_map, TokenChain):
+        for factor in token_map.maps:
+            x = _left(factor, keep_matrix, x)
         return x
     matrix, bias = token_matrix(token_map, x.shape[0], x.shape[1])
     return torch.einsum("mcnd,nd->mc", matrix, keep_matrix @ x) + bias
@@ -111,16 +118,50 @@ def token_matrix(token_map: TokenMap, tokens: int, channels: int) -> tuple[Tenso
         return _same_for_every_channel(mean, channels), 0.0
     if isinstance(token_map, TokenPrefix):
         return _prefix_matrix(token_map, tokens, channels)
+    if isinstance(token_map, TokenChain):
+        return _chain_matrix(token_map, tokens, channels)
     if isinstance(token_map, TokenConv1d):
-        positions = [(0, n) for n in range(tokens)]
+        positions = [(0, 0, n) for n in range(tokens)]
         weight = token_map.weight.double().unsqueeze(2)
     elif isinstance(token_map, TokenConv2d):
-        positions = [(n // token_map.size[1], n % token_map.size[1]) for n in range(tokens)]
+        positions = [(0, n // token_map.size[1], n % token_map.size[1]) for n in range(tokens)]
+        weight = token_map.weight.double()
+    elif isinstance(token_map, TokenGridConv):
+        positions = _grid_positions(token_map.index)
         weight = token_map.weight.double()
     else:
         raise TypeError(f"not a token map: {type(token_map).__name__}")
     bias = 0.0 if token_map.bias is None else token_map.bias.double()
-    return _convolution_matrix(weight, positions, token_map.groups), bias
+    groups = channels if isinstance(token_map, TokenGridConv) else token_map.groups
+    dilation = 1 if isinstance(token_map, TokenConv1d) else token_map.dilation
+    matrix = _convolution_matrix(weight, positions, groups, dilation)
+    if isinstance(token_map, TokenGridConv):
+        keep = _on_the_map(token_map.index).to(matrix)
+        matrix = torch.einsum("m,mcnd,n->mcnd", keep, matrix, keep)
+    return matrix, bias
+
+
+def _grid_positions(index: GridIndex) -> list[tuple[int, int, int]]:
+    """(sample, y, x) of each token."""
+    _, ny, nx = index.cell_to_pillar.shape
+    return [(c // (ny * nx), c // nx % ny, c % nx) for c in index.cells.tolist()]
+
+
+def _on_the_map(index: GridIndex) -> Tensor:
+    """(N,) which tokens a cell of the map refers to: the others are padding."""
+    referred = set(index.cell_to_pillar.flatten().tolist())
+    return torch.tensor([n + 1 in referred for n in range(len(index.cells))])
+
+
+def _chain_matrix(chain: TokenChain, tokens: int, channels: int) -> tuple[Tensor, Tensor | float]:
+    """The product of the factors, and the sum of their biases after the factors behind them."""
+    matrix = _same_for_every_channel(torch.eye(tokens, dtype=torch.float64), channels)
+    bias = torch.zeros(tokens, channels, dtype=torch.float64)
+    for factor in chain.maps:
+        left, of_factor = token_matrix(factor, tokens, channels)
+        matrix = torch.einsum("mcke,kend->mcnd", left, matrix)
+        bias = torch.einsum("mcnd,nd->mc", left, bias) + of_factor
+    return matrix, bias
 
 
 def _prefix_matrix(
@@ -141,16 +182,23 @@ def _same_for_every_channel(matrix: Tensor, channels: int) -> Tensor:
     return torch.einsum("mn,cd->mcnd", matrix, torch.eye(channels, dtype=torch.float64))
 
 
-def _convolution_matrix(weight: Tensor, positions: list[tuple[int, int]], groups: int) -> Tensor:
-    """``M[m, c, n, d] = weight[c, d in the group, offset]`` where n lies at that offset from m."""
+def _convolution_matrix(
+    weight: Tensor, positions: list[tuple[int, int, int]], groups: int, dilation: int
+) -> Tensor:
+    """``M[m, c, n, d] = weight[c, d in the group, offset]`` where n lies at that offset from m.
+
+    Positions are (sample, row, column); nothing mixes between samples.
+    """
     channels, per_group, rows, columns = weight.shape
     tokens = len(positions)
     matrix = weight.new_zeros(tokens, channels, tokens, channels)
-    for m, (row, column) in enumerate(positions):
-        for n, (other_row, other_column) in enumerate(positions):
-            i = other_row - row + rows // 2
-            j = other_column - column + columns // 2
-            if not (0 <= i < rows and 0 <= j < columns):
+    for m, (sample, row, column) in enumerate(positions):
+        for n, (other, other_row, other_column) in enumerate(positions):
+            i, between_rows = divmod(other_row - row, dilation)
+            j, between_columns = divmod(other_column - column, dilation)
+            i, j = i + rows // 2, j + columns // 2
+            on_a_tap = other == sample and not between_rows and not between_columns
+            if not (on_a_tap and 0 <= i < rows and 0 <= j < columns):
                 continue
             for c in range(channels):
                 first = c // (channels // groups) * per_group

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from padre3d.ops.padre.maps import ChannelMap, TokenConv1d, TokenConv2d, TokenMap
+from padre3d.ops.padre.maps import (
+    ChannelMap,
+    TokenChain,
+    TokenConv1d,
+    TokenConv2d,
+    TokenGridConv,
+    TokenMap,
+)
 
 BASES = ("monomial", "chebyshev", "legendre")
 NORMALISATIONS = (None, "rms", "layer", "max")
@@ -67,11 +74,18 @@ class PadreWeights:
         if self.basis not in BASES:
             raise ValueError(f"basis: expected one of {BASES}, got {self.basis!r}")
         for token_map in (*self.a, *self.c, self.u):
-            if isinstance(token_map, (TokenConv1d, TokenConv2d)):
-                _check_kernel(token_map)
+            _check_kernels(token_map)
 
 
-def _check_kernel(conv: TokenConv1d | TokenConv2d) -> None:
-    sizes = tuple(conv.weight.shape[2:])
-    if len(sizes) != (2 if isinstance(conv, TokenConv2d) else 1) or any(k % 2 == 0 for k in sizes):
-        raise ValueError(f"{type(conv).__name__}.weight: expected odd kernel sizes, got {sizes}")
+def _check_kernels(token_map: TokenMap | None) -> None:
+    name, dims = type(token_map).__name__, 1 if isinstance(token_map, TokenConv1d) else 2
+    if isinstance(token_map, TokenChain):
+        for factor in token_map.maps:
+            _check_kernels(factor)
+    if isinstance(token_map, (TokenConv1d, TokenConv2d, TokenGridConv)):
+        sizes = tuple(token_map.weight.shape[2:])
+        if len(sizes) != dims or any(k % 2 == 0 for k in sizes):
+            raise ValueError(f"{name}.weight: expected odd kernel sizes, got {sizes}")
+    if isinstance(token_map, TokenGridConv) and token_map.weight.shape[1] != 1:
+        shape = tuple(token_map.weight.shape)
+        raise ValueError(f"{name}.weight: expected depthwise (D, 1, k, k), got {shape}")

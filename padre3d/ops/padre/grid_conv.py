@@ -1,0 +1,155 @@
+"""Depthwise convolutions over the occupied cells of a grid: one result, several ways to compute it.
+
+``out[n, d] = sum_t weight[d, t] * x[m(n, t), d]`` over the taps t under which a token m(n, t) lies
+when the kernel's centre lies on token n: a sub-manifold convolution. Empty cells count as zero and
+get no result. For N tokens of D channels on S cells, T taps and a share p of taps on a token:
+
+| implementation | computes | multiply-accumulates | reads |
+|---|---|---|---|
+| map | a dense convolution of the zero-filled maps, then a gather | S T D | S D, then N D |
+| neighbours | per tap, a gather and one product | N T D, a share p not zero | N T D |
+
+A dense 11 x 11 on 360 x 360 x 128 is 2.0 G multiply-accumulates a layer, over the neighbours of
+20,000 pillars it is 0.3 G. On a CPU the neighbours win in training by far, because the gradients of
+a dense depthwise convolution are slow there (docs/method.md has the times).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from padre3d.structures.grid_index import GridIndex
+
+IMPLEMENTATIONS = ("auto", "map", "neighbours")
+# Rows whose gathered neighbours and sums stay in a core's second-level cache.
+CHUNK_BYTES = 1 << 19
+
+
+def grid_convolution(
+    x: Tensor, weight: Tensor, index: GridIndex, dilation: int = 1, impl: str = "auto"
+) -> Tensor:
+    """Tokens (N, D) -> (N, D).
+
+    Args:
+        x: tokens.
+        weight: (D, 1, height, width), odd.
+        index: cells of the tokens.
+        dilation: cells between two taps.
+        impl: "map", "neighbours", or "auto": the map while a graph is exported or compiled,
+            otherwise the neighbours.
+
+    Raises:
+        ValueError: on an unknown implementation.
+    """
+    if impl not in IMPLEMENTATIONS:
+        raise ValueError(f"grid_impl: expected one of {IMPLEMENTATIONS}, got {impl!r}")
+    if impl == "auto":
+        impl = "map" if torch.compiler.is_compiling() else "neighbours"
+    if impl == "map":
+        return on_map(x, weight, index, dilation)
+    taps = weight.flatten(1).t()
+    return over_neighbours(x, taps, index.neighbours(tuple(weight.shape[2:]), dilation))
+
+
+def on_map(x: Tensor, weight: Tensor, index: GridIndex, dilation: int) -> Tensor:
+    """Gather the maps, convolve, gather the tokens back: operators that every runtime has."""
+    maps = F.embedding(index.cell_to_pillar, F.pad(x, (0, 0, 1, 0))).permute(0, 3, 1, 2)
+    padding = [k // 2 * dilation for k in weight.shape[2:]]
+    out = F.conv2d(maps, weight, None, 1, padding, dilation, groups=len(weight))
+    return out.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index.cells)
+
+
+@torch.library.custom_op("padre3d::over_neighbours", mutates_args=())
+def over_neighbours(x: Tensor, taps: Tensor, neighbours: Tensor) -> Tensor:
+    """Sum over the taps; an operator of its own, so that its cost can be counted.
+
+    Sums in single precision at least, whatever x has.
+
+    Args:
+        x: (N, D) tokens.
+        taps: (T, D) weights.
+        neighbours: (T, N) int32 of :meth:`GridIndex.neighbours`.
+
+    Returns:
+        (N, D) in the precision of x.
+    """
+    rows, taps = _with_zero_row(x), _wide(taps).contiguous()
+    out = torch.zeros_like(rows[1:])
+    for start, stop, gathered in _chunks(rows):
+        into = out[start:stop]
+        for tap, found in zip(taps, neighbours[:, start:stop], strict=True):
+            torch.index_select(rows, 0, found, out=gathered)
+            into.addcmul_(gathered, tap)
+    return out.to(x.dtype)
+
+
+@torch.library.custom_op("padre3d::neighbours_weight_gradient", mutates_args=())
+def neighbours_weight_gradient(x: Tensor, gradient: Tensor, neighbours: Tensor) -> Tensor:
+    """``sum_n gradient[n] * x[m(n, t)]``: the gradient (T, D) of the taps, at least single."""
+    rows, gradient = _with_zero_row(x), _wide(gradient)
+    out = rows.new_zeros(len(neighbours), x.shape[1])
+    for start, stop, gathered in _chunks(rows):
+        of_rows = gradient[start:stop]
+        for total, found in zip(out, neighbours[:, start:stop], strict=True):
+            torch.index_select(rows, 0, found, out=gathered)
+            total += gathered.mul_(of_rows).sum(0)
+    return out
+
+
+@register_flop_formula(torch.ops.padre3d.over_neighbours, get_raw=True)
+def _flops(x: Tensor, taps: Tensor, neighbours: Tensor, *_: Any, **__: Any) -> int:
+    """Two per channel and neighbour that is there, for torch's counter."""
+    return 2 * x.shape[1] * int(neighbours.count_nonzero())
+
+
+def _chunks(rows: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    """``(start, stop, buffer)`` of chunks of the rows after the zero row; all at once on a GPU."""
+    count, width = len(rows) - 1, rows.shape[1]
+    size = max(1, CHUNK_BYTES // (width * rows.element_size())) if rows.is_cpu else max(1, count)
+    buffer = rows.new_empty(min(size, count), width)
+    for start in range(0, count, size):
+        stop = min(count, start + size)
+        yield start, stop, buffer[: stop - start]
+
+
+def _with_zero_row(x: Tensor) -> Tensor:
+    return F.pad(_wide(x), (0, 0, 1, 0))
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+@over_neighbours.register_fake
+def _(x: Tensor, taps: Tensor, neighbours: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+@neighbours_weight_gradient.register_fake
+def _(x: Tensor, gradient: Tensor, neighbours: Tensor) -> Tensor:
+    return _wide(x).new_empty(len(neighbours), x.shape[1])
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    """Neighbourhood is mutual: m under tap t of n has n under the opposite tap."""
+    x, taps, neighbours = ctx.saved_tensors
+    gradient = gradient.contiguous()
+    of_x = of_taps = None
+    if ctx.needs_input_grad[0]:
+        of_x = over_neighbours(gradient, taps.flip(0), neighbours)
+    if ctx.needs_input_grad[1]:
+        of_taps = neighbours_weight_gradient(x, gradient, neighbours).to(taps.dtype)
+    return of_x, of_taps, None
+
+
+over_neighbours.register_autograd(_backward, setup_context=_save)
