@@ -48,7 +48,7 @@ class NuScenesSweepsDataset(NuScenesDataset):
         # The base class looks the class list up here; the true mapping follows from the info file.
         self.METAINFO: dict[str, Any] = {**own, "classes": classes}
         metainfo["classes"] = classes
-        metainfo.setdefault("palette", _palette(classes, type(self).METAINFO))
+        metainfo.setdefault("palette", _palette(classes))
         super().__init__(
             data_root=data_root,
             ann_file=ann_file,
@@ -104,9 +104,9 @@ class NuScenesSweepsDataset(NuScenesDataset):
         return info
 
 
-def _palette(classes: tuple[str, ...], stock: dict) -> list[tuple[int, int, int]]:
-    colours = stock["palette"]
-    by_name = dict(zip(stock["classes"], colours, strict=True))
+def _palette(classes: tuple[str, ...]) -> list[tuple[int, int, int]]:
+    colours = NuScenesDataset.METAINFO["palette"]
+    by_name = dict(zip(NuScenesDataset.METAINFO["classes"], colours, strict=True))
     return [by_name.get(name, colours[i % len(colours)]) for i, name in enumerate(classes)]
 
 

@@ -1,6 +1,9 @@
+import copy
 import math
 import os
+import random
 
+import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import DATASETS, METRICS
@@ -46,6 +49,25 @@ def test_validation_data_are_the_same_twice(base):
     )
     lags = first["inputs"]["points"][:, 4].unique()
     torch.testing.assert_close(lags, torch.arange(10) * 0.05, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_pipelines_that_begin_with_our_loader_give_the_same_points(base, split):
+    """The form of configs written before mmdet3d's own loader went first."""
+    cfg = base("datasets/nuscenes_nocbgs.py")[f"{split}_dataloader"].dataset
+    old = copy.deepcopy(cfg)
+    first = old.pipeline.pop(0)
+    assert (first.type, old.pipeline[0].type) == ("LoadPointsFromFile", "LoadSweeps")
+    samples = []
+    for dataset in (DATASETS.build(cfg), DATASETS.build(old)):
+        for seed in (random.seed, np.random.seed, torch.manual_seed):
+            seed(0)
+        samples.append([dataset[i] for i in range(4)])
+    for new, former in zip(*samples, strict=True):
+        assert torch.equal(new["inputs"]["points"], former["inputs"]["points"])
+        if split == "train":
+            boxes = [s["data_samples"].gt_instances_3d.bboxes_3d.tensor for s in (new, former)]
+            assert torch.equal(*boxes)
 
 
 def test_root_and_classes_by_options(base, tiny_root):

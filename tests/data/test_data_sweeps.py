@@ -1,11 +1,20 @@
 import numpy as np
 import pytest
+import torch
+from mmdet3d.datasets.transforms import LoadPointsFromDict, LoadPointsFromFile
+from mmdet3d.structures.points import DepthPoints, LiDARPoints
 from mmengine.fileio import load
 from tiny_nuscenes import OBJECTS, SCENES, START_US, lidar_to_global, object_centre
 
 from padre3d.data.datasets import NuScenesSweepsDataset
 from padre3d.data.loading import LoadSweeps
-from padre3d.data.sweeps import Sweep, load_cloud, rigid_inverse, without_close_points
+from padre3d.data.sweeps import (
+    Sweep,
+    load_cloud,
+    rigid_inverse,
+    sweeps_of_info,
+    without_close_points,
+)
 
 PREFIX = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
 
@@ -149,3 +158,79 @@ def test_stride_reaches_as_far_back_with_fewer_sweeps(dataset):
     np.testing.assert_allclose(np.unique(points[:, 4]), [0, 0.15, 0.3, 0.45], atol=1e-5)
     with pytest.raises(ValueError, match="stride >= 1, got 0"):
         LoadSweeps(stride=0)
+
+
+STOCK = dict(coord_type="LIDAR", load_dim=5, use_dim=5)
+
+
+def extended(info):
+    """The points of mmdet3d's loader, extended."""
+    return LoadSweeps().transform(LoadPointsFromFile(**STOCK).transform(info))["points"].tensor
+
+
+@pytest.mark.parametrize("frame", range(4))
+def test_a_loaded_cloud_is_extended_to_the_same_points(dataset, frame):
+    info = dataset.get_data_info(frame)
+    wanted = load_cloud(info["lidar_points"]["lidar_path"], sweeps_of_info(info))
+    assert len(np.unique(wanted[:, 4])) == (10 if frame else 1)
+    got = [extended(dataset.get_data_info(frame))]
+    got.append(LoadSweeps().transform(dataset.get_data_info(frame))["points"].tensor)
+    # mmdet3d's converter leaves empty lists out.
+    if not info["lidar_sweeps"]:
+        got.append(extended({k: v for k, v in info.items() if k != "lidar_sweeps"}))
+    for points in got:
+        np.testing.assert_array_equal(points.numpy(), wanted)
+
+
+RINGS = np.array([[1, 2, 3, 200, 0], [5, 0, 1, 7, 31], [0.5, 0.5, -1, 3, 7]], np.float32)
+LAGS = np.array([[1, 2, 3, 200, 0], [5, 0, 1, 7, 0.05], [0.5, 0.5, -1, 3, 0.45]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "time_lag", "lags"),
+    [
+        (RINGS, None, [0, 0, 0]),
+        (RINGS, False, [0, 0, 0]),
+        (LAGS, None, [0, 0.05, 0.45]),
+        (LAGS, True, [0, 0.05, 0.45]),
+        (LAGS, False, [0, 0, 0]),
+        (RINGS % [99, 99, 99, 999, 2], True, [0, 1, 1]),
+    ],
+    ids=["rings", "told rings", "lags", "told lags", "told no lags", "told whole lags"],
+)
+@pytest.mark.parametrize("loader", ["file", "array", "none"])
+def test_a_cloud_without_a_frame_stays_and_has_lags(tmp_path, loader, cloud, time_lag, lags):
+    cloud = cloud.astype(np.float32)
+    results = dict(lidar_points=dict(lidar_path=write(tmp_path / "a.bin", cloud)), timestamp=1)
+    if loader == "file":
+        results = LoadPointsFromFile(**STOCK).transform(results)
+    elif loader == "array":
+        results = LoadPointsFromDict(**STOCK).transform(dict(points=cloud, timestamp=1))
+    before = cloud.copy()
+    points = LoadSweeps(time_lag=time_lag).transform(results)["points"].tensor.numpy()
+    np.testing.assert_array_equal(points, np.column_stack([before[:, :4], np.float32(lags)]))
+    np.testing.assert_array_equal(cloud, before)
+
+
+def test_lags_that_are_no_seconds_are_an_error():
+    points = LiDARPoints(torch.from_numpy(LAGS * 1000), points_dim=5)
+    message = r"points: expected column 5 .* between -1 and 10 s, got 0 to 450"
+    with pytest.raises(ValueError, match=message):
+        LoadSweeps(time_lag=True).transform(dict(points=points))
+
+
+def test_loaded_points_of_another_kind_are_an_error(dataset):
+    four = LoadPointsFromFile(coord_type="LIDAR", load_dim=5, use_dim=4)
+    message = r"expected LiDARPoints of 5 columns, got LiDARPoints of shape \(\d+, 4\)"
+    with pytest.raises(ValueError, match=message):
+        LoadSweeps().transform(four.transform(dataset.get_data_info(0)))
+    depth = dict(points=DepthPoints(torch.from_numpy(LAGS), points_dim=5))
+    with pytest.raises(ValueError, match="expected LiDARPoints of 5 columns, got DepthPoints"):
+        LoadSweeps().transform(depth)
+
+
+def test_a_loaded_frame_with_nan_names_its_file(dataset):
+    info = LoadPointsFromFile(**STOCK).transform(dataset.get_data_info(1))
+    info["points"].tensor[3, 1] = float("nan")
+    with pytest.raises(ValueError, match=r"\.bin: expected finite values, .* in 1 of"):
+        LoadSweeps().transform(info)
