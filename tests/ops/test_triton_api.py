@@ -68,7 +68,8 @@ def test_masked_tokens_hold_anything_and_change_nothing():
         alone = padre(x[1:, :15], weights, impl="triton")
         expected = padre(x, weights, mask)
     torch.testing.assert_close(out[mask], expected[mask], rtol=1e-5, atol=1e-5)
-    assert torch.equal(out[1:, :15], alone)
+    # Other shapes are other products, which may round otherwise.
+    torch.testing.assert_close(out[1:, :15], alone, rtol=1e-5, atol=1e-5)
     assert (out[~mask] == 0).all()
 
 
@@ -81,7 +82,7 @@ def test_a_sample_is_the_same_alone_and_in_a_batch():
         layout = TokenLayout(index, None, torch.empty(9, dtype=torch.long))
         first = TokenPositions(case.table, case.places[:9])
         alone = forward(case.layer, case.x[:9], first, layout, fused=True)
-    assert torch.equal(together[:9], alone)
+    torch.testing.assert_close(together[:9], alone, rtol=1e-5, atol=1e-5)
 
 
 def test_evaluation_looks_positions_up_as_training_does():
