@@ -8,23 +8,14 @@ from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import amp, turn_on_activation_checkpointing
-from small_detector import (
-    BOXES,
-    MIXERS,
-    assert_same_outputs,
-    batch,
-    build,
-    cloud,
-    gradients,
-    losses,
-    sample,
-)
+from same_outputs import assert_same_outputs, sample_of
+from small_detector import BOXES, MIXERS, batch, build, cloud, gradients, losses, sample
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from padre3d import blocked
 from padre3d.detector import to_gravity_boxes, to_instances
-from padre3d.head import Detections, HeadOutputs
+from padre3d.head import Detections
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 every_mixer = pytest.mark.parametrize("name", MIXERS)
@@ -43,9 +34,9 @@ def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form):
         batches = [(order, model.forward_points([clouds[i] for i in order])) for order in orders]
     for order, together in batches:
         for row, i in enumerate(order):
-            got = HeadOutputs(*(value[row : row + 1] for value in together))
             # An empty cloud's heatmap is flat: any number of its proposals may be ties.
-            assert_same_outputs(got, alone[i], model.head, least=10 if len(clouds[i]) else 0)
+            least = None if len(clouds[i]) else 0
+            assert_same_outputs(sample_of(together, row), alone[i], model.head, least=least)
     # The clouds do differ.
     assert (alone[0].dense_heatmap - alone[4].dense_heatmap).abs().max() > 1e-2
 
@@ -117,7 +108,7 @@ def test_synchronised_normalisation_replaces_every_layer():
         wanted = plain.eval().forward_points(points)
         for model in (synchronised.eval(), revert_sync_batchnorm(synchronised).eval()):
             got = model.forward_points(points)
-            assert_same_outputs(got, wanted, model.head, atol=1e-4)
+            assert_same_outputs(got, wanted, model.head, rounding=1e-4)
 
 
 def test_submanifold_descriptor_trains():

@@ -26,7 +26,7 @@ from padre3d.head import DecodeSettings, HeadOutputs  # noqa: E402
 from padre3d.head.decode import decode_detections  # noqa: E402
 from padre3d.head.rotated_iou import pairwise_iou_bev  # noqa: E402
 from padre3d.inference import detect  # noqa: E402
-from padre3d.results import box_arrays  # noqa: E402
+from padre3d.results import BoxArrays, box_arrays  # noqa: E402
 
 
 def assert_same_boxes(found, expected):
@@ -86,10 +86,8 @@ np.savez({str(tmp_path / "found.npz")!r}, **found._asdict())
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    expected = Runtime(folder)(cloud)
     with np.load(tmp_path / "found.npz") as found:
-        np.testing.assert_array_equal(found["boxes"], expected.boxes)
-        np.testing.assert_array_equal(found["scores"], expected.scores)
+        assert_same_boxes(BoxArrays(**found), Runtime(folder)(cloud))
 
 
 def test_decoding_is_that_of_torch():
@@ -138,7 +136,7 @@ def buckets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("buckets") / "out"
     clouds = {"frame": torch.from_numpy(make_cloud(60))}
     _, results = export_detector(detector, clouds, folder, Recipe(sizes=(60, 200)))
-    assert max(result.worst for result in results) < 2e-5
+    assert max(result.worst for result in results) < 1e-4
     return detector, folder
 
 

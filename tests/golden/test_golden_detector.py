@@ -69,10 +69,13 @@ def test_every_stage_from_points_to_boxes(golden, detector, points):
     head = detector.head
     outputs, order = check_inference(golden, "head/", head, seen["head in"])
     check_final(golden, "head/", head, outputs, order)
-    # The proposals come in the reference's order here, so the boxes do, too.
-    close(found.boxes, golden["final/pred_boxes"])
-    close(found.scores, golden["final/pred_scores"])
-    assert torch.equal(found.labels + 1, golden["final/pred_labels"])
+    # Rounding may exchange the ranks of two proposals, so each box finds its golden one.
+    boxes, labels = golden["final/pred_boxes"], golden["final/pred_labels"] - 1
+    distance = (found.boxes[None, :, :3] - boxes[:, None, :3]).norm(dim=2)
+    order = distance.masked_fill(labels[:, None] != found.labels, float("inf")).argmin(1)
+    assert torch.equal(order.sort().values, torch.arange(len(found.boxes)))
+    close(found.boxes[order], boxes)
+    close(found.scores[order], golden["final/pred_scores"])
 
 
 @pytest.fixture
