@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from same_outputs import assert_close_to_largest
 from torch.utils.flop_counter import FlopCounterMode
 
 from padre3d.mixers import PRESETS, PADRe, PadreStructure, preset
@@ -163,7 +164,7 @@ def test_any_structure_as_a_module():
     mixer.impl = "reference"
     expected = mixer(x)
     mixer.impl = "eager"
-    torch.testing.assert_close(mixer(x).double(), expected, atol=1e-5, rtol=1e-5)
+    assert_close_to_largest(mixer(x).double(), expected)
     mixer(x).sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in mixer.parameters())
 
