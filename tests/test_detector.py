@@ -61,9 +61,11 @@ def test_checkpointing_changes_no_gradient(name):
     assert (
         got.keys() == wanted.keys() >= {n for n, _ in plain.backbone.named_parameters("backbone")}
     )
+    # Of a bias in front of a batch norm the gradient is 0 but for rounding.
+    rounding = 1e-6 * max(float(gradient.abs().max()) for gradient in wanted.values())
     for key, gradient in wanted.items():
-        atol = 1e-4 * float(gradient.abs().max()) + 1e-6
-        torch.testing.assert_close(got[key], gradient, rtol=0, atol=atol, msg=key)
+        difference = float((got[key] - gradient).abs().max())
+        assert difference <= 1e-4 * float(gradient.abs().max()) + rounding, key
     for key, value in plain.named_buffers():
         torch.testing.assert_close(cheap.get_buffer(key), value, msg=key)
 
