@@ -65,7 +65,7 @@ def test_checkpointing_changes_no_gradient(name):
     rounding = 1e-6 * max(float(gradient.abs().max()) for gradient in wanted.values())
     for key, gradient in wanted.items():
         difference = float((got[key] - gradient).abs().max())
-        assert difference <= 1e-4 * float(gradient.abs().max()) + rounding, key
+        assert difference <= 1e-3 * float(gradient.abs().max()) + rounding, key
     for key, value in plain.named_buffers():
         torch.testing.assert_close(cheap.get_buffer(key), value, msg=key)
 
