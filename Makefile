@@ -2,7 +2,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: install demo test lint
+.PHONY: install demo test test-avx2 lint
 
 install: $(INSTALLED)
 
@@ -15,6 +15,16 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PY) -m pytest
+
+# The tests that rounding could break, with the products that the libraries compute on a processor
+# which has AVX2 alone, on one thread.
+test-avx2: export OMP_NUM_THREADS = 1
+test-avx2: export ONEDNN_MAX_CPU_ISA = AVX2
+test-avx2: export ATEN_CPU_CAPABILITY = avx2
+test-avx2: export MKL_CBWR = AVX2
+test-avx2: export OPENBLAS_CORETYPE = Haswell
+test-avx2: $(INSTALLED)
+	$(PY) -m pytest tests/test_detector.py tests/ops tests/backbone tests/mixers tests/head tests/golden
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

@@ -10,6 +10,7 @@ import torch
 pytest.importorskip("mmdet3d")
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
+from same_outputs import assert_same_outputs, sample_of
 from small_detector import (
     BOXES,
     LABELS,
@@ -93,6 +94,17 @@ def found_in(model, data):
         return [s.pred_instances_3d for s in model.test_step(data)]
 
 
+def assert_same_boxes(found, wanted):
+    """Each box has one of its class at its place, but for two: a tie is decided by rounding."""
+    values = [
+        torch.cat([f.bboxes_3d.tensor[:, :6], f.scores_3d[:, None]], 1) for f in (found, wanted)
+    ]
+    distance = (values[0] - values[1][:, None]).abs().amax(2)
+    distance = distance.masked_fill(found.labels_3d != wanted.labels_3d[:, None], float("inf"))
+    assert abs(len(found) - len(wanted)) <= 2
+    assert (distance.amin(1) < 1e-4).sum() >= len(wanted) - 2 > 0
+
+
 @every_scarce_cloud
 def test_scarce_cloud_trains_and_tests(model, points):
     data = batch([points], [sample(BOXES[:0], LABELS[:0])])
@@ -117,14 +129,19 @@ def test_scarce_file(infer, tmp_path, points):
 def test_scarce_cloud_anywhere_in_a_batch(model, points):
     full = cloud(1200, 1)
     (wanted,) = found_in(model, batch([full]))
+    with torch.no_grad():
+        alone = model.forward_points([full])
     for at in range(3):
         clouds = [full, full]
         clouds.insert(at, points)
         found = found_in(model, batch(clouds))
         assert_sane(found.pop(at), model)
         for other in found:
-            torch.testing.assert_close(other.bboxes_3d.tensor, wanted.bboxes_3d.tensor)
-            torch.testing.assert_close(other.scores_3d, wanted.scores_3d)
+            assert_same_boxes(other, wanted)
+        with torch.no_grad():
+            together = model.forward_points(clouds)
+        for row in {0, 1, 2} - {at}:
+            assert_same_outputs(sample_of(together, row), alone, model.head)
         samples = [sample(), sample()]
         samples.insert(at, sample(BOXES[:0], LABELS[:0]))
         log = trained_a_step(model, batch(clouds, samples))

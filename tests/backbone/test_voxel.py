@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from same_outputs import assert_close_to_largest
 
 from padre3d.backbone import VoxelBackbone
 from padre3d.backbone.encoder import PositionEmbedding
@@ -115,7 +116,7 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(name, counts):
     for b in range(len(counts)):
         alone, rows = sample(batch, b)
         expected = backbone(alone).features
-        torch.testing.assert_close(together.features[rows], expected, rtol=0, atol=1e-5)
+        assert_close_to_largest(together.features[rows], expected)
 
 
 @torch.no_grad()
@@ -134,7 +135,7 @@ def test_points_to_map_are_the_same_alone_and_in_a_batch():
     together = detect(clouds)
     assert together.shape == (3, 12, 16, 20)
     for b, cloud in enumerate(clouds):
-        torch.testing.assert_close(together[b : b + 1], detect([cloud]), rtol=0, atol=1e-5)
+        assert_close_to_largest(together[b : b + 1], detect([cloud]))
 
 
 @torch.no_grad()
@@ -180,7 +181,8 @@ def test_checkpointing_changes_nothing(name, how):
         (backbone(batch).features * weight).sum().backward()
         gradients.append({n: p.grad for n, p in backbone.named_parameters()})
         gradients[-1]["features"] = batch.features.grad
-    torch.testing.assert_close(gradients[1], gradients[0])
+    # A reentrant checkpoint computes first without gradients, which is in blocks of rows.
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
     # Recomputing the position embeddings would count the batch twice.
     for name, value in plain.named_buffers():
         torch.testing.assert_close(cheap.get_buffer(name), value)

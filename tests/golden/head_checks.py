@@ -65,6 +65,34 @@ def reorder(value, order):
     return torch.stack([v[o] for v, o in zip(value, order, strict=True)])
 
 
+def in_order_of_predictions(golden, prefix, outputs):
+    """Our proposals in the reference's order, matched by label and values.
+
+    For where no cells are stored. Rounding may exchange the ranks of two proposals.
+    """
+    theirs, ours = (
+        torch.cat(values, -1)
+        for values in (
+            [golden[f"{prefix}preds/{name}"].transpose(1, 2) for name in PREDICTIONS],
+            [getattr(outputs, name).detach() for name in PREDICTIONS],
+        )
+    )
+    distance = torch.cdist(theirs, ours, compute_mode="donot_use_mm_for_euclid_dist")
+    other_label = golden[f"{prefix}query_labels"][..., None] != outputs.query_labels[:, None]
+    order = distance.masked_fill(other_label, float("inf")).argmin(2)
+    assert torch.equal(order.sort(1).values, torch.arange(order.shape[1]).expand_as(order))
+    return in_order(outputs, order)
+
+
+def in_order(outputs, order):
+    return type(outputs)(
+        *(
+            value if name == "dense_heatmap" else reorder(value, order)
+            for name, value in outputs._asdict().items()
+        )
+    )
+
+
 def assert_predictions(golden, prefix, outputs, order):
     for name in PREDICTIONS:
         expected = golden[f"{prefix}preds/{name}"].transpose(1, 2)
@@ -93,12 +121,7 @@ def check_inference(golden, prefix, head, bev):
 
 
 def check_final(golden, prefix, head, outputs, order):
-    ordered = type(outputs)(
-        *(
-            value if name == "dense_heatmap" else reorder(value, order)
-            for name, value in outputs._asdict().items()
-        )
-    )
+    ordered = in_order(outputs, order)
     for name, alpha in (("with", head.decode_settings.iou_alpha), ("without", None)):
         settings = type(head.decode_settings)(**{**vars(head.decode_settings), "iou_alpha": alpha})
         for sample, found in enumerate(decode_detections(ordered, head.grid, settings)):

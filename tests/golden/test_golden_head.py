@@ -18,10 +18,10 @@ from .arrays import Golden
 from .head_checks import (
     assert_predictions,
     build_head,
-    cells_of,
     check_final,
     check_inference,
     close,
+    in_order_of_predictions,
     our_cells,
     reorder,
 )
@@ -124,15 +124,13 @@ def training_step(golden, head):
     """One forward in training mode."""
     head.train()
     bev = golden["spatial_features_2d"].clone().requires_grad_()
-    outputs = head(bev)
-    cells = cells_of(outputs, head.grid)
-    # Only labels are stored here; the ranking does not change between the modes of this file.
+    outputs = in_order_of_predictions(golden, "train/", head(bev))
     assert torch.equal(outputs.query_labels, golden["train/query_labels"])
-    return head, bev, outputs, cells
+    return head, bev, outputs
 
 
 def test_training_predictions_and_statistics(golden, training_step):
-    head, _, outputs, _ = training_step
+    head, _, outputs = training_step
     order = torch.arange(outputs.center.shape[1]).expand(2, -1)
     assert_predictions(golden, "train/", outputs, order)
     ours = convert_head(
@@ -148,7 +146,7 @@ def test_training_predictions_and_statistics(golden, training_step):
 
 
 def test_assignment(golden, training_step):
-    head, _, outputs, _ = training_step
+    head, _, outputs = training_step
     gt_boxes, gt_labels = ground_truth(golden)
     targets = head.targets(outputs, gt_boxes, gt_labels)
     boxes = decode_boxes(box_codes(outputs), head.grid)
@@ -179,7 +177,7 @@ def test_assignment(golden, training_step):
 
 
 def test_losses_and_gradients(golden, training_step):
-    head, bev, outputs, _ = training_step
+    head, bev, outputs = training_step
     losses = head.loss(outputs, *ground_truth(golden))
     for name in ("heatmap", "cls", "bbox", "iou"):
         close(losses[f"loss_{name}"], golden[f"train/loss/loss_{name}"])

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from same_outputs import assert_same_outputs
 
 from padre3d.head import PADReTransFusionHead
 from padre3d.layers.norms import RowBatchNorm
@@ -24,7 +25,7 @@ WHITELIST = set(
 
 @pytest.fixture(scope="module", params=[False, True], ids=["ours", "reference"])
 def exported(request, tmp_path_factory):
-    """A head with real statistics, its input, its outputs and its ONNX file."""
+    """The input of a head with real statistics, its outputs, its ONNX file and the head."""
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     head = PADReTransFusionHead(
@@ -57,7 +58,7 @@ def exported(request, tmp_path_factory):
             input_names=["bev"],
             output_names=list(outputs._fields),
         )
-    return bev, outputs, path
+    return bev, outputs, path, head
 
 
 def test_graph_has_only_portable_operators(exported):
@@ -71,19 +72,7 @@ def test_graph_has_only_portable_operators(exported):
 
 def test_onnxruntime_gives_the_same_values(exported):
     runtime = pytest.importorskip("onnxruntime")
-    bev, outputs, path = exported
+    bev, outputs, path, head = exported
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     values = session.run(None, {"bev": bev.numpy()})
-    found = type(outputs)(*map(torch.from_numpy, values))
-    torch.testing.assert_close(found.dense_heatmap, outputs.dense_heatmap, atol=1e-4, rtol=1e-4)
-
-    def order(o):
-        """Proposals sorted by (label, y, x): near-ties may change their rank."""
-        x, y = o.query_pos[0].unbind(1)
-        return (o.query_labels[0] * 1e6 + y * 1e3 + x).argsort()
-
-    ours, theirs = order(outputs), order(found)
-    for name in set(outputs._fields) - {"dense_heatmap"}:
-        expected, value = getattr(outputs, name)[0][ours], getattr(found, name)[0][theirs]
-        torch.testing.assert_close(value, expected, atol=1e-4, rtol=1e-4, msg=name)
-    assert torch.equal(found.query_labels[0][theirs], outputs.query_labels[0][ours])
+    assert_same_outputs(type(outputs)(*map(torch.from_numpy, values)), outputs, head, rounding=1e-4)

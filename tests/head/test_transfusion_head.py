@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from same_outputs import assert_same_outputs, sample_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from padre3d.head import HeadOutputs, PADReTransFusionHead
@@ -192,11 +193,7 @@ def test_a_sample_is_the_same_alone_and_in_a_batch():
     with torch.no_grad():
         together = head(bev)
         for b in range(3):
-            alone = head(bev[b : b + 1])
-            for name, value in together._asdict().items():
-                torch.testing.assert_close(
-                    value[b], getattr(alone, name)[0], atol=1e-5, rtol=1e-5, msg=name
-                )
+            assert_same_outputs(sample_of(together, b), head(bev[b : b + 1]), head)
 
 
 def test_positions_are_x_then_y():

@@ -94,7 +94,7 @@ def test_factors_of_different_size_lose_neither_value_nor_gradient(d, e, large):
     (grad,) = torch.autograd.grad(out.sum(), y)
     most = torch.finfo(torch.float32).max
     held = expected.abs() < most  # where the ratio is a float32 number
-    torch.testing.assert_close(out.double()[held], expected[held], rtol=1e-6, atol=1e-37)
+    torch.testing.assert_close(out.double()[held], expected[held], rtol=4e-6, atol=1e-37)
     assert out.isfinite().all()
     fits = held[..., None] & (wanted.abs() < most**0.5)
     torch.testing.assert_close(grad.double()[fits], wanted[fits], rtol=1e-5, atol=1e-37)

@@ -17,9 +17,14 @@ def _poison(monkeypatch):
 
 
 def assert_at_most_twice_eager(errors, dtype):
-    """A quarter of the type's spacing on top: of few values eager code may be exact by luck."""
+    """Of few values eager code may be exact by luck, which is another one on every processor.
+
+    On top come two spacings of single precision, in which both add their products in orders of
+    their own, and half a spacing of the types to which both round the same sums.
+    """
+    slack = torch.finfo(dtype).eps * (2 if dtype == torch.float32 else 0.5)
     for name, (fused, eager) in errors.items():
-        assert fused <= 2 * eager + torch.finfo(dtype).eps / 4, (name, fused, eager)
+        assert fused <= 2 * eager + slack, (name, fused, eager)
 
 
 @pytest.mark.parametrize(

