@@ -18,7 +18,7 @@ DEFAULTS = {"soc_model": "43", "htp_arch": "73", "htp_graph_finalization_optimiz
 
 def load(path: Path, options: Options) -> Loaded:
     """The model on the NPU, or in its emulator."""
-    return Loaded(runner(open_session(path, options)))
+    return Loaded(runner(open_session(path, options), path))
 
 
 def open_session(path: Path, options: Options, context: Path | None = None) -> Any:

@@ -16,7 +16,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from padre3d.export import export  # noqa: E402
 from padre3d.export.onnx_model import check_operators  # noqa: E402
-from padre3d.runtime.manifest import read_manifest, sha256  # noqa: E402
+from padre3d.runtime.folder import sha256  # noqa: E402
 
 
 def test_values_are_those_of_torch_at_two_numbers_of_pillars(exported):
