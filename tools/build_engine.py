@@ -33,14 +33,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("folder", type=Path, help="what tools/export.py wrote")
     add("--backend", choices=sorted(MODULES), default="tensorrt", help="which TensorRT")
-    for name, field in ("min", "opt", "max"):
-        add(
-            f"--{name}",
-            dest=field,
-            type=int,
-            metavar="PILLARS",
-            help=f"default {getattr(Profile, field)}",
-        )
+    for name in ("min", "opt", "max"):
+        default = getattr(Profile, name)
+        add(f"--{name}", type=int, metavar="PILLARS", help=f"default {default}")
     add(
         "--shapes-from",
         type=Path,

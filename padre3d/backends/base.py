@@ -60,6 +60,11 @@ def run_parts(parts: Sequence[Loaded], inputs: Mapping[str, np.ndarray]) -> Arra
     return outputs
 
 
+def one_line(error: Exception) -> str:
+    """A library's message without its line breaks."""
+    return " ".join(str(error).split())
+
+
 def taken(
     inputs: Mapping[str, np.ndarray], names: Iterable[str], path: Path
 ) -> dict[str, np.ndarray]:

@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from padre3d.backends.base import Arrays, BackendError, Loaded, Options, Run, require, taken
+from padre3d.backends.base import (
+    Arrays,
+    BackendError,
+    Loaded,
+    Options,
+    Run,
+    one_line,
+    require,
+    taken,
+)
 
 
 def loader(provider: str, backend: str, package: str) -> Callable[[Path, Options], Loaded]:
@@ -49,7 +58,9 @@ def open_session(ort: ModuleType, path: Path, settings: Any, providers: list | N
     try:
         return ort.InferenceSession(str(path), settings, providers=providers)
     except Exception as error:  # onnxruntime's own exceptions share no public base class
-        raise ValueError(f"{path}: expected an ONNX model that loads, got {error}") from error
+        raise ValueError(
+            f"{path}: expected an ONNX model that loads, got {one_line(error)}"
+        ) from error
 
 
 def runner(session: Any, path: Path) -> Run:
@@ -64,7 +75,7 @@ def runner(session: Any, path: Path) -> Run:
         except Exception as error:  # onnxruntime's own exceptions share no public base class
             shapes = ", ".join(f"{name} {value.shape}" for name, value in given.items())
             raise ValueError(
-                f"{path}: expected a model that takes {shapes}, got {error}"
+                f"{path}: expected a model that takes {shapes}, got {one_line(error)}"
             ) from error
         return dict(zip(outputs, results, strict=True))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from padre3d.backends.base import BackendError, Loaded, Options, require
+from padre3d.backends.base import BackendError, Loaded, Options, one_line, require
 from padre3d.backends.onnxruntime import runner
 
 PROVIDER = "QNNExecutionProvider"
@@ -56,4 +56,6 @@ def open_session(path: Path, options: Options, context: Path | None = None) -> A
     try:
         return ort.InferenceSession(str(path), settings)
     except Exception as error:  # onnxruntime's own exceptions share no public base class
-        raise ValueError(f"{path}: expected a model that runs on the NPU, got {error}") from error
+        raise ValueError(
+            f"{path}: expected a model that runs on the NPU, got {one_line(error)}"
+        ) from error
