@@ -72,9 +72,10 @@ class PADReDetector(Base3DDetector):
 
     def forward_points(self, points: list[Tensor]) -> HeadOutputs:
         """Raw head outputs of a batch of clouds, each (P_b, 5): x, y, z, intensity, time lag."""
-        return self._from_pillars(self.pillar_encoder(points))
+        return self.forward_pillars(self.pillar_encoder(points))
 
-    def _from_pillars(self, pillars: Pillars) -> HeadOutputs:
+    def forward_pillars(self, pillars: Pillars) -> HeadOutputs:
+        """Raw head outputs of encoded pillars."""
         pillars = self.backbone(pillars)
         return self.head(self.bev_backbone(scatter_to_map(pillars, self.grid.ny, self.grid.nx)))
 
@@ -86,7 +87,7 @@ class PADReDetector(Base3DDetector):
         what training left in its biases.
         """
         pillars = self.pillar_encoder(points)
-        detections = self.head.predict(self._from_pillars(pillars))
+        detections = self.head.predict(self.forward_pillars(pillars))
         occupied = torch.zeros(len(points), dtype=torch.bool, device=pillars.coords.device)
         occupied.index_fill_(0, pillars.coords[:, 0], True)
         return [

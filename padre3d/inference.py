@@ -78,14 +78,15 @@ def detect(model: nn.Module, points: np.ndarray) -> Detections:
 
     Args:
         model: a detector of :func:`init_model`.
-        points: (P, 5) x, y, z in m, intensity, time lag in s; rows with NaN or infinity do not
-            count, and a cloud with no point in the model's range has no boxes.
+        points: (P, 5) x, y, z in m, intensity, time lag in s; rows with NaN, infinity or an
+            absurd number do not count, and a cloud with no point in the model's range has no boxes.
 
     Returns:
         The boxes, best first.
 
     Raises:
-        ValueError: if the points have another shape.
+        ValueError: if the points have another shape, or the network gives numbers that are not
+            finite.
     """
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] != 5:

@@ -47,7 +47,8 @@ RULE = {
     "backends": set(),
     "runtime": {"backends", "structures", "io"},
     "export": BASE
-    | {"backends", "bev", "head", "mixers", "runtime", "sequences", "backbone", "io", "pillars"},
+    | {"backends", "bev", "head", "mixers", "runtime", "sequences", "backbone", "io", "pillars"}
+    | {"detector"},
     "deploy": {"backends", "runtime"},
     "convert": {"head", "structures", "io", "training"},
     "visual": {"io", "structures"},

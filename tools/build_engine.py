@@ -20,9 +20,10 @@ from padre3d.backends.tensorrt import MODULES, build_engine, command_line, engin
 from padre3d.backends.tensorrt_profile import Profile
 from padre3d.deploy import BackendError
 from padre3d.io.files import write_atomic
-from padre3d.runtime.manifest import TABLES, read_manifest
+from padre3d.runtime.grid import Grid
+from padre3d.runtime.manifest import TABLES, Manifest, read_manifest
 from padre3d.runtime.pillar_counts import choose_profile, count_pillars, distribution
-from padre3d.runtime.pillar_encoder import Grid
+from padre3d.runtime.tables import load_tables
 from padre3d.runtime.token_layouts import most_sets
 
 
@@ -33,13 +34,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("folder", type=Path, help="what tools/export.py wrote")
     add("--backend", choices=sorted(MODULES), default="tensorrt", help="which TensorRT")
     for name in ("min", "opt", "max"):
-        add(
-            f"--{name}",
-            dest=name,
-            type=int,
-            metavar="PILLARS",
-            help=f"default {getattr(Profile, name)}",
-        )
+        default = getattr(Profile, name)
+        add(f"--{name}", type=int, metavar="PILLARS", help=f"default {default}")
     add(
         "--shapes-from",
         type=Path,
@@ -97,15 +93,15 @@ def profile_of(args: argparse.Namespace, grid: Grid, console: Console) -> Profil
     return Profile(*(getattr(args, f) or getattr(base, f) for f in ("min", "opt", "max")))
 
 
-def with_sets(profile: Profile, manifest: dict, folder: Path) -> Profile:
+def with_sets(profile: Profile, manifest: Manifest, folder: Path) -> Profile:
     """The profile with the numbers of sets that follow from it."""
-    if manifest["set_size"] is None:
+    if manifest.set_size is None:
         return profile
-    with np.load(folder / TABLES) as tables:
-        windows = int(tables["windows"].max()) + 1
-    low = -(-profile.min // manifest["set_size"])
+    _, tables = load_tables(folder / TABLES, manifest)
+    windows = int(tables["windows"].max()) + 1
+    low = -(-profile.min // manifest.set_size)
     usual, high = (
-        most_sets(count, manifest["set_size"], windows) for count in (profile.opt, profile.max)
+        most_sets(count, manifest.set_size, windows) for count in (profile.opt, profile.max)
     )
     return Profile(*profile.pillars, sets=(low, max(low, usual), high))
 
@@ -114,14 +110,14 @@ def run(args: argparse.Namespace) -> None:
     """Build an engine for each file."""
     console = Console(soft_wrap=True)
     manifest = read_manifest(args.folder)
-    for model in manifest["models"]:
-        if model["pillars"]:
-            profile = Profile(*[model["pillars"]] * 3)
+    for model in manifest.models:
+        if model.pillars:
+            profile = Profile(*[model.pillars] * 3)
         else:
-            profile = profile_of(args, Grid(**manifest["grid"]), console)
+            profile = profile_of(args, manifest.grid, console)
         profile = with_sets(profile, manifest, args.folder)
-        for part in model["parts"]:
-            path = args.folder / part["file"]
+        for part in model.parts:
+            path = args.folder / part.file
             if args.dry_run:
                 engine_file = path.with_suffix(".engine")
                 console.print(command_line(args.backend, path, engine_file, profile))

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         points, dropped = drop_invalid(load_points(path, args.columns, **reading))
         found = find(points)
         kept = found.select(found.scores >= args.score_thr)
-        note = f" ({dropped} with NaN or infinity dropped)" if dropped else ""
+        note = f" ({dropped} with NaN, infinity or absurd values dropped)" if dropped else ""
         console.print(f"{path}: {len(points)} points{note}, {len(kept.boxes)} boxes")
         if args.out:
             out = args.out / f"{path.stem}.json" if to_folders else args.out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +33,10 @@ class Options:
     qnn: Mapping[str, str] | None = None
 
 
+def _nothing() -> None:
+    """What a backend without resources of its own does when it is closed."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A model ready to run.
@@ -40,10 +44,42 @@ class Loaded:
     Attributes:
         run: inputs by name to outputs by name.
         limits: minimum and maximum number of pillars that it takes, None for no limit of its own.
+        close: frees what the model holds on a device; it does not run any more.
     """
 
     run: Run
     limits: tuple[int, int] | None = None
+    close: Callable[[], None] = _nothing
+
+
+def run_parts(parts: Sequence[Loaded], inputs: Mapping[str, np.ndarray]) -> Arrays:
+    """Outputs of the last of several graphs, each fed with the results of those before it."""
+    outputs: Arrays = {}
+    for part in parts:
+        outputs = part.run({**inputs, **outputs})
+    return outputs
+
+
+def one_line(error: Exception) -> str:
+    """A library's message without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def taken(
+    inputs: Mapping[str, np.ndarray], names: Iterable[str], path: Path
+) -> dict[str, np.ndarray]:
+    """The inputs that a model has.
+
+    Raises:
+        ValueError: if it wants one that there is not.
+    """
+    names = list(names)
+    missing = [name for name in names if name not in inputs]
+    if missing:
+        raise ValueError(
+            f"{path}: expected a model with the inputs {', '.join(inputs)}, got one with {missing}"
+        )
+    return {name: inputs[name] for name in names}
 
 
 def require(backend: str, module: str, package: str) -> ModuleType:

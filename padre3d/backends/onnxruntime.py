@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from padre3d.backends.base import Arrays, BackendError, Loaded, Options, Run, require
+from padre3d.backends.base import (
+    Arrays,
+    BackendError,
+    Loaded,
+    Options,
+    Run,
+    one_line,
+    require,
+    taken,
+)
 
 
 def loader(provider: str, backend: str, package: str) -> Callable[[Path, Options], Loaded]:
@@ -39,7 +48,7 @@ def loader(provider: str, backend: str, package: str) -> Callable[[Path, Options
                 f"backend {backend!r}: expected {provider} to start, onnxruntime fell back to "
                 f"{session.get_providers()[0]}: no device, or its libraries are missing"
             )
-        return Loaded(runner(session))
+        return Loaded(runner(session, path))
 
     return load
 
@@ -49,15 +58,25 @@ def open_session(ort: ModuleType, path: Path, settings: Any, providers: list | N
     try:
         return ort.InferenceSession(str(path), settings, providers=providers)
     except Exception as error:  # onnxruntime's own exceptions share no public base class
-        raise ValueError(f"{path}: expected an ONNX model that loads, got {error}") from error
+        raise ValueError(
+            f"{path}: expected an ONNX model that loads, got {one_line(error)}"
+        ) from error
 
 
-def runner(session: Any) -> Run:
-    """Inputs by name to outputs by name."""
-    names = [output.name for output in session.get_outputs()]
-    wanted = [value.name for value in session.get_inputs()]
+def runner(session: Any, path: Path) -> Run:
+    """Inputs by name to outputs by name, or a ValueError that names the file."""
+    outputs = [output.name for output in session.get_outputs()]
+    inputs = [value.name for value in session.get_inputs()]
 
-    def run(inputs: Mapping[str, np.ndarray]) -> Arrays:
-        return dict(zip(names, session.run(names, {n: inputs[n] for n in wanted}), strict=True))
+    def run(arrays: Mapping[str, np.ndarray]) -> Arrays:
+        given = taken(arrays, inputs, path)
+        try:
+            results = session.run(outputs, given)
+        except Exception as error:  # onnxruntime's own exceptions share no public base class
+            shapes = ", ".join(f"{name} {value.shape}" for name, value in given.items())
+            raise ValueError(
+                f"{path}: expected a model that takes {shapes}, got {one_line(error)}"
+            ) from error
+        return dict(zip(outputs, results, strict=True))
 
     return run

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from padre3d.backends.base import Arrays, Loaded, Options, require
+from padre3d.backends.base import Arrays, Loaded, Options, one_line, require, taken
 
 
 def load(path: Path, options: Options) -> Loaded:
@@ -20,12 +20,19 @@ def load(path: Path, options: Options) -> Loaded:
     try:
         model = openvino.Core().compile_model(str(path), "CPU", settings)
     except RuntimeError as error:
-        raise ValueError(f"{path}: expected an ONNX model that loads, got {error}") from error
+        raise ValueError(
+            f"{path}: expected an ONNX model that loads, got {one_line(error)}"
+        ) from error
     inputs = [port.get_any_name() for port in model.inputs]
     outputs = [port.get_any_name() for port in model.outputs]
 
     def run(arrays: Mapping[str, np.ndarray]) -> Arrays:
-        found = model({name: arrays[name] for name in inputs})
-        return {name: np.array(found[name]) for name in outputs}
+        try:
+            results = model(taken(arrays, inputs, path))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path}: expected a model that runs, got {one_line(error)}"
+            ) from error
+        return {name: np.array(results[name]) for name in outputs}
 
     return Loaded(run)

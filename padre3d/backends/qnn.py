@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from padre3d.backends.base import BackendError, Loaded, Options, require
+from padre3d.backends.base import BackendError, Loaded, Options, one_line, require
 from padre3d.backends.onnxruntime import runner
 
 PROVIDER = "QNNExecutionProvider"
@@ -18,7 +18,7 @@ DEFAULTS = {"soc_model": "43", "htp_arch": "73", "htp_graph_finalization_optimiz
 
 def load(path: Path, options: Options) -> Loaded:
     """The model on the NPU, or in its emulator."""
-    return Loaded(runner(open_session(path, options)))
+    return Loaded(runner(open_session(path, options), path))
 
 
 def open_session(path: Path, options: Options, context: Path | None = None) -> Any:
@@ -56,4 +56,6 @@ def open_session(path: Path, options: Options, context: Path | None = None) -> A
     try:
         return ort.InferenceSession(str(path), settings)
     except Exception as error:  # onnxruntime's own exceptions share no public base class
-        raise ValueError(f"{path}: expected a model that runs on the NPU, got {error}") from error
+        raise ValueError(
+            f"{path}: expected a model that runs on the NPU, got {one_line(error)}"
+        ) from error

@@ -6,14 +6,16 @@ are no precision flags here. Full TensorRT 10 and 11 and TensorRT-RTX share one 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from padre3d.backends.base import Arrays, BackendError, Loaded, Options, require
+from padre3d.backends.base import Arrays, BackendError, Loaded, Options, require, taken
 from padre3d.backends.tensorrt_profile import Profile
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
@@ -100,60 +102,103 @@ def load_engine(backend: str, path: Path, options: Options) -> Loaded:
     default = Profile()
     wanted = engine_path(backend, path, default, options.cache)
     same = wanted.name.removesuffix("-".join(map(str, default.pillars)) + ".engine")
-    found = sorted(wanted.parent.glob(f"{same}*.engine"), key=lambda p: _numbers(p)[2])
-    if not found:
+    kept = [p for p in wanted.parent.glob("*.engine") if re.fullmatch(_name_of(same), p.name)]
+    if not kept:
         wanted.parent.mkdir(parents=True, exist_ok=True)
         wanted.write_bytes(build_engine(backend, path, default))
-        found = [wanted]
-    engine = trt.Runtime(_collector(trt)).deserialize_cuda_engine(found[-1].read_bytes())
+        kept = [wanted]
+    largest = max(kept, key=lambda p: _numbers(p)[2])
+    engine = trt.Runtime(_collector(trt)).deserialize_cuda_engine(largest.read_bytes())
     if engine is None:
-        raise ValueError(f"{found[-1]}: expected an engine for this GPU; delete it to build anew")
-    low, _, high = _numbers(found[-1])
-    return Loaded(_Engine(trt, cuda, engine), (low, high))
+        raise ValueError(f"{largest}: expected an engine for this GPU; delete it to build anew")
+    low, _, high = _numbers(largest)
+    running = DeviceEngine(trt, cuda, engine, path)
+    return Loaded(running, (low, high), running.close)
 
 
-class _Engine:
-    """Runs an engine: inputs to the device, execution, outputs back."""
+class DeviceEngine:
+    """Runs an engine: inputs to the device, execution, outputs back.
 
-    def __init__(self, trt: Any, cuda: Any, engine: Any) -> None:
-        self.trt, self.cuda, self.engine = trt, cuda, engine
+    It holds a stream and a buffer for each tensor on the device, until :meth:`close`, the end of a
+    ``with`` block, or its own end.
+
+    Args:
+        trt: the TensorRT module.
+        cuda: ``cuda.bindings.runtime``.
+        engine: the deserialised engine.
+        path: of the model, for errors.
+    """
+
+    def __init__(self, trt: Any, cuda: Any, engine: Any, path: Path) -> None:
+        self.trt, self.cuda, self.engine, self.path = trt, cuda, engine, path
+        self.buffers: dict[str, tuple[int, int]] = {}
+        self.stream: Any = None
         self.context = engine.create_execution_context()
         self.stream = self.call("cudaStreamCreate")
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         inputs = {n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT}
         self.inputs = [n for n in names if n in inputs]
         self.outputs = [n for n in names if n not in inputs]
-        self.buffers: dict[str, tuple[int, int]] = {}
+
+    def __enter__(self) -> DeviceEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # At the interpreter's end the modules may be gone already, and the device with them.
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def close(self) -> None:
+        """Free buffers, stream and engine; a second call does nothing."""
+        buffers, stream = getattr(self, "buffers", {}), getattr(self, "stream", None)
+        self.buffers, self.stream, self.context, self.engine = {}, None, None, None
+        with contextlib.ExitStack() as freed:
+            if stream is not None:
+                freed.callback(self.call, "cudaStreamDestroy", stream)
+            for address, _ in buffers.values():
+                freed.callback(self.call, "cudaFree", address)
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """Inputs by name to outputs by name.
+
+        Raises:
+            ValueError: if an input is missing, or the engine is closed.
+            RuntimeError: if CUDA or TensorRT fails.
+        """
+        if self.context is None:
+            raise ValueError(f"{self.path}: expected an open engine, got one that was closed")
         down = self.cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         up = self.cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-        held = {name: np.ascontiguousarray(arrays[name]) for name in self.inputs}
+        given = taken(arrays, self.inputs, self.path)
+        held = {name: np.ascontiguousarray(array) for name, array in given.items()}
         for name, array in held.items():
             self.context.set_input_shape(name, array.shape)
             address = self.address(name, array.nbytes)
             self.call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, up, self.stream)
-        found = {}
+        results = {}
         for name in self.outputs:
             shape = tuple(self.context.get_tensor_shape(name))
             dtype = np.dtype(self.trt.nptype(self.engine.get_tensor_dtype(name)))
-            found[name] = np.empty(shape, dtype)
-            self.address(name, found[name].nbytes)
+            results[name] = np.empty(shape, dtype)
+            self.address(name, results[name].nbytes)
         if not self.context.execute_async_v3(self.stream):
             raise RuntimeError("TensorRT: the engine did not run; its log has the reason")
-        for name, array in found.items():
+        for name, array in results.items():
             address = self.buffers[name][0]
             self.call(
                 "cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, down, self.stream
             )
         self.call("cudaStreamSynchronize", self.stream)
-        return found
+        return results
 
     def address(self, name: str, size: int) -> int:
         """Device memory of a tensor, grown when it must be."""
         address, held = self.buffers.get(name, (0, 0))
         if held < size:
-            if address:
+            if self.buffers.pop(name, None):
                 self.call("cudaFree", address)
             address = self.call("cudaMalloc", size)
             self.buffers[name] = address, size
@@ -191,6 +236,11 @@ def _input_shapes(path: Path) -> dict[str, list[int | str]]:
         value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
         for value in graph.input
     }
+
+
+def _name_of(stem: str) -> str:
+    """The pattern of an engine's name, whatever its profile."""
+    return re.escape(stem) + r"\d+-\d+-\d+\.engine"
 
 
 def _numbers(path: Path) -> tuple[int, int, int]:

@@ -6,13 +6,15 @@ import dataclasses
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from padre3d.export.onnx_model import OPSET
 from padre3d.runtime.manifest import FORMAT
+
+if TYPE_CHECKING:
+    from padre3d.detector import PADReDetector
 
 PACKAGES = ("padre3d", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 MEANINGS = {
@@ -37,7 +39,7 @@ MEANINGS = {
 }
 
 
-def describe_detector(detector: nn.Module) -> dict[str, Any]:
+def describe_detector(detector: PADReDetector) -> dict[str, Any]:
     """Geometry, classes, decoding, token layouts, versions and commit."""
     planner = detector.backbone.planner
     return {
@@ -48,7 +50,7 @@ def describe_detector(detector: nn.Module) -> dict[str, Any]:
         "head_grid": dataclasses.asdict(detector.head.grid),
         "decode": dataclasses.asdict(detector.head.decode_settings),
         "point_columns": detector.pillar_encoder.in_channels,
-        "tokens": planner.layout,
+        "layout": planner.layout,
         "set_size": planner.sets[0].set_size if planner.layout == "set" else None,
         "layouts": [{"order": order, "shift": shift} for order, shift in planner.keys],
         "versions": _versions(),

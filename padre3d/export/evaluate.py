@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,22 +21,22 @@ def use_runtime(model: nn.Module, runtime: Runtime) -> None:
     Raises:
         ValueError: if their classes differ.
     """
-    model = getattr(model, "module", model)
-    if tuple(model.class_names) != runtime.class_names:
+    detector: Any = getattr(model, "module", model)
+    if tuple(detector.class_names) != runtime.class_names:
         raise ValueError(
-            f"exported folder: expected the config's classes {tuple(model.class_names)}, "
+            f"exported folder: expected the config's classes {tuple(detector.class_names)}, "
             f"got {runtime.class_names}"
         )
 
     def predict_points(points: list[Tensor]) -> list[Detections]:
-        found = (runtime(cloud.cpu().numpy()) for cloud in points)
+        detections = (runtime(cloud.cpu().numpy()) for cloud in points)
         return [
             Detections(
                 torch.from_numpy(boxes).float(),
                 torch.from_numpy(scores).float(),
                 torch.from_numpy(labels),
             )
-            for boxes, scores, labels in found
+            for boxes, scores, labels in detections
         ]
 
-    model.predict_points = predict_points
+    detector.predict_points = predict_points

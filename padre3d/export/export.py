@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from padre3d.backends.base import Arrays, Loaded, Options
+from padre3d.backends.base import Options, run_parts
 from padre3d.backends.registry import load_model
 from padre3d.export.describe import describe_detector, describe_model
 from padre3d.export.graph import (
@@ -29,7 +29,12 @@ from padre3d.export.parity import TOLERANCES, FrameParity, compare_outputs
 from padre3d.export.precision import PRECISIONS, convert
 from padre3d.export.runtime_tables import runtime_tables
 from padre3d.head.outputs import HeadOutputs
-from padre3d.runtime.manifest import MANIFEST, TABLES, read_manifest, sha256
+from padre3d.runtime.folder import sha256
+from padre3d.runtime.manifest import MANIFEST, TABLES, exported_files, read_manifest
+from padre3d.structures.pillars import Pillars
+
+if TYPE_CHECKING:
+    from padre3d.detector import PADReDetector
 
 THINNED = 4
 
@@ -78,7 +83,7 @@ class ExportConfig:
 
 
 def export_detector(
-    detector: nn.Module,
+    detector: PADReDetector,
     clouds: Mapping[str, Tensor],
     out: str | Path,
     config: ExportConfig | None = None,
@@ -100,13 +105,15 @@ def export_detector(
         The manifest and the comparisons.
 
     Raises:
-        ValueError: if a cloud has no pillar or too many, the graph is not portable, or 8 bit is
-            asked for without a calibration cloud.
+        ValueError: if a cloud has no pillar or too many, the graph is not portable, 8 bit is asked
+            for without a calibration cloud, or ``out`` has a manifest that is not one of an export:
+            nothing is done then.
         ParityError: if the values differ; nothing is left in ``out`` that was not there before.
     """
     out, config, clouds = Path(out), config or ExportConfig(), dict(clouds)
     if config.precision.startswith("int8") and not calibration:
         raise ValueError(f"{config.precision}: expected at least one calibration cloud, got none")
+    old = exported_files(out)
     first = next(iter(clouds))
     if not config.sizes:
         clouds[f"{first} / {THINNED}"] = clouds[first][::THINNED]
@@ -114,7 +121,9 @@ def export_detector(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         made = Path(folder)
         exporter = Exporter(detector, config, made)
-        models, layers, results = [], [], []
+        models: list[dict[str, Any]] = []
+        layers: list[dict[str, Any]] = []
+        results: list[FrameParity] = []
         for size in config.sizes or (None,):
             model, errors = exporter.write(clouds[first], calibration, size)
             models.append(model)
@@ -133,12 +142,15 @@ def export_detector(
             **(about or {}),
         }
         (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        _replace(made, out)
+        read_manifest(made)
+        _replace(made, out, old)
     return manifest, results
 
 
 class Exporter:
     """Writes the graphs of one detector and compares them with it.
+
+    Pillars and torch's answer of a cloud are computed once, however many graphs are written.
 
     Args:
         detector: in evaluation mode.
@@ -146,17 +158,21 @@ class Exporter:
         folder: where to.
     """
 
-    def __init__(self, detector: nn.Module, config: ExportConfig, folder: Path) -> None:
+    def __init__(self, detector: PADReDetector, config: ExportConfig, folder: Path) -> None:
         self.detector, self.config, self.folder = detector, config, folder
         self.graph = DetectorGraph(detector)
+        # By identity; the clouds are held, so that no other gets the number of one that is gone.
+        self._pillars: dict[int, tuple[Tensor, Pillars]] = {}
+        self._outputs: dict[int, HeadOutputs] = {}
 
     def write(
         self, cloud: Tensor, calibration: Sequence[Tensor], size: int | None
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Write one graph in its parts: its entry of the manifest, and its layers' errors."""
-        parts, errors = [], []
-        inputs = self.inputs(cloud, size)
-        frames = [self.inputs(c, size) for c in calibration]
+        parts: list[dict[str, Any]] = []
+        errors: list[dict[str, Any]] = []
+        inputs = self.part_inputs(cloud, size)
+        frames = [self.part_inputs(c, size) for c in calibration]
         for stem, module in split_graph(self.graph, self.config.parts).items():
             name = f"{stem}_{size}.onnx" if len(self.config.sizes) > 1 else f"{stem}.onnx"
             path = self.folder / name
@@ -169,11 +185,28 @@ class Exporter:
         return entry, errors
 
     @torch.no_grad()
+    def pillars(self, cloud: Tensor) -> Pillars:
+        """The pillars of a cloud, encoded when first asked for."""
+        if id(cloud) not in self._pillars:
+            self._pillars[id(cloud)] = cloud, self.detector.pillar_encoder([cloud])
+        return self._pillars[id(cloud)][1]
+
+    @torch.no_grad()
+    def expected(self, cloud: Tensor) -> HeadOutputs:
+        """Torch's raw outputs of a cloud, computed when first asked for."""
+        if id(cloud) not in self._outputs:
+            self._outputs[id(cloud)] = self.detector.forward_pillars(self.pillars(cloud))
+        return self._outputs[id(cloud)]
+
     def inputs(self, cloud: Tensor, size: int | None) -> dict[str, Tensor]:
-        """Inputs of all parts for one cloud."""
-        pillars = self.detector.pillar_encoder([cloud])
+        """Inputs of the whole graph for one cloud."""
         masked = self.config.masked or size is not None
-        inputs = frame_inputs(self.graph, pillars, size, masked)
+        return frame_inputs(self.graph, self.pillars(cloud), size, masked)
+
+    @torch.no_grad()
+    def part_inputs(self, cloud: Tensor, size: int | None) -> dict[str, Tensor]:
+        """Inputs of all parts for one cloud: also what one part hands to the next."""
+        inputs = self.inputs(cloud, size)
         if self.config.parts != "whole":
             backbone = split_graph(self.graph, self.config.parts)["backbone"]
             inputs[BACKBONE_FEATURES] = backbone(
@@ -181,7 +214,6 @@ class Exporter:
             )
         return inputs
 
-    @torch.no_grad()
     def compare(self, model: dict[str, Any], clouds: Mapping[str, Tensor]) -> list[FrameParity]:
         """The files in onnxruntime against the whole eager detector, frame by frame."""
         files = [self.folder / part["file"] for part in model["parts"]]
@@ -189,21 +221,13 @@ class Exporter:
         results = []
         for name, cloud in clouds.items():
             inputs = self.inputs(cloud, model["pillars"])
-            inputs.pop(BACKBONE_FEATURES, None)
-            found = run_parts(parts, {key: value.numpy() for key, value in inputs.items()})
-            outputs = HeadOutputs(*(torch.from_numpy(found[key]) for key in HeadOutputs._fields))
-            expected = self.detector.forward_points([cloud])
-            count = len(self.detector.pillar_encoder([cloud]).coords)
-            results.append(compare_outputs(name, count, expected, outputs, self.detector.head))
+            exported = run_parts(parts, {key: value.numpy() for key, value in inputs.items()})
+            outputs = HeadOutputs(*(torch.from_numpy(exported[key]) for key in HeadOutputs._fields))
+            count = len(self.pillars(cloud).coords)
+            results.append(
+                compare_outputs(name, count, self.expected(cloud), outputs, self.detector.head)
+            )
         return results
-
-
-def run_parts(parts: Sequence[Loaded], inputs: Arrays) -> Arrays:
-    """Outputs of the last of several graphs, each fed with the results of those before it."""
-    found: Arrays = {}
-    for part in parts:
-        found = part.run({**inputs, **found})
-    return found
 
 
 def _taken(module: nn.Module, inputs: Mapping[str, Tensor]) -> list[str]:
@@ -233,15 +257,14 @@ def _summary(results: list[FrameParity], config: ExportConfig) -> dict[str, Any]
     }
 
 
-def _replace(made: Path, out: Path) -> None:
+def _replace(made: Path, out: Path, old: frozenset[str]) -> None:
     """Move new files over old ones, the manifest last: it vouches for the others."""
     out.mkdir(exist_ok=True)
-    try:
-        old = set(read_manifest(out)["sha256"])
-    except (ValueError, FileNotFoundError):
-        old = set()
-    (out / MANIFEST).unlink(missing_ok=True)
     new = {path.name for path in made.iterdir()}
+    folders = sorted(name for name in new | old if (out / name).is_dir())
+    if folders:
+        raise ValueError(f"{out / folders[0]}: expected a file or nothing, got a folder")
+    (out / MANIFEST).unlink(missing_ok=True)
     for name in old - new:
         (out / name).unlink(missing_ok=True)
     for name in sorted(new - {MANIFEST}):

@@ -27,10 +27,11 @@ def fold_constants(model: ModelProto) -> None:
     graph = model.graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in list(graph.node):
-        inputs = {name: values.get(name) for name in node.input if name}
-        if not inputs or any(value is None for value in inputs.values()):
+        names = [name for name in node.input if name]
+        if not names or any(name not in values for name in names):
             continue
-        results = ReferenceEvaluator(node).run(None, inputs)
+        inputs = {name: values[name] for name in names}
+        results: Any = ReferenceEvaluator(node).run(None, inputs)
         if sum(r.nbytes for r in results) > sum(v.nbytes for v in inputs.values()):
             continue
         for name, value in zip(node.output, map(np.asarray, results), strict=True):

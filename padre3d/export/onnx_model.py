@@ -71,6 +71,7 @@ def export_graph(
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError("export: pip install onnx onnxscript onnxruntime") from error
+    names: Any = graph.outputs
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -84,11 +85,12 @@ def export_graph(
                 verbose=False,
                 opset_version=OPSET,
                 input_names=list(inputs),
-                output_names=list(graph.outputs),
+                output_names=list(names),
                 dynamic_shapes=None if fixed else _symbols(inputs),
             )
     finally:
         logger.setLevel(level)
+    assert program is not None
     model = program.model_proto
     fold_constants(model)
     fold_affine(model)

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from padre3d.head.box_coding import decode_boxes
 from padre3d.head.decode import box_codes, proposal_scores
 from padre3d.head.outputs import HeadOutputs
+
+if TYPE_CHECKING:
+    from padre3d.head import PADReTransFusionHead
 
 COMPARED = (
     *("center", "height", "dim", "rot", "vel", "iou", "heatmap"),
@@ -78,7 +81,11 @@ class FrameParity:
 
 
 def compare_outputs(
-    frame: str, pillars: int, expected: HeadOutputs, found: HeadOutputs, head: nn.Module
+    frame: str,
+    pillars: int,
+    expected: HeadOutputs,
+    exported: HeadOutputs,
+    head: PADReTransFusionHead,
 ) -> FrameParity:
     """Compare the raw outputs of one sample.
 
@@ -86,27 +93,29 @@ def compare_outputs(
         frame: name of the frame.
         pillars: its occupied pillars.
         expected: of torch, B = 1.
-        found: of the exported file.
+        exported: of the exported file.
         head: the head; its grid and the kernel of its local maxima are read.
     """
-    ours, theirs = _match(expected, found)
+    ours, theirs = _match(expected, exported)
     pairs = {
-        name: (getattr(expected, name)[:, ours], getattr(found, name)[:, theirs])
+        name: (getattr(expected, name)[:, ours], getattr(exported, name)[:, theirs])
         for name in COMPARED[:-1]
     }
     # The other classes' values in a proposal's cell are 0 or not by a tie, and are never read.
-    pairs["query_heatmap_score"] = (_own_class(expected)[:, ours], _own_class(found)[:, theirs])
-    pairs["dense_heatmap"] = (expected.dense_heatmap, found.dense_heatmap)
+    pairs["query_heatmap_score"] = (_own_class(expected)[:, ours], _own_class(exported)[:, theirs])
+    pairs["dense_heatmap"] = (expected.dense_heatmap, exported.dense_heatmap)
     errors = {name: _error(*pair) for name, pair in pairs.items()}
     relative = {name: _relative(*pair) for name, pair in pairs.items()}
     kernel = head.selector.kernel
-    tie = 2 * _error(expected.dense_heatmap.sigmoid(), found.dense_heatmap.sigmoid()) + 1e-7
-    ties = _ties(expected, found, ours, kernel, tie) + _ties(found, expected, theirs, kernel, tie)
+    tie = 2 * _error(expected.dense_heatmap.sigmoid(), exported.dense_heatmap.sigmoid()) + 1e-7
+    ties = _ties(expected, exported, ours, kernel, tie) + _ties(
+        exported, expected, theirs, kernel, tie
+    )
     boxes = [
         decode_boxes(box_codes(o), head.grid)[:, rows, :3]
-        for o, rows in ((expected, ours), (found, theirs))
+        for o, rows in ((expected, ours), (exported, theirs))
     ]
-    scores = [proposal_scores(o)[:, rows] for o, rows in ((expected, ours), (found, theirs))]
+    scores = [proposal_scores(o)[:, rows] for o, rows in ((expected, ours), (exported, theirs))]
     missing = 2 * (expected.query_labels.shape[1] - len(ours))
     return FrameParity(
         frame,
@@ -144,9 +153,9 @@ def parity_table(results: Sequence[FrameParity], precision: str, tolerance: floa
     return table
 
 
-def _match(expected: HeadOutputs, found: HeadOutputs) -> tuple[Tensor, Tensor]:
+def _match(expected: HeadOutputs, exported: HeadOutputs) -> tuple[Tensor, Tensor]:
     """Rows of the proposals with the same class and cell on both sides, in one order."""
-    rows = {key: row for row, key in enumerate(_keys(found))}
+    rows = {key: row for row, key in enumerate(_keys(exported))}
     pairs = [(row, rows[key]) for row, key in enumerate(_keys(expected)) if key in rows]
     ours, theirs = torch.tensor(pairs, dtype=torch.long).view(-1, 2).unbind(1)
     return ours, theirs
@@ -183,10 +192,10 @@ def _error(a: Tensor, b: Tensor) -> float:
     return float(torch.nan_to_num((a.double() - b.double()).abs(), nan=float("inf")).max())
 
 
-def _relative(expected: Tensor, found: Tensor) -> float:
+def _relative(expected: Tensor, exported: Tensor) -> float:
     """RMS of the difference over that of the expected values; infinite if not finite."""
     if expected.numel() == 0:
         return 0.0
-    difference = (expected.double() - found.double()).square().mean().sqrt()
+    difference = (expected.double() - exported.double()).square().mean().sqrt()
     ratio = difference / expected.double().square().mean().sqrt().clamp_min(LEAST_RMS)
     return float(torch.nan_to_num(ratio, nan=float("inf")))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from torch import nn
 
 from padre3d.layers.norms import evaluation_affine
 from padre3d.sequences.orders import permutation
 from padre3d.sequences.windows import grid_cells
 
+if TYPE_CHECKING:
+    from padre3d.detector import PADReDetector
+
 
 @torch.no_grad()
-def runtime_tables(detector: nn.Module) -> dict[str, np.ndarray]:
+def runtime_tables(detector: PADReDetector) -> dict[str, np.ndarray]:
     """Arrays by name, read from the trained modules.
 
     ==================  =======================================================================
@@ -21,7 +25,7 @@ def runtime_tables(detector: nn.Module) -> dict[str, np.ndarray]:
     ``shift{i}``        (out,) float32
     ``cells``           (K, ny * nx) int32: cell ids in each token order
     ``layout_shift``    (K,) int32: the shift of each token order
-    ``window_index``          (S, ny * nx) int32: index of each cell in its window, for each shift
+    ``window_index``    (S, ny * nx) int32: index of each cell in its window, for each shift
     ``windows``         (S, ny * nx) int32: window of each cell (set form)
     ==================  =======================================================================
     """

@@ -32,7 +32,11 @@ def decode_detections(
 
     The rescored value is ``score^(1-a) * iou^a`` with the predicted IoU mapped back to 0..1 and a
     per class.
+
+    Raises:
+        ValueError: if an output holds a number that is not finite.
     """
+    check_finite(outputs)
     boxes, scores = decode_boxes(box_codes(outputs), grid), proposal_scores(outputs)
     limits = boxes.new_tensor(settings.centre_range_m)
     centres = boxes[..., :3]
@@ -47,6 +51,20 @@ def decode_detections(
         _suppress(Detections(box[mask], score[mask], label[mask]), settings)
         for box, score, label, mask in zip(boxes, scores, outputs.query_labels, keep, strict=True)
     ]
+
+
+def check_finite(outputs: HeadOutputs) -> None:
+    """Refuse NaN and infinity, so that a broken network is not taken for an empty street.
+
+    Raises:
+        ValueError: names the output.
+    """
+    floats = {name: v for name, v in outputs._asdict().items() if v.is_floating_point()}
+    if torch.cat([value.flatten() for value in floats.values()]).isfinite().all():
+        return
+    name, value = next((n, v) for n, v in floats.items() if not v.isfinite().all())
+    kind = "NaN" if value.isnan().any() else "infinity"
+    raise ValueError(f"outputs: expected finite numbers, got {kind} in {name}")
 
 
 def _suppress(detections: Detections, settings: DecodeSettings) -> Detections:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from padre3d.structures.points import point_limits
+
 MAX_INTENSITY = 255.0
 LAG_RANGE_S = (-1.0, 10.0)
 # An epoch stamp of the years 1973 to 2286 lies between 1e8 and 1e10 s.
@@ -24,15 +26,15 @@ EPOCH_UNITS_S = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e8, 1.0))
 
 
 def drop_invalid(points: np.ndarray) -> tuple[np.ndarray, int]:
-    """Drop rows with a NaN or an infinity in any column.
+    """Drop rows with a NaN, an infinity or an absurd number in any column.
 
     Args:
-        points: (P, C) points.
+        points: (P, C) points; :func:`padre3d.structures.points.point_limits` has the limits.
 
     Returns:
-        ``(points, dropped)``: the (P - dropped, C) finite rows in their order, and how many went.
+        ``(points, dropped)``: the (P - dropped, C) usable rows in their order, and how many went.
     """
-    keep = np.isfinite(points).all(axis=1)
+    keep = (np.abs(points) <= np.array(point_limits(points.shape[1]), np.float32)).all(axis=1)
     dropped = int(len(points) - keep.sum())
     return (points[keep] if dropped else points), dropped
 

@@ -14,6 +14,7 @@ from padre3d.layers.norms import RowBatchNorm, evaluation_affine
 from padre3d.pillars.segments import occupied_cells, segment_max, segment_mean
 from padre3d.structures.grid import PillarGrid
 from padre3d.structures.pillars import Pillars
+from padre3d.structures.points import point_limits
 
 
 class PointLayer(nn.Module):
@@ -123,7 +124,8 @@ class DynamicPillarEncoder(nn.Module):
 
         Args:
             points: one (P_b, in_channels) tensor per sample. Points outside the range and points
-                with a NaN or an infinite value in any column are dropped. A cloud may be empty.
+                with a NaN, an infinity or a value beyond
+                :func:`padre3d.structures.points.point_limits` are dropped. A cloud may be empty.
 
         Returns:
             Pillars with features (N, filters[-1]).
@@ -186,6 +188,7 @@ class DynamicPillarEncoder(nn.Module):
             ]
         )
         cells, inside = self.grid.cells_of(flat)
-        inside &= torch.isfinite(flat).all(1)
+        # False for NaN and infinity too.
+        inside &= (flat.abs() <= flat.new_tensor(point_limits(self.in_channels))).all(1)
         cell_ids = start + cells[:, 0] * self.grid.nx + cells[:, 1]
         return flat[inside], cell_ids[inside]

@@ -1,4 +1,4 @@
-"""An exported detector from points to boxes, with numpy and a runtime; torch is not imported."""
+"""An exported detector from points to boxes, with numpy, msgspec and a backend; no torch."""
 
 from padre3d.runtime.runtime import FrameReport, Runtime
 

@@ -3,45 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from padre3d.runtime.pillar_encoder import Grid
+from padre3d.runtime.grid import Grid
 from padre3d.structures.boxes import Detections
+from padre3d.structures.decode_settings import DecodeSettings
 
+# The outputs that boxes are made of.
+DECODED = (
+    *("center", "height", "dim", "rot", "vel", "iou", "heatmap"),
+    *("query_heatmap_score", "query_labels"),
+)
 _GROWTH_M = 1e-9  # see padre3d/head/rotated_iou.py
 _TINY = 1e-300
 
 
-def decode(
-    outputs: Mapping[str, np.ndarray], grid: Grid, settings: Mapping[str, Any]
-) -> Detections:
+def decode(outputs: Mapping[str, np.ndarray], grid: Grid, settings: DecodeSettings) -> Detections:
     """Boxes of one sample, best first.
 
     Args:
         outputs: the graph's outputs by name, each with a leading axis of length one.
         grid: the head's map.
-        settings: fields of :class:`padre3d.head.settings.DecodeSettings`.
+        settings: of the export.
+
+    Raises:
+        ValueError: if an output is missing, has a wrong shape or holds a number that is not finite.
     """
+    check_outputs(outputs)
     raw = {
         name: value[0] if value.dtype.kind == "i" else value[0].astype(np.float32)
         for name, value in outputs.items()
-        if name != "dense_heatmap"
+        if name in DECODED
     }
     labels = raw["query_labels"].astype(np.int64)
     boxes, scores = _boxes(raw, grid), _scores(raw, labels)
-    limits = np.float32(settings["centre_range_m"])
-    keep = (scores > settings["score_thr"]) & np.isfinite(boxes).all(1)
+    limits = np.asarray(settings.centre_range_m, np.float32)
+    keep = (scores > settings.score_thr) & np.isfinite(boxes).all(1)
     keep &= (boxes[:, :3] >= limits[:3]).all(1) & (boxes[:, :3] <= limits[3:]).all(1)
-    if settings["iou_alpha"] is not None:
-        alpha = np.broadcast_to(np.float32(settings["iou_alpha"]), raw["heatmap"].shape[1])[labels]
+    alphas = settings.alphas(raw["heatmap"].shape[1])
+    if alphas is not None:
+        alpha = np.asarray(alphas, np.float32)[labels]
         iou = np.clip((raw["iou"][:, 0] + 1) / 2, 0, 1)
         scores = scores ** (1 - alpha) * iou**alpha
     boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
     kept = _suppress(boxes, scores, labels, settings)
     order = kept[np.argsort(-scores[kept], kind="stable")]
     return Detections(boxes[order].astype(float), scores[order].astype(float), labels[order])
+
+
+def check_outputs(outputs: Mapping[str, np.ndarray]) -> None:
+    """Refuse what no box can be made of, so that it is not taken for an empty street.
+
+    Raises:
+        ValueError: names the output.
+    """
+    missing = [name for name in DECODED if name not in outputs]
+    if missing:
+        raise ValueError(f"outputs: expected {', '.join(DECODED)}, got no {', '.join(missing)}")
+    for name, value in outputs.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            kind = "NaN" if np.isnan(value).any() else "infinity"
+            raise ValueError(f"outputs: expected finite numbers, got {kind} in {name}")
+    if outputs["heatmap"].ndim != 3:
+        raise ValueError(
+            f"outputs: expected heatmap (1, P, classes), got {outputs['heatmap'].shape}"
+        )
+    _, proposals, classes = outputs["heatmap"].shape
+    sizes = {"center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2, "iou": 1}
+    shapes: dict[str, tuple[int, ...]] = {n: (1, proposals, size) for n, size in sizes.items()}
+    shapes["heatmap"] = shapes["query_heatmap_score"] = (1, proposals, classes)
+    shapes["query_labels"] = (1, proposals)
+    for name, shape in shapes.items():
+        if outputs[name].shape != shape:
+            raise ValueError(f"outputs: expected {name} {shape}, got {outputs[name].shape}")
+    labels = outputs["query_labels"]
+    if labels.dtype.kind != "i" or not ((labels >= 0) & (labels < classes)).all():
+        raise ValueError(f"outputs: expected query_labels from 0 to {classes - 1}, got others")
 
 
 def rotated_nms(boxes: np.ndarray, scores: np.ndarray, iou_thr: float, max_kept: int) -> np.ndarray:
@@ -78,7 +116,8 @@ def _boxes(raw: Mapping[str, np.ndarray], grid: Grid) -> np.ndarray:
     """(P, 9) float32 x, y, z (gravity centre), length, width, height, yaw, vx, vy."""
     with np.errstate(over="ignore"):
         size = np.exp(raw["dim"])
-    xy = raw["center"] * np.float32(grid.cell_m) + np.float32(grid.range_m[:2])
+    low, cell = (np.asarray(v, np.float32) for v in (grid.range_m[:2], grid.cell_m))
+    xy = raw["center"] * cell + low
     z = raw["height"] - size[:, 2:] / 2
     yaw = np.arctan2(raw["rot"][:, :1], raw["rot"][:, 1:])
     return np.concatenate([xy, z, size, yaw, raw["vel"]], 1)
@@ -92,13 +131,13 @@ def _scores(raw: Mapping[str, np.ndarray], labels: np.ndarray) -> np.ndarray:
 
 
 def _suppress(
-    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, settings: Mapping[str, Any]
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, settings: DecodeSettings
 ) -> np.ndarray:
     """Rows that stay after the NMS of the classes that ask for it, ascending."""
     keep = np.ones(len(labels), bool)
-    for label in settings["nms_classes"]:
+    for label in settings.nms_classes:
         rows = np.flatnonzero(labels == label)
-        kept = rotated_nms(boxes[rows], scores[rows], settings["nms_iou"], settings["nms_max"])
+        kept = rotated_nms(boxes[rows], scores[rows], settings.nms_iou, settings.nms_max)
         keep[rows] = False
         keep[rows[kept]] = True
     return np.flatnonzero(keep)

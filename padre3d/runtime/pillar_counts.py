@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from padre3d.backends.tensorrt_profile import Profile
-from padre3d.runtime.pillar_encoder import Grid, occupied_cells
+from padre3d.runtime.grid import Grid
+from padre3d.runtime.pillar_encoder import occupied_cells
 
 PERCENTILES = (0, 1, 5, 50, 95, 99, 100)
 STEP = 1000

@@ -8,31 +8,16 @@ that what lies between points and features stays in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from padre3d.runtime.grid import Grid
+from padre3d.runtime.tables import EncoderTables
+from padre3d.structures.points import point_limits
+
 BLOCK_POINTS = 2048
-
-
-class Grid(NamedTuple):
-    """Range and cell size of a pillar grid, as :class:`padre3d.structures.grid.PillarGrid`."""
-
-    range_m: tuple[float, ...]
-    cell_m: tuple[float, ...]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Cells along y and x."""
-        low, high = self.range_m[:2], self.range_m[3:5]
-        nx, ny = (round((b - a) / cell) for a, b, cell in zip(low, high, self.cell_m, strict=True))
-        return ny, nx
-
-    def centres_m(self, cells: np.ndarray) -> np.ndarray:
-        """Centres (N, 2) ``[x, y]`` of cell ids ``y * nx + x``, float32."""
-        xy = np.stack([cells % self.shape[1], cells // self.shape[1]], 1).astype(np.float32)
-        return (xy + np.float32(0.5)) * np.float32(self.cell_m) + np.float32(self.range_m[:2])
 
 
 class Groups(NamedTuple):
@@ -43,44 +28,48 @@ class Groups(NamedTuple):
     counts: np.ndarray
 
 
+class EncodedPillars(NamedTuple):
+    """Occupied pillars of a cloud.
+
+    Attributes:
+        features: (N, C) float32.
+        cells: (N,) ascending cell ids.
+        unusable: points that do not count for NaN, infinity or an absurd number.
+    """
+
+    features: np.ndarray
+    cells: np.ndarray
+    unusable: int
+
+
 class PillarEncoder:
     """Points to one feature vector per occupied pillar.
 
     Args:
         grid: the pillar grid.
-        tables: arrays of :func:`padre3d.export.runtime_tables.runtime_tables`.
-        columns: of a point.
+        tables: the weights.
     """
 
-    def __init__(self, grid: Grid, tables: Mapping[str, Any], columns: int) -> None:
-        self.grid, self.columns = grid, columns
-        count = sum(name.startswith("weight") for name in tables)
-        if count == 0:
-            raise ValueError("pillar encoder: expected at least one layer in the tables, got none")
-        self._layers = [
-            (
-                np.split(tables[f"weight{i}"], [int(tables[f"point_channels{i}"])]),
-                tables[f"shift{i}"],
-            )
-            for i in range(count)
-        ]
+    def __init__(self, grid: Grid, tables: EncoderTables) -> None:
+        self.grid, self.columns, self.channels = grid, tables.columns, tables.channels
+        self._layers = [(layer.point, layer.pillar, layer.shift) for layer in tables.layers]
         # The offset to the pillar's mean is that to its centre less a constant of the pillar.
-        (own, none), shift = self._layers[0]
-        point, self._of_mean, of_centre = np.split(own, [columns, columns + 3])
-        self._layers[0] = [np.concatenate([point, self._of_mean + of_centre]), none], shift
+        own, none, shift = self._layers[0]
+        point, self._of_mean, of_centre = np.split(own, [self.columns, self.columns + 3])
+        self._layers[0] = np.concatenate([point, self._of_mean + of_centre]), none, shift
 
-    def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points (P, columns) float32 -> features (N, C) and their ascending cell ids (N,)."""
-        points, cells = in_range(points, self.grid)
-        channels = len(self._layers[-1][1])
-        if len(cells) == 0:
-            return np.zeros((0, channels), np.float32), cells
-        groups, occupied = _group(cells)
-        inputs, of_pillar = self._describe(points[groups.order], groups.counts, occupied)
-        features = np.empty((len(occupied), channels), np.float32)
+    def __call__(self, points: np.ndarray) -> EncodedPillars:
+        """Encode points (P, columns) float32."""
+        located = in_range(points, self.grid)
+        if len(located.cells) == 0:
+            none = np.zeros((0, self.channels), np.float32)
+            return EncodedPillars(none, located.cells, located.unusable)
+        groups, occupied = _group(located.cells)
+        inputs, of_pillar = self._describe(located.points[groups.order], groups.counts, occupied)
+        features = np.empty((len(occupied), self.channels), np.float32)
         for pillars, rows in _blocks(groups):
             features[pillars] = self._encode(inputs[rows], of_pillar[pillars])
-        return features, occupied
+        return EncodedPillars(features, occupied, located.unusable)
 
     def _describe(
         self, points: np.ndarray, counts: np.ndarray, cells: np.ndarray
@@ -104,7 +93,7 @@ class PillarEncoder:
         """Layers in turn, on the points (n, m, columns + 3) of m pillars -> (m, C)."""
         n, m, _ = inputs.shape
         x, shared = inputs, np.zeros((m, 0), np.float32)
-        for i, ((own, common), shift) in enumerate(self._layers):
+        for i, (own, common, shift) in enumerate(self._layers):
             of_pillar = shared @ common + (shift if i else of_pillar + shift)
             product = (x.reshape(n * m, -1) @ own).reshape(n, m, -1)
             if i == len(self._layers) - 1:
@@ -116,9 +105,20 @@ class PillarEncoder:
         return np.maximum(product.max(0) + of_pillar, 0)
 
 
-def in_range(points: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Finite points (P, >= 3) inside the range, and their cell ids ``y * nx + x``."""
+class LocatedPoints(NamedTuple):
+    """Usable points (P', columns) in the range, their cells (P',), and how many were unusable."""
+
+    points: np.ndarray
+    cells: np.ndarray
+    unusable: int
+
+
+def in_range(points: np.ndarray, grid: Grid) -> LocatedPoints:
+    """Usable points of (P, >= 3) inside the range, with their cell ids ``y * nx + x``."""
     ny, nx = grid.shape
+    usable = np.ones(len(points), bool)
+    for column, limit in enumerate(point_limits(points.shape[1])):
+        usable &= np.abs(points[:, column]) <= np.float32(limit)  # false for NaN
     with np.errstate(invalid="ignore", over="ignore"):
         x, y = (
             np.floor(
@@ -127,17 +127,16 @@ def in_range(points: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
             for axis in range(2)
         )
     z = points[:, 2]
-    inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+    inside = usable & (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
     inside &= (z >= grid.range_m[2]) & (z <= grid.range_m[5])
-    for column in range(3, points.shape[1]):  # the comparisons are false for NaN
-        inside &= np.isfinite(points[:, column])
     rows = np.flatnonzero(inside)
-    return points[rows], y[rows].astype(np.int64) * nx + x[rows].astype(np.int64)
+    cells = y[rows].astype(np.int64) * nx + x[rows].astype(np.int64)
+    return LocatedPoints(points[rows], cells, len(points) - int(np.count_nonzero(usable)))
 
 
 def occupied_cells(points: np.ndarray, grid: Grid) -> np.ndarray:
     """Ascending ids of the cells that hold a point."""
-    return np.unique(in_range(points, grid)[1])
+    return np.unique(in_range(points, grid).cells)
 
 
 def _group(cells: np.ndarray) -> tuple[Groups, np.ndarray]:

@@ -1,19 +1,20 @@
-"""An exported detector from points to boxes, with numpy and a runtime; torch is not imported."""
+"""An exported detector from points to boxes, with numpy, msgspec and a backend; no torch."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from padre3d.backends.base import Arrays, Loaded, Options
+from padre3d.backends.base import Arrays, Loaded, Options, run_parts
 from padre3d.backends.registry import DEFAULT, load_model
 from padre3d.runtime.decode import decode
-from padre3d.runtime.manifest import TABLES, read_manifest
-from padre3d.runtime.pillar_encoder import Grid, PillarEncoder
+from padre3d.runtime.manifest import TABLES, Model, read_manifest
+from padre3d.runtime.pillar_encoder import PillarEncoder
+from padre3d.runtime.tables import load_tables
 from padre3d.runtime.token_layouts import index_inputs
 from padre3d.structures.boxes import Detections, box_arrays
 
@@ -22,21 +23,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FrameReport:
-    """What happened to the pillars of the last frame.
+    """What happened to the points and pillars of the last frame.
 
     Attributes:
         pillars: occupied ones.
         dropped: those farthest from the sensor that the largest model had no place for.
         size: pillars the graph ran on, padding included.
+        unusable_points: points with NaN, infinity or a number beyond
+            :func:`padre3d.structures.points.point_limits`; they did not count.
     """
 
     pillars: int
     dropped: int
     size: int
+    unusable_points: int = 0
 
 
 @dataclass(frozen=True)
-class _Model:
+class _OpenModel:
     """One graph: its parts in turn, and the pillars it takes."""
 
     parts: tuple[Loaded, ...]
@@ -54,6 +58,8 @@ class Runtime:
     nearest to the sensor; a warning is logged and :attr:`last` has the number dropped. Frames with
     fewer than a graph's minimum are padded with pillars that influence nothing.
 
+    ``with Runtime(folder) as runtime`` or :meth:`close` frees what the backend holds on a device.
+
     Args:
         folder: what tools/export.py wrote.
         backend: see :mod:`padre3d.backends.registry`.
@@ -61,7 +67,9 @@ class Runtime:
         cache: folder for engines, None for one beside the model.
 
     Attributes:
+        manifest: of the folder.
         class_names: in label order.
+        columns: of a point.
         grid: range and cell size of the pillars.
         last: :class:`FrameReport` of the last frame, None before it.
 
@@ -82,49 +90,63 @@ class Runtime:
     ) -> None:
         folder = Path(folder)
         self.manifest = read_manifest(folder)
-        self.class_names = tuple(self.manifest["classes"])
-        self.grid = Grid(**self.manifest["grid"])
-        self.columns: int = self.manifest["point_columns"]
+        self.class_names = self.manifest.classes
+        self.grid = self.manifest.grid
+        self.columns = self.manifest.point_columns
         self.last: FrameReport | None = None
-        self._head_grid = Grid(**self.manifest["head_grid"])
-        with np.load(folder / TABLES) as tables:
-            self._tables = dict(tables)
-        self._encoder = PillarEncoder(self.grid, self._tables, self.columns)
+        encoder, self._tables = load_tables(folder / TABLES, self.manifest)
+        self._encoder = PillarEncoder(self.grid, encoder)
         options = Options(threads, Path(cache) if cache else None, qnn)
-        self._models = sorted(
-            (_open(folder, entry, backend, options) for entry in self.manifest["models"]),
-            key=lambda model: model.max_pillars or np.inf,
-        )
+        with contextlib.ExitStack() as opened:  # a model that fails closes those before it
+            models = [_open(folder, m, backend, options, opened) for m in self.manifest.models]
+            self._opened = opened.pop_all()
+        self._models = sorted(models, key=lambda model: model.max_pillars or np.inf)
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the models; a closed runtime finds no boxes any more."""
+        self._models = []
+        self._opened.close()
 
     def __call__(self, points: np.ndarray) -> Detections:
         """Find the boxes of one cloud.
 
         Args:
-            points: (P, columns) x, y, z in m, intensity, time lag in s; rows with NaN or infinity
-                do not count.
+            points: (P, columns) x, y, z in m, intensity, time lag in s; rows with NaN, infinity or
+                an absurd number do not count, :attr:`last` has how many.
 
         Returns:
             Boxes (K, 9), scores (K,) and labels (K,), best first; none for a cloud without a point
             in the range.
 
         Raises:
-            ValueError: if the points have another shape or are no numbers.
+            ValueError: if the points have another shape or are no numbers, the model gives numbers
+                that are not finite, or the runtime is closed.
         """
-        features, cells = self._encoder(self._checked(points))
+        features, cells, unusable = self._encoder(self._checked(points))
         if len(cells) == 0:
-            self.last = FrameReport(0, 0, 0)
+            self.last = FrameReport(0, 0, 0, unusable)
             return Detections.empty()
-        outputs = self.outputs(features, cells)
-        return box_arrays(
-            decode(outputs, self._head_grid, self.manifest["decode"]), self.class_names
-        )
+        outputs, report = self._run(features, cells)
+        self.last = replace(report, unusable_points=unusable)
+        detections = decode(outputs, self.manifest.head_grid, self.manifest.decode)
+        return box_arrays(detections, self.class_names)
 
     def encode(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pillar features (N, C) and ascending cell ids (N,) of one cloud."""
-        return self._encoder(self._checked(points))
+        return self._encoder(self._checked(points))[:2]
 
     def outputs(self, features: np.ndarray, cells: np.ndarray) -> Arrays:
-        """Raw head outputs of at min_pillars one pillar, by name."""
+        """Raw head outputs of at least one pillar, by name."""
+        outputs, self.last = self._run(features, cells)
+        return outputs
+
+    def _run(self, features: np.ndarray, cells: np.ndarray) -> tuple[Arrays, FrameReport]:
         model = self._choose(len(cells))
         count = len(cells)
         if model.max_pillars is not None and count > model.max_pillars:
@@ -136,19 +158,17 @@ class Runtime:
                 count - model.max_pillars,
             )
         inputs = self.inputs(features, cells, model.min_pillars, model.sets)
-        self.last = FrameReport(count, count - len(cells), len(inputs["features"]))
-        logger.debug("%s", self.last)
-        unmasked = self.manifest["tokens"] == "sequence" and "valid" not in model.inputs
-        if self.last.size > len(cells) and unmasked:
+        report = FrameReport(count, count - len(cells), len(inputs["features"]))
+        logger.debug("%s", report)
+        unmasked = self.manifest.layout == "sequence" and "valid" not in model.inputs
+        if report.size > len(cells) and unmasked:
             raise ValueError(
                 f"frame of {len(cells)} pillars: expected at least {model.min_pillars}, and the "
                 "graph has no mask to pad with; export with --masked, or build an engine with "
                 "--min 1"
             )
-        found: Arrays = {}
-        for part in model.parts:
-            found = part.run({**inputs, **found})
-        return found
+        inputs.update({old: inputs[name] for name, old in self.manifest.old_names.items()})
+        return run_parts(model.parts, inputs), report
 
     def inputs(
         self, features: np.ndarray, cells: np.ndarray, min_pillars: int = 1, sets: int | None = None
@@ -156,12 +176,14 @@ class Runtime:
         """The graph's inputs by name, padded to ``min_pillars`` pillars."""
         size = max(min_pillars, len(cells))
         index = index_inputs(
-            cells, self._tables, self.manifest["set_size"], self.grid.shape, size, sets
+            cells, self._tables, self.manifest.set_size, self.grid.shape, size, sets
         )
         return {"features": np.pad(features, ((0, size - len(cells)), (0, 0))), **index}
 
-    def _choose(self, pillars: int) -> _Model:
+    def _choose(self, pillars: int) -> _OpenModel:
         """The smallest graph that takes so many, or else the largest."""
+        if not self._models:
+            raise ValueError("runtime: expected an open one, got one that was closed")
         fitting = (m for m in self._models if m.max_pillars is None or m.max_pillars >= pillars)
         return next(fitting, self._models[-1])
 
@@ -178,14 +200,18 @@ class Runtime:
             raise ValueError(f"points: expected shape (P, {self.columns}), got {points.shape}")
         if points.dtype.kind not in "fiu":
             raise ValueError(f"points: expected numbers, got dtype {points.dtype}")
-        return np.ascontiguousarray(points, np.float32)
+        with np.errstate(over="ignore"):  # what 32 bits do not hold is infinite, and does not count
+            return np.ascontiguousarray(points, np.float32)
 
 
-def _open(folder: Path, entry: dict[str, Any], backend: str, options: Options) -> _Model:
-    parts = tuple(load_model(backend, folder / part["file"], options) for part in entry["parts"])
-    names = frozenset(value["name"] for part in entry["parts"] for value in part["inputs"])
-    fixed = entry["pillars"]
+def _open(
+    folder: Path, model: Model, backend: str, options: Options, opened: contextlib.ExitStack
+) -> _OpenModel:
+    parts = []
+    for part in model.parts:
+        parts.append(load_model(backend, folder / part.file, options))
+        opened.callback(parts[-1].close)
     limits = [part.limits for part in parts if part.limits]
-    min_pillars = fixed or max([1, *(low for low, _ in limits)])
-    max_pillars = fixed or min((high for _, high in limits), default=None)
-    return _Model(parts, min_pillars, max_pillars, entry["sets"], names)
+    min_pillars = model.pillars or max([1, *(low for low, _ in limits)])
+    max_pillars = model.pillars or min((high for _, high in limits), default=None)
+    return _OpenModel(tuple(parts), min_pillars, max_pillars, model.sets, model.input_names)

@@ -17,7 +17,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from padre3d.export import export  # noqa: E402
 from padre3d.export.onnx_model import check_operators  # noqa: E402
-from padre3d.runtime.manifest import read_manifest, sha256  # noqa: E402
+from padre3d.runtime.folder import sha256  # noqa: E402
+from padre3d.runtime.manifest import read_manifest  # noqa: E402
 
 
 def test_values_are_those_of_torch_at_two_numbers_of_pillars(exported):
@@ -33,8 +34,14 @@ def test_values_are_those_of_torch_at_two_numbers_of_pillars(exported):
 
 
 def test_manifest_describes_the_files(exported_padre):
-    _, _, folder, manifest, _ = exported_padre
-    assert read_manifest(folder) == json.loads(json.dumps(manifest))
+    detector, _, folder, manifest, _ = exported_padre
+    written = json.loads((folder / "manifest.json").read_text())
+    assert written == json.loads(json.dumps(manifest))
+    read = read_manifest(folder)
+    assert (read.format, read.layout, read.set_size) == (3, "sequence", None)
+    assert list(read.classes) == manifest["classes"]
+    assert read.decode == detector.head.decode_settings
+    assert read.parity == written["parity"]
     assert sorted(p.name for p in folder.iterdir()) == [
         "manifest.json",
         "model.onnx",
@@ -168,3 +175,96 @@ def test_local_descriptor_is_refused():
     detector.backbone.local_descriptor = torch.nn.Identity()
     with pytest.raises(ValueError, match="local_descriptor=None"):
         DetectorGraph(detector)
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Whatever an export begins with is an error."""
+
+    def fail(*_):
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(export, "Exporter", fail)
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_export_removes_nothing_outside(exported_padre, tmp_path, no_work):
+    """An old manifest that names other files is refused before any work, and all is as it was."""
+    detector, cloud, folder, manifest, _ = exported_padre
+    victim, out = tmp_path / "victim.txt", tmp_path / "out"
+    victim.write_text("mine")
+    out.mkdir()
+    (out / "model.onnx").write_bytes(b"old")
+    clouds = {"frame": torch.from_numpy(cloud)}
+    for name in ("../victim.txt", str(victim)):
+        old = {**manifest, "sha256": {**manifest["sha256"], name: "0" * 64}}
+        (out / "manifest.json").write_text(json.dumps(old))
+        before = contents(tmp_path)
+        with pytest.raises(ValueError, match="manifest.json: .*plain name of a file") as caught:
+            export.export_detector(detector, clouds, out)
+        assert str(out / "manifest.json") in str(caught.value)
+        assert contents(tmp_path) == before
+    for text, message in (
+        ("{", "expected JSON"),
+        ('{"format": 1}', "expected a manifest of format 2 or 3, got 1"),
+    ):
+        (out / "manifest.json").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            export.export_detector(detector, clouds, out)
+    with pytest.raises(ValueError, match="victim.txt: expected a folder or nothing, got a file"):
+        export.export_detector(detector, clouds, victim)
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    (out / "model.onnx").unlink()
+    (out / "model.onnx").mkdir()
+    with pytest.raises(ValueError, match="model.onnx: expected a file, got a folder"):
+        export.export_detector(detector, clouds, out)
+
+
+def test_replacing_files(exported_padre, tmp_path):
+    """What the old manifest lists and the new one does not goes; a link goes, not its target."""
+    out, made, victim = (tmp_path / name for name in ("out", "made", "victim.txt"))
+    for folder in (out, made):
+        folder.mkdir()
+    victim.write_text("mine")
+    for name in ("model.onnx", "old.onnx", "notes.txt", "manifest.json"):
+        (out / name).write_text("old")
+    (out / "tables.npz").symlink_to(victim)
+    for name in ("model.onnx", "tables.npz", "manifest.json"):
+        (made / name).write_text("new")
+    export._replace(made, out, frozenset({"model.onnx", "old.onnx", "tables.npz"}))
+    assert {p.name: p.read_text() for p in out.iterdir()} == {
+        **dict.fromkeys(("model.onnx", "tables.npz", "manifest.json"), "new"),
+        "notes.txt": "old",
+    }
+    assert victim.read_text() == "mine"
+    (made / "model.onnx").write_text("newer")
+    (out / "model.onnx").unlink()
+    (out / "model.onnx").mkdir()
+    with pytest.raises(ValueError, match="model.onnx: expected a file or nothing, got a folder"):
+        export._replace(made, out, frozenset())
+    assert (out / "manifest.json").read_text() == "new"
+
+
+def test_a_cloud_is_encoded_once(tmp_path, monkeypatch):
+    """Two sizes in two parts, the traced cloud is also one to calibrate with."""
+    detector = build_detector(MIXERS["padre"])
+    first, second = (torch.from_numpy(make_cloud(60, seed)) for seed in (0, 1))
+    encoded, answered = [], []
+    detector.pillar_encoder.register_forward_hook(lambda *_: encoded.append(1))
+    detector.head.register_forward_hook(lambda *_: answered.append(1))
+    monkeypatch.setattr(export, "export_graph", lambda *_: None)
+    monkeypatch.setattr(export, "convert", lambda *_: [])
+    monkeypatch.setattr(export, "describe_model", lambda _: {})
+    config = export.ExportConfig(sizes=(60, 200), parts="backbone,dense")
+    exporter = export.Exporter(detector, config, tmp_path)
+    for size in config.sizes:
+        exporter.write(first, [first, second], size)
+        for cloud in (first, second):
+            with torch.no_grad():
+                expected = detector.forward_pillars(exporter.pillars(cloud))
+            torch.testing.assert_close(exporter.expected(cloud), expected)
+    assert len(encoded) == 2
+    assert len(answered) == 4 + 2

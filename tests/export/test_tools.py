@@ -12,8 +12,8 @@ pytest.importorskip("onnxruntime")
 from padre3d.backends.tensorrt_profile import Profile  # noqa: E402
 from padre3d.deploy import Runtime  # noqa: E402
 from padre3d.export.evaluate import use_runtime  # noqa: E402
+from padre3d.runtime.grid import Grid  # noqa: E402
 from padre3d.runtime.pillar_counts import choose_profile, count_pillars, distribution  # noqa: E402
-from padre3d.runtime.pillar_encoder import Grid  # noqa: E402
 
 
 @pytest.fixture

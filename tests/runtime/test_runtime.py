@@ -5,6 +5,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,15 +21,9 @@ from padre3d.backends.base import Loaded  # noqa: E402
 from padre3d.deploy import BackendError, Runtime  # noqa: E402
 from padre3d.export.export import ExportConfig, export_detector  # noqa: E402
 from padre3d.export.graph import DetectorGraph, frame_inputs  # noqa: E402
-from padre3d.head import DecodeSettings, HeadOutputs  # noqa: E402
-from padre3d.head.decode import decode_detections  # noqa: E402
-from padre3d.head.rotated_iou import pairwise_iou_bev  # noqa: E402
 from padre3d.inference import detect  # noqa: E402
-from padre3d.runtime.decode import decode, iou_bev  # noqa: E402
-from padre3d.runtime.manifest import sha256  # noqa: E402
-from padre3d.runtime.pillar_encoder import Grid, _argsort  # noqa: E402
-from padre3d.structures.boxes import Detections, box_arrays  # noqa: E402
-from padre3d.structures.grid import PillarGrid  # noqa: E402
+from padre3d.runtime.folder import sha256  # noqa: E402
+from padre3d.structures.boxes import Detections  # noqa: E402
 
 
 def assert_same_boxes(found, expected):
@@ -55,7 +50,7 @@ def test_boxes_are_those_of_eager_torch(exported):
 
 @pytest.mark.parametrize("size", [None, 600])
 def test_inputs_are_those_of_torch(exported, size):
-    """Features, orders, sets, windows and the inverse map, computed twice."""
+    """index_inputs and PillarEncoder: twin of frame_inputs and DynamicPillarEncoder."""
     detector, cloud, folder, _, _ = exported
     runtime, graph = Runtime(folder), DetectorGraph(detector)
     with torch.no_grad():
@@ -90,45 +85,6 @@ assert "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True)
     with np.load(tmp_path / "found.npz") as found:
         assert_same_boxes(Detections(**found), Runtime(folder)(cloud))
-
-
-def test_decoding_is_that_of_torch():
-    """All branches: thresholds, range, rescoring per class, suppression of two classes."""
-    random = torch.Generator().manual_seed(0)
-    count, classes = 120, 10
-    raw = HeadOutputs(
-        center=torch.rand(1, count, 2, generator=random) * 16,
-        height=torch.randn(1, count, 1, generator=random),
-        dim=torch.randn(1, count, 3, generator=random) * 0.5,
-        rot=torch.randn(1, count, 2, generator=random),
-        vel=torch.randn(1, count, 2, generator=random),
-        iou=torch.randn(1, count, 1, generator=random),
-        heatmap=torch.randn(1, count, classes, generator=random),
-        query_heatmap_score=torch.rand(1, count, classes, generator=random),
-        dense_heatmap=torch.zeros(1, classes, 16, 16),
-        query_labels=torch.randint(6, classes, (1, count), generator=random),
-        query_pos=torch.zeros(1, count, 2),
-    )
-    settings = DecodeSettings(
-        score_thr=0.1,
-        centre_range_m=(-8, -8, -2, 8, 8, 1),
-        nms_max=12,
-        iou_alpha=(0.3,) * 5 + (0.7,) * 5,
-    )
-    grid = PillarGrid((-9.6, -9.6, -5, 9.6, 9.6, 3), (1.2, 1.2))
-    (torchs,) = decode_detections(raw, grid, settings)
-    expected = box_arrays(torchs, [str(i) for i in range(classes)])
-    order = np.argsort(-expected.scores, kind="stable")
-    arrays = {name: value.numpy() for name, value in raw._asdict().items()}
-    found = decode(arrays, Grid(grid.range_m, grid.cell_m), vars(settings))
-    assert 20 < len(order) < 100
-    np.testing.assert_array_equal(found.labels, expected.labels[order])
-    np.testing.assert_allclose(found.boxes, expected.boxes[order], atol=1e-5)
-    np.testing.assert_allclose(found.scores, expected.scores[order], atol=1e-6)
-    bev = torch.from_numpy(found.boxes[:, [0, 1, 3, 4, 6]])
-    ious = iou_bev(bev.numpy()[:, None], bev.numpy()[None])
-    np.testing.assert_allclose(ious, pairwise_iou_bev(bev, bev).numpy(), atol=1e-9)
-    assert (ious > 0.3).sum() > len(ious)
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +165,9 @@ def test_bad_clouds(exported_padre):
     dirty = np.concatenate([cloud, [[np.nan] * 5, [0, 0, np.inf, 0, 0], [1e30] * 5]])
     np.testing.assert_array_equal(runtime(dirty).boxes, runtime(cloud).boxes)
     assert len(runtime(np.zeros((1, 5)))[0]) == len(detect(detector, np.zeros((1, 5)))[0])
+    assert runtime.last.unusable_points == 0
+    runtime(dirty)
+    assert runtime.last.unusable_points == 3
     with pytest.raises(ValueError, match=r"expected shape \(P, 5\), got \(7, 4\)"):
         runtime(np.zeros((7, 4)))
     with pytest.raises(ValueError, match="expected numbers, got dtype"):
@@ -239,9 +198,9 @@ def test_damaged_folders(exported_padre, tmp_path):
     model.write_bytes(content)
     for wrong, message in (
         (text[:100], "expected JSON"),
-        ("[]", "manifest of format 2, got None"),
-        (json.dumps({**json.loads(text), "format": 1}), "of format 2, got 1"),
-        (json.dumps({"format": 2}), "'models', 'sha256'] are missing"),
+        ("[]", "manifest of format 2 or 3, got None"),
+        (json.dumps({**json.loads(text), "format": 1}), "of format 2 or 3, got 1"),
+        (json.dumps({"format": 3}), "missing required field"),
         (json.dumps({**json.loads(text), "sha256": {}}), "expected checksums of all files"),
     ):
         manifest.write_text(wrong)
@@ -274,10 +233,24 @@ def test_openvino_gives_the_same_boxes(exported_padre):
     assert_same_boxes(Runtime(folder, "openvino", threads=1)(cloud), detect(detector, cloud))
 
 
-def test_points_are_sorted_by_more_cells_than_16_bits_hold():
-    """A nuScenes grid has 129,600 cells."""
-    random = np.random.default_rng(0)
-    for most in (60_000, 129_600, 1 << 31):
-        ids = random.integers(0, most, 5000)
-        ids[2500:] = ids[:2500]
-        np.testing.assert_array_equal(_argsort(ids), np.argsort(ids, kind="stable"))
+def test_closed_runtime_frees_its_models(buckets, monkeypatch):
+    """Every model once; also when the last of them does not open."""
+    plain, closed = registry.BACKENDS["onnxruntime"], []
+
+    def counted(path, options):
+        if options.threads == 7 and path.stem.endswith("_200"):
+            raise BackendError("no room")
+        return replace(plain(path, options), close=lambda: closed.append(path.name))
+
+    monkeypatch.setitem(registry.BACKENDS, "onnxruntime", counted)
+    with Runtime(buckets[1]) as runtime:
+        assert len(runtime(make_cloud(40)).scores) > 5
+        assert closed == []
+    assert sorted(closed) == ["model_200.onnx", "model_60.onnx"]
+    runtime.close()
+    assert len(closed) == 2
+    with pytest.raises(ValueError, match="expected an open one, got one that was closed"):
+        runtime(make_cloud(40))
+    with pytest.raises(BackendError, match="no room"):
+        Runtime(buckets[1], threads=7)
+    assert closed[2:] == ["model_60.onnx"]
