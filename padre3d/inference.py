@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
     model.load_state_dict(state)
 
 
-def detect(model: nn.Module, points: np.ndarray) -> Detections:
+def detect(model: Any, points: np.ndarray) -> Detections:
     """Find the boxes of one cloud.
 
     Args:

@@ -1,16 +1,17 @@
-"""A trained detector outside of torch.
+"""A trained detector outside of torch: the public door.
 
-| step | file |
+| step | module |
 |---|---|
-| the trained modules as a graph of tensors | graph.py |
-| ONNX file, operators checked | onnx.py |
-| 16 and 8 bit, with the error of every layer | precision.py, quantize.py, layer_errors.py |
-| torch against ONNX, by value | parity.py |
-| export, compare, keep: models, tables.npz, manifest.json | export.py, tables.py, manifest.py |
-| points to boxes without torch | runtime.py: points.py, layouts.py, backends.py, decode.py |
-| TensorRT engines, NPUs | tensorrt.py, qnn.py |
+| the trained modules as a graph of tensors | padre3d.export.graph |
+| ONNX file, operators checked | padre3d.export.onnx_model |
+| 16 and 8 bit, with the error of every layer | padre3d.export: precision, quantize, layer_errors |
+| torch against ONNX, by value | padre3d.export.parity |
+| export, compare, keep: models, tables.npz, manifest.json | padre3d.export.export |
+| the folder, validated when it is read | padre3d.runtime: manifest, tables, folder |
+| points to boxes without torch | padre3d.runtime: pillar_encoder, token_layouts, decode |
+| what runs the graph: onnxruntime, OpenVINO, TensorRT, NPUs | padre3d.backends |
 
-Importing this package, and :class:`Runtime`, needs numpy alone.
+Importing this package, and :class:`Runtime`, needs numpy and msgspec alone.
 """
 
 from padre3d.backends.base import BackendError

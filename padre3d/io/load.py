@@ -36,9 +36,9 @@ def load_points(
         intensity_scale: factor for the intensity; 255 for files that store 0 to 1 (KITTI).
 
     Returns:
-        (P, 5) float32: x, y, z in m, intensity, time lag in s. Rows with NaN or infinity are kept;
-        :func:`padre3d.io.drop_invalid` drops and counts them. A file that says it holds no points
-        gives (0, 5).
+        (P, 5) float32: x, y, z in m, intensity, time lag in s. Rows with NaN, infinity or absurd
+        numbers are kept; :func:`padre3d.io.drop_invalid` drops and counts them. A file that says
+        it holds no points gives (0, 5).
 
     Raises:
         ValueError: if the file is missing, empty, cut off or of another format; it names the file,

@@ -96,7 +96,8 @@ def _sets(order: np.ndarray, window: np.ndarray, set_size: int) -> Layout:
 def _same_number(layouts: list[Layout], sets: int | None) -> list[Layout]:
     """Surplus sets that hold no token, so that all layouts have the same number."""
     most = max(len(layout.index) for layout in layouts) if sets is None else sets
-    return [
-        Layout(*(np.pad(x, ((0, most - len(x)), (0, 0))) for x in layout[:2]), layout.slot)
-        for layout in layouts
-    ]
+    layouts_of_most = []
+    for index, valid, slot in layouts:
+        surplus = ((0, most - len(index)), (0, 0))
+        layouts_of_most.append(Layout(np.pad(index, surplus), np.pad(valid, surplus), slot))
+    return layouts_of_most
