@@ -15,7 +15,7 @@ import numpy as np
 class Layout(NamedTuple):
     """Token slots of one order: index (G, L) of pillars, valid (G, L), slot (N,) of each pillar."""
 
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # hides the method of tuples
     valid: np.ndarray
     slot: np.ndarray
 
