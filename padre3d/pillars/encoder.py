@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padre3d.checks import check_shape
 from padre3d.layers.norms import RowBatchNorm, evaluation_affine
-from padre3d.pillars.segments import occupied_cells, segment_max, segment_mean
+from padre3d.pillars.segments import segment_max, segment_mean
+from padre3d.pillars.voxelise import voxelise
 from padre3d.structures.grid import PillarGrid
 from padre3d.structures.pillars import Pillars
-from padre3d.structures.points import point_limits
 
 
 class PointLayer(nn.Module):
@@ -133,13 +132,8 @@ class DynamicPillarEncoder(nn.Module):
         Raises:
             ValueError: without a sample, or on a wrong number of columns.
         """
-        flat, cell_ids = self._in_range(points)
-        cells, rows = occupied_cells(cell_ids, len(points) * self.grid.num_cells)
-        yx = cells % self.grid.num_cells
-        yx = torch.stack([yx // self.grid.nx, yx % self.grid.nx], 1)
-        sample = torch.div(cells, self.grid.num_cells, rounding_mode="floor")
-        coords = torch.cat([sample.unsqueeze(1), yx], 1)
-        features = self.encode(self.describe(flat, rows, yx), rows, len(cells))
+        flat, rows, coords = voxelise(points, self.grid, self.in_channels)
+        features = self.encode(self.describe(flat, rows, coords[:, 1:]), rows, len(coords))
         return Pillars(features, coords, len(points))
 
     def describe(self, points: Tensor, rows: Tensor, cells: Tensor) -> Tensor:
@@ -173,22 +167,3 @@ class DynamicPillarEncoder(nn.Module):
                 shared = segment_max(x, rows, num_pillars)
         assert shared is not None
         return shared
-
-    def _in_range(self, points: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """All usable points (P, in_channels) in float32, and their cells counted over samples."""
-        if len(points) == 0:
-            raise ValueError("DynamicPillarEncoder expected at least one sample, got an empty list")
-        for b, cloud in enumerate(points):
-            check_shape(cloud, f"P {self.in_channels}", name=f"points[{b}]")
-        flat = torch.cat(list(points)).float()
-        start = torch.cat(
-            [
-                torch.full((len(cloud),), b * self.grid.num_cells, device=flat.device)
-                for b, cloud in enumerate(points)
-            ]
-        )
-        cells, inside = self.grid.cells_of(flat)
-        # False for NaN and infinity too.
-        inside &= (flat.abs() <= flat.new_tensor(point_limits(self.in_channels))).all(1)
-        cell_ids = start + cells[:, 0] * self.grid.nx + cells[:, 1]
-        return flat[inside], cell_ids[inside]

@@ -1,29 +1,9 @@
-"""Reductions of points over pillars, and the compaction of occupied cells, without sorting."""
+"""Reductions of points over pillars, without sorting."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-
-def occupied_cells(cell_ids: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
-    """Number the occupied cells in ascending order.
-
-    Equal to ``torch.unique(cell_ids, return_inverse=True)``, by marking the cells and counting
-    the marks before each one instead of sorting.
-
-    Args:
-        cell_ids: (P,) int64 cell of each point, in ``[0, num_cells)``.
-        num_cells: number of cells there are.
-
-    Returns:
-        ``cells`` (N,) ascending ids of the occupied cells and ``rows`` (P,): the position of each
-        point's cell in ``cells``.
-    """
-    marks = torch.zeros(num_cells, dtype=torch.bool, device=cell_ids.device)
-    marks[cell_ids] = True
-    rank = marks.cumsum(0) - 1
-    return marks.nonzero().squeeze(1), rank[cell_ids]
 
 
 def segment_mean(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:

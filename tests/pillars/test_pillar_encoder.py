@@ -5,6 +5,7 @@ import torch
 from same_outputs import assert_close_to_largest
 
 from padre3d.pillars import DynamicPillarEncoder
+from padre3d.pillars.voxelise import in_range
 from padre3d.structures.grid import PillarGrid
 
 GRID = PillarGrid((-6.0, -4.5, -5.0, 6.0, 4.5, 3.0), (0.3, 0.3))
@@ -85,7 +86,7 @@ def test_training_gradients_against_float64(filters):
     pillars = encoder([cloud(400, 1)])
     weight = torch.randn(pillars.features.shape)
     (pillars.features * weight).sum().backward()
-    flat, cell_ids = encoder._in_range([cloud(400, 1)])
+    flat, cell_ids = in_range([cloud(400, 1)], encoder.grid, encoder.in_channels)
     cells, rows = torch.unique(cell_ids, return_inverse=True)
     yx = torch.stack([cells // GRID.nx, cells % GRID.nx], 1)
     x = encoder.describe(flat, rows, yx).double()

@@ -2,7 +2,8 @@
 
 import torch
 
-from padre3d.pillars.segments import occupied_cells, segment_max, segment_mean
+from padre3d.pillars.segments import segment_max, segment_mean
+from padre3d.pillars.voxelise import occupied_cells
 
 
 def test_occupied_cells_equal_unique():

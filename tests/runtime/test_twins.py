@@ -9,7 +9,7 @@ from padre3d.head.decode import decode_detections
 from padre3d.head.nms import rotated_nms as torch_nms
 from padre3d.head.rotated_iou import bev_columns, pairwise_iou_bev
 from padre3d.io import drop_invalid
-from padre3d.pillars import DynamicPillarEncoder
+from padre3d.pillars import DynamicPillarEncoder, voxelise
 from padre3d.runtime.decode import decode, iou_bev, rotated_nms
 from padre3d.runtime.grid import Grid
 from padre3d.runtime.pillar_encoder import PillarEncoder, _argsort, in_range, occupied_cells
@@ -60,10 +60,9 @@ def test_grids():
 
 
 def test_voxelisation():
-    """in_range: twin of PillarGrid.cells_of and DynamicPillarEncoder._in_range."""
+    """in_range: twin of PillarGrid.cells_of and pillars.voxelise.in_range."""
     cloud = awkward_cloud()
-    encoder = DynamicPillarEncoder(GRID, filters=(8,))
-    expected, ids = encoder._in_range([torch.from_numpy(cloud)])
+    expected, ids = voxelise.in_range([torch.from_numpy(cloud)], GRID, 5)
     located = in_range(cloud, NUMPY_GRID)
     np.testing.assert_array_equal(located.points, expected.numpy())
     np.testing.assert_array_equal(located.cells, ids.numpy())
@@ -83,8 +82,7 @@ def test_points_that_do_not_count():
         at_limit = np.repeat(good, columns, 0)
         np.fill_diagonal(at_limit, limits)
         cloud = np.concatenate([good, bad, at_limit])
-        encoder = DynamicPillarEncoder(GRID, in_channels=columns, filters=(8,))
-        points, _ = encoder._in_range([torch.from_numpy(cloud)])
+        points, _ = voxelise.in_range([torch.from_numpy(cloud)], GRID, columns)
         located = in_range(cloud, NUMPY_GRID)
         np.testing.assert_array_equal(located.points, points.numpy())
         # The point itself, and those whose limits are no coordinates.
