@@ -1,0 +1,72 @@
+"""The study files: every variant's command is one the probe understands and can build."""
+
+import json
+
+import pytest
+
+pytest.importorskip("mmdet3d")
+pytest.importorskip("padre3d.study")
+
+import probe
+import torch
+from padre3d.study.spec import load_study
+
+from padre3d.probe.model import Probe
+from padre3d.probe.settings import ProbeSettings
+
+ROWS = """
+    none attention control padre2 padre3 padre4 padre2_paper padre3_paper padre2_text hyena mamba
+    sima padre2_k31 padre2_k63 padre2_grid5 padre2_grid11 padre3_grid5 control_grid5 none_submconv
+    padre2_submconv attention_submconv
+"""
+
+
+def study_of(repo_root, name):
+    return load_study(repo_root / f"studies/{name}.py")
+
+
+def test_rows_of_the_mixer_study(repo_root):
+    study = study_of(repo_root, "probe_mixers")
+    assert list(study.variants) == ROWS.split()
+    assert study.baseline == "attention"
+    assert study.metrics[0] == "mean_iou"
+    assert study.seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize("name", ["mixers", "kernels", "orders", "start"])
+def test_every_variant_builds(repo_root, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(repo_root)
+    study = study_of(repo_root, f"probe_{name}")
+    parameters = {}
+    for run in study.runs(repo_root, tmp_path):
+        if run.seed != study.seeds[0]:
+            continue
+        _, program, *arguments = run.command(study.all_steps()[0], threads=1)
+        assert program == "tools/probe.py"
+        args = probe.parse_args(arguments)
+        settings = ProbeSettings.from_config(probe.configure(args), args.seed)
+        if settings.backbone.get("local_descriptor") == "submconv":
+            pytest.importorskip("spconv")
+        torch.manual_seed(0)
+        model = Probe(settings.grid, settings.pillar_encoder, settings.backbone, 10)
+        parameters[run.variant] = sum(p.numel() for p in model.parameters())
+    if name == "mixers":
+        assert parameters["control"] == parameters["padre2"] == parameters["padre2_paper"]
+        assert parameters["none"] < parameters["padre2"] < parameters["padre2_k31"]
+
+
+def test_study_keeps_metrics_that_the_probe_writes(repo_root, tmp_path):
+    from padre3d.study.metrics import read_metrics, select
+    from test_probe_metrics import random_frames
+
+    from padre3d.probe.metrics import summarize
+
+    study = study_of(repo_root, "probe_mixers")
+    extra = dict(train_loss=1.0, ms_per_step=2.0, nonfinite_share=0.0)
+    found = {**summarize(random_frames(3), ("car", "cone", "bus"), 5), **extra}
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(found))
+    metrics = select(read_metrics(path), tuple(study.metrics), study.rename)
+    assert metrics["mean_iou"] == pytest.approx(found["mean_iou"])
+    assert metrics["long_recall"] is None  # all boxes are four metres long
+    assert metrics["far_mean_iou"] is None  # and all pillars ten metres away
