@@ -185,4 +185,6 @@ class DynamicPillarEncoder(nn.Module):
         cells, inside = self.grid.cells_of(flat)
         inside &= torch.isfinite(flat).all(1)
         cell_ids = start + cells[:, 0] * self.grid.nx + cells[:, 1]
-        return flat[inside], cell_ids[inside]
+        # A mask as an index would count its rows anew for each tensor.
+        rows = inside.nonzero().squeeze(1)
+        return flat[rows], cell_ids[rows]

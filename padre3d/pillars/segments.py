@@ -21,7 +21,7 @@ def occupied_cells(cell_ids: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
         point's cell in ``cells``.
     """
     marks = torch.zeros(num_cells, dtype=torch.bool, device=cell_ids.device)
-    marks[cell_ids] = True
+    marks.index_fill_(0, cell_ids, True)
     rank = marks.cumsum(0) - 1
     return marks.nonzero().squeeze(1), rank[cell_ids]
 
@@ -51,9 +51,7 @@ def segment_max(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
     if not (torch.is_grad_enabled() and values.requires_grad):
         return largest
     number = torch.arange(len(values), device=values.device, dtype=torch.int32).unsqueeze(1)
-    candidate = torch.where(
-        values.detach() == largest[rows], number, number.new_tensor(len(values))
-    )
+    candidate = torch.where(values.detach() == largest[rows], number, len(values))
     first = candidate.new_full(largest.shape, len(values))
     first.scatter_reduce_(0, index, candidate, "amin", include_self=True)
     return values.gather(0, first.long())
