@@ -1,13 +1,13 @@
-"""A GPU that is not there: tensors that say "cuda", hold their values on the CPU and mix as CUDA's.
+"""A GPU that is not there: tensors that say "cuda", keep their values on the CPU, mix as CUDA's do.
 
-:class:`PretendedTensor` reports the device ``cuda:0``, so that code which asks for ``x.device``, and
-torch's own autocast, treat it as they would treat a tensor on a GPU. Inside :class:`PretendedDevice`
-every operator passes through one place, which
+:class:`PretendedTensor` reports the device ``cuda:0``: code that asks for ``x.device``, and torch's
+own autocast, treat it as they treat a tensor on a GPU. Inside :class:`PretendedDevice` every
+operator, of the forward and of the backward pass, goes through one place, which
 
 - refuses what CUDA refuses: operands on two devices (apart from a CPU number in an element-wise
   operator, and CPU indices), a CPU generator, ``numpy()``;
 - counts what makes the host wait for the device, as ``torch.cuda.set_sync_debug_mode`` does: reads
-  of values, uploads that block, and operators whose result has a size that depends on values;
+  of values, copies from the host that block, and results whose size depends on values;
 - computes with the CPU's kernels, so that decoding, matching and suppression see real values.
 
 It knows nothing of kernels (Triton's, cuDNN's), streams or the accuracy of a GPU.
@@ -120,8 +120,9 @@ class PretendedDevice:
     def __enter__(self) -> PretendedDevice:
         _give_device_a_guard()
         enter = self._context.enter_context
-        enter(mock.patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False))
-        enter(mock.patch("torch.cuda.is_bf16_supported", lambda *_, **__: True))
+        never = "torch.cuda.amp.common.amp_definitely_not_available"
+        enter(mock.patch(never, return_value=False))
+        enter(mock.patch("torch.cuda.is_bf16_supported", return_value=True))
         # On the calling thread: torch started no other for a device it does not have.
         enter(torch.autograd.set_multithreading_enabled(False))
         enter(_Constructors(self))
@@ -300,7 +301,11 @@ def _move(
     same = ours == isinstance(tensor, PretendedTensor) and dtype in (None, tensor.dtype)
     if same and not copy and memory_format is None:
         return tensor
-    options = dict(device=INSIDE_TORCH if ours else torch.device("cpu"), non_blocking=non_blocking, memory_format=memory_format)
+    options = dict(
+        device=INSIDE_TORCH if ours else torch.device("cpu"),
+        non_blocking=non_blocking,
+        memory_format=memory_format,
+    )
     return aten._to_copy.default(tensor, dtype=dtype or tensor.dtype, **options)
 
 
