@@ -56,10 +56,25 @@ MIXERS = {
 }
 
 
-def build(seed: int = 0, **backbone: object) -> torch.nn.Module:
+# Arguments that a mixer cannot do without on 16 channels, or that make it cheap.
+ARGUMENTS = {
+    "padre": dict(degree=3, kernel_size=5),
+    "conv_control": dict(degree=3),
+    "mamba": dict(state=4),
+    **{name: dict(num_heads=2) for name in ("set_attention", "self_attention", "sima", "castling")},
+}
+
+
+def mixer_config(name: str) -> dict:
+    """A mixer of padre3d.mixers.MIXERS for the detector."""
+    return dict(type=name, **ARGUMENTS.get(name, {}))
+
+
+def build(seed: int = 0, head: dict | None = None, **backbone: object) -> torch.nn.Module:
     """The detector with running statistics of a training step, in evaluation mode."""
     cfg = copy.deepcopy(MODEL)
     cfg["backbone"].update(copy.deepcopy(backbone))
+    cfg["head"].update(head or {})
     torch.manual_seed(seed)
     with DefaultScope.overwrite_default_scope("mmdet3d"):
         model = MODELS.build(cfg)

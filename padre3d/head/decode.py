@@ -10,6 +10,7 @@ from padre3d.head.nms import rotated_nms
 from padre3d.head.outputs import HeadOutputs
 from padre3d.head.settings import DecodeSettings
 from padre3d.structures.boxes import Detections
+from padre3d.structures.constants import constants
 from padre3d.structures.grid import PillarGrid
 
 
@@ -38,17 +39,17 @@ def decode_detections(
     """
     check_finite(outputs)
     boxes, scores = decode_boxes(box_codes(outputs), grid), proposal_scores(outputs)
-    limits = boxes.new_tensor(settings.centre_range_m)
+    limits = constants(settings.centre_range_m, boxes)
     centres = boxes[..., :3]
     keep = (scores > settings.score_thr) & torch.isfinite(boxes).all(-1)
     keep &= (centres >= limits[:3]).all(-1) & (centres <= limits[3:]).all(-1)
     alphas = settings.alphas(outputs.heatmap.shape[2])
     if alphas is not None:
-        alpha = boxes.new_tensor(alphas)[outputs.query_labels]
+        alpha = constants(alphas, boxes)[outputs.query_labels]
         iou = ((outputs.iou.float().squeeze(2) + 1) / 2).clamp(0, 1)
         scores = scores ** (1 - alpha) * iou**alpha
     return [
-        _suppress(Detections(box[mask], score[mask], label[mask]), settings)
+        _suppress(Detections(box, score, label).select(_rows(mask)), settings)
         for box, score, label, mask in zip(boxes, scores, outputs.query_labels, keep, strict=True)
     ]
 
@@ -71,12 +72,16 @@ def _suppress(detections: Detections, settings: DecodeSettings) -> Detections:
     """NMS of the classes that ask for it; the order stays."""
     keep = torch.ones_like(detections.labels, dtype=torch.bool)
     for label in settings.nms_classes:
-        rows = torch.nonzero(detections.labels == label).squeeze(1)
+        rows = _rows(detections.labels == label)
         if len(rows) == 0:
             continue
         kept = rotated_nms(
             detections.boxes[rows], detections.scores[rows], settings.nms_iou, settings.nms_max
         )
-        keep[rows] = False
-        keep[rows[kept]] = True
-    return detections.select(keep)
+        keep.index_fill_(0, rows, False).index_fill_(0, rows[kept], True)
+    return detections.select(_rows(keep))
+
+
+def _rows(mask: Tensor) -> Tensor:
+    """Row numbers of a mask (N,): as an index it would be counted anew for each tensor."""
+    return mask.nonzero().squeeze(1)

@@ -29,4 +29,4 @@ def rotated_nms(boxes: Tensor, scores: Tensor, iou_thr: float, max_kept: int) ->
             break
         if not overlaps[candidate, kept].any():
             kept.append(candidate)
-    return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
+    return order[torch.tensor(kept, dtype=torch.int64).to(order.device, non_blocking=True)]

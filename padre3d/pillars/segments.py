@@ -31,9 +31,7 @@ def segment_max(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
     if not (torch.is_grad_enabled() and values.requires_grad):
         return largest
     number = torch.arange(len(values), device=values.device, dtype=torch.int32).unsqueeze(1)
-    candidate = torch.where(
-        values.detach() == largest[rows], number, number.new_tensor(len(values))
-    )
+    candidate = torch.where(values.detach() == largest[rows], number, len(values))
     first = candidate.new_full(largest.shape, len(values))
     first.scatter_reduce_(0, index, candidate, "amin", include_self=True)
     return values.gather(0, first.long())

@@ -65,7 +65,9 @@ def in_range(points: Sequence[Tensor], grid: PillarGrid, columns: int) -> tuple[
     # False for NaN and infinity too.
     inside &= (flat.abs() <= flat.new_tensor(point_limits(columns))).all(1)
     cell_ids = start + cells[:, 0] * grid.nx + cells[:, 1]
-    return flat[inside], cell_ids[inside]
+    # A mask as an index would count its rows anew for each tensor.
+    rows = inside.nonzero().squeeze(1)
+    return flat[rows], cell_ids[rows]
 
 
 def occupied_cells(cell_ids: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
@@ -83,6 +85,6 @@ def occupied_cells(cell_ids: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
         point's cell in ``cells``.
     """
     marks = torch.zeros(num_cells, dtype=torch.bool, device=cell_ids.device)
-    marks[cell_ids] = True
+    marks.index_fill_(0, cell_ids, True)
     rank = marks.cumsum(0) - 1
     return marks.nonzero().squeeze(1), rank[cell_ids]

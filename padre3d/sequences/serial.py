@@ -17,7 +17,7 @@ from padre3d.structures.tokens import TokenLayout
 def occupancy(coords: Tensor, batch_size: int, ny: int, nx: int) -> Tensor:
     """(batch_size, ny * nx) int32: 1 where a cell holds a pillar of coords (N, 3)."""
     marks = torch.zeros(batch_size * ny * nx, dtype=torch.int32, device=coords.device)
-    marks[(coords[:, 0] * ny + coords[:, 1]) * nx + coords[:, 2]] = 1
+    marks.index_fill_(0, (coords[:, 0] * ny + coords[:, 1]) * nx + coords[:, 2], 1)
     return marks.view(batch_size, ny * nx)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from padre3d.structures.constants import constants
+
 
 @dataclass(frozen=True)
 class PillarGrid:
@@ -84,10 +86,10 @@ class PillarGrid:
             ``(N, 2)`` int64 cells ``[y, x]`` and an ``(N,)`` mask of the finite points inside the
             range; cells of points outside the range are clamped into the map.
         """
-        low = xyz.new_tensor(self.range_m[:2])
-        cell = xyz.new_tensor(self.cell_m)
+        low = constants(self.range_m[:2], xyz)
+        cell = constants(self.cell_m, xyz)
         xy = torch.floor((xyz[:, :2] - low) / cell)
-        limit = xyz.new_tensor([self.nx, self.ny])
+        limit = constants((self.nx, self.ny), xyz)
         z = xyz[:, 2]
         # A NaN fails every comparison, so it is outside without a test of its own.
         inside = ((xy >= 0) & (xy < limit)).all(1) & (z >= self.range_m[2]) & (z <= self.range_m[5])
@@ -97,4 +99,4 @@ class PillarGrid:
     def centres_m(self, cells: Tensor) -> Tensor:
         """Centres ``(N, 2)`` as ``[x, y]`` in metres of cells ``(N, 2)`` given as ``[y, x]``."""
         xy = cells.flip(1).to(torch.get_default_dtype())
-        return (xy + 0.5) * xy.new_tensor(self.cell_m) + xy.new_tensor(self.range_m[:2])
+        return (xy + 0.5) * constants(self.cell_m, xy) + constants(self.range_m[:2], xy)

@@ -7,14 +7,10 @@ from padre3d.mixers import MIXERS
 
 small_detector = pytest.importorskip("small_detector", reason="needs mmdet3d")
 
-ARGUMENTS = {"padre": dict(degree=3), "conv_control": dict(degree=3), "mamba": dict(state=4)}
-HEADS = ("set_attention", "self_attention", "sima", "castling")
-
 
 @pytest.mark.parametrize("name", sorted(MIXERS))
 def test_trains_and_detects(name):
-    cfg = dict(type=name, **ARGUMENTS.get(name, {}), **(dict(num_heads=2) if name in HEADS else {}))
-    model = small_detector.build(mixer=cfg)
+    model = small_detector.build(mixer=small_detector.mixer_config(name))
     layers = [layer for block in model.backbone.blocks for layer in block.layers]
     assert [type(layer.mixer) for layer in layers] == [MIXERS[name]] * 4
 

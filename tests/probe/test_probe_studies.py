@@ -9,10 +9,10 @@ pytest.importorskip("padre3d.study")
 
 import probe
 import torch
-from padre3d.study.spec import load_study
 
 from padre3d.probe.model import Probe
 from padre3d.probe.settings import ProbeSettings
+from padre3d.study.spec import load_study
 
 ROWS = """
     none attention control padre2 padre3 padre4 padre2_paper padre3_paper padre2_text hyena mamba
@@ -56,10 +56,10 @@ def test_every_variant_builds(repo_root, name, monkeypatch, tmp_path):
 
 
 def test_study_keeps_metrics_that_the_probe_writes(repo_root, tmp_path):
-    from padre3d.study.metrics import read_metrics, select
     from test_probe_metrics import random_frames
 
     from padre3d.probe.metrics import summarize
+    from padre3d.study.metrics import read_metrics, select
 
     study = study_of(repo_root, "probe_mixers")
     extra = dict(train_loss=1.0, ms_per_step=2.0, nonfinite_share=0.0)
