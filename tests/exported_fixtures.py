@@ -21,7 +21,13 @@ def export_once(mixer, folder, config=None):
 
 @pytest.fixture(
     scope="session",
-    params=["padre", "attention", pytest.param("padre on sets", marks=pytest.mark.slow)],
+    params=[
+        "padre",
+        "attention",
+        "grid",
+        pytest.param("padre on sets", marks=pytest.mark.slow),
+        pytest.param("grid and sequence", marks=pytest.mark.slow),
+    ],
 )
 def exported(request):
     """Exports of every mixer, made when first asked for."""
@@ -41,6 +47,16 @@ def exported_attention(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported_padre_on_sets(tmp_path_factory):
     return export_once(MIXERS["padre on sets"], tmp_path_factory.mktemp("sets") / "out")
+
+
+@pytest.fixture(scope="session")
+def exported_grid(tmp_path_factory):
+    return export_once(MIXERS["grid"], tmp_path_factory.mktemp("grid") / "out")
+
+
+@pytest.fixture(scope="session")
+def exported_grid_and_sequence(tmp_path_factory):
+    return export_once(MIXERS["grid and sequence"], tmp_path_factory.mktemp("mixed") / "out")
 
 
 @pytest.fixture(scope="session")

@@ -39,10 +39,16 @@ MODEL = dict(
     ),
 )
 
+GRID_MIXER = dict(type="padre", layout="grid", kernel_size=3, dilation=2)
+# A mixer for every layer, or settings of the backbone.
 MIXERS = {
     "padre": dict(type="padre", kernel_size=5),
     "attention": dict(type="set_attention", num_heads=4),
     "padre on sets": dict(type="padre", preset="paper", kernel_size=5),
+    "grid": dict(mixer=GRID_MIXER, pos_embed=None),
+    "grid and sequence": dict(
+        mixers=[dict(GRID_MIXER, degree=3, separable=True), dict(type="padre", kernel_size=5)]
+    ),
 }
 
 
@@ -50,7 +56,8 @@ def build_detector(mixer: dict, seed: int = 0) -> nn.Module:
     from padre3d.plugin import MODELS
 
     torch.manual_seed(seed)
-    config = {**MODEL, "backbone": {**MODEL["backbone"], "mixer": mixer}}
+    settings = {"mixer": mixer} if "type" in mixer else mixer
+    config = {**MODEL, "backbone": {**MODEL["backbone"], **settings}}
     detector = MODELS.build(config)
     for module in detector.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):

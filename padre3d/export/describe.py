@@ -22,6 +22,7 @@ MEANINGS = {
     "index": "pillar row of each token slot, for each token layout",
     "slot": "position of each pillar's token in its layout, flat over the last two axes of index",
     "window_index": "index of each pillar in its window, y * window_x + x, for each shift",
+    "cells": "cell y * nx + x of each pillar",
     "cell_to_pillar": "1 + the pillar row of each map cell (y, x), 0 for an empty cell",
     "valid": "whether a token slot holds a token of its own",
     "backbone_features": "pillar features after the backbone",

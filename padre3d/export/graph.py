@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from padre3d.bev.scatter import cell_to_pillar_map, gather_to_map
 from padre3d.head.outputs import HeadOutputs
+from padre3d.mixers.padre import PADRe
 from padre3d.mixers.set_attention import SetAttention
 from padre3d.runtime.token_layouts import most_sets
+from padre3d.structures.grid_index import GridIndex, cell_ids
 from padre3d.structures.pillars import Pillars
 from padre3d.structures.tokens import TokenLayout, TokenPlan, TokenPositions
 
 FEATURES, INDEX, SLOT, WINDOW_INDEX = "features", "index", "slot", "window_index"
 CELL_TO_PILLAR, VALID, BACKBONE_FEATURES = "cell_to_pillar", "valid", "backbone_features"
+CELLS = "cells"
 
 
 class DetectorGraph(nn.Module):
@@ -52,19 +55,24 @@ class DetectorGraph(nn.Module):
         for module in self.modules():
             if isinstance(module, SetAttention):
                 module.impl = "explicit"
+            if isinstance(module, PADRe):
+                module.grid_impl = "map"
         self.requires_grad_(False).eval()
         _compute_position_tables(self)
 
     def forward(
         self,
         features: Tensor,
-        index: Tensor,
-        slot: Tensor,
-        window_index: Tensor,
-        cell_to_pillar: Tensor,
+        index: Tensor | None = None,
+        slot: Tensor | None = None,
+        window_index: Tensor | None = None,
+        cell_to_pillar: Tensor | None = None,
         valid: Tensor | None = None,
+        cells: Tensor | None = None,
     ) -> HeadOutputs:
         """Raw head outputs of one sample (B = 1).
+
+        Which of the inputs there are says :func:`input_names`.
 
         Args:
             features: (N, C) of the pillar encoder.
@@ -73,21 +81,32 @@ class DetectorGraph(nn.Module):
             window_index: (S, N) index of each pillar in its window, for each shift.
             cell_to_pillar: (1, ny, nx) 1 + the row of the cell's pillar, 0 without one.
             valid: (K, G, L) which slots are tokens; None: all are.
+            cells: (N,) cell id ``y * nx + x`` of each pillar.
         """
-        return self.dense(self.mix(features, index, slot, window_index, valid), cell_to_pillar)
+        assert cell_to_pillar is not None
+        mixed = self.mix(features, index, slot, window_index, valid, cells, cell_to_pillar)
+        return self.dense(mixed, cell_to_pillar)
 
     def mix(
         self,
         features: Tensor,
-        index: Tensor,
-        slot: Tensor,
-        window_index: Tensor,
+        index: Tensor | None,
+        slot: Tensor | None,
+        window_index: Tensor | None,
         valid: Tensor | None = None,
+        cells: Tensor | None = None,
+        cell_to_pillar: Tensor | None = None,
     ) -> Tensor:
         """The backbone: pillar features (N, C) to (N, C)."""
-        masks = [None] * len(index) if valid is None else list(valid)
-        layouts = tuple(map(TokenLayout, index, masks, slot))
-        return self.backbone.run(features, TokenPlan(layouts, tuple(window_index)))
+        layouts: tuple[TokenLayout, ...] = ()
+        if index is not None and slot is not None:
+            masks = [None] * len(index) if valid is None else list(valid)
+            layouts = tuple(map(TokenLayout, index, masks, slot))
+        grid = None
+        if cells is not None and cell_to_pillar is not None:
+            grid = GridIndex(cells, cell_to_pillar)
+        windows = () if window_index is None else tuple(window_index)
+        return self.backbone.run(features, TokenPlan(layouts, windows, grid))
 
     def dense(self, features: Tensor, cell_to_pillar: Tensor) -> HeadOutputs:
         """The map's part: backbone features (N, C) to raw head outputs."""
@@ -106,13 +125,30 @@ class BackbonePart(nn.Module):
     def forward(
         self,
         features: Tensor,
-        index: Tensor,
-        slot: Tensor,
-        window_index: Tensor,
+        index: Tensor | None = None,
+        slot: Tensor | None = None,
+        window_index: Tensor | None = None,
         valid: Tensor | None = None,
     ) -> Tensor:
         """Pillar features (N, C) to (N, C)."""
         return self.whole.mix(features, index, slot, window_index, valid)
+
+
+class GridBackbonePart(BackbonePart):
+    """The same of a backbone with layers on the grid, which need the map."""
+
+    def forward(  # type: ignore[override]
+        self,
+        features: Tensor,
+        index: Tensor | None = None,
+        slot: Tensor | None = None,
+        window_index: Tensor | None = None,
+        cell_to_pillar: Tensor | None = None,
+        valid: Tensor | None = None,
+        cells: Tensor | None = None,
+    ) -> Tensor:
+        """Pillar features (N, C) to (N, C)."""
+        return self.whole.mix(features, index, slot, window_index, valid, cells, cell_to_pillar)
 
 
 class DensePart(nn.Module):
@@ -146,15 +182,34 @@ def split_graph(graph: DetectorGraph, parts: str) -> dict[str, nn.Module]:
         raise ValueError(f"parts: expected one of {', '.join(PARTS)}, got {parts!r}")
     if parts == "whole":
         return {"model": graph}
-    return {"backbone": BackbonePart(graph), "dense": DensePart(graph)}
+    has_grid = graph.backbone.planner.has_grid
+    backbone = GridBackbonePart(graph) if has_grid else BackbonePart(graph)
+    return {"backbone": backbone, "dense": DensePart(graph)}
 
 
 def input_names(graph: DetectorGraph, masked: bool) -> list[str]:
-    """Names of the inputs; ``valid`` only where some slot may be no token of its own."""
-    names = [FEATURES, INDEX, SLOT, WINDOW_INDEX, CELL_TO_PILLAR]
-    sets = graph.backbone.planner.layout == "set"
-    uses_mask = graph.backbone.blocks[0].layers[0].use_mask
-    return [*names, VALID] if uses_mask and (sets or masked) else names
+    """Names of the inputs that the graph reads.
+
+    Orders only if some layer has one, ``cells`` only if some layer is on the grid, windows only for
+    position embeddings, and ``valid`` only where some slot may be no token of its own.
+    """
+    backbone = graph.backbone
+    planner = backbone.planner
+    layers = [layer for block in backbone.blocks for layer in block.layers]
+    uses_mask = any(
+        layer.use_mask
+        for layer, order in zip(layers, planner.layer_to_layout, strict=True)
+        if order is not None
+    )
+    read = {
+        INDEX: bool(planner.keys),
+        SLOT: bool(planner.keys),
+        WINDOW_INDEX: len(backbone.position_embeddings) > 0,
+        VALID: uses_mask and (planner.layout == "set" or masked),
+        CELLS: planner.has_grid,
+    }
+    names = (FEATURES, INDEX, SLOT, WINDOW_INDEX, CELL_TO_PILLAR, VALID, CELLS)
+    return [name for name in names if read.get(name, True)]
 
 
 @torch.no_grad()
@@ -181,25 +236,28 @@ def frame_inputs(
     backbone = graph.backbone
     plan = backbone.plan(pillars)
     padding = (size or count) - count
-    tokens, sets = backbone.planner.layout, set_bound(graph, size)
-    index, valid = pad_layouts(plan.layouts, tokens, padding, sets)
+    ny, nx = backbone.grid.ny, backbone.grid.nx
     inputs = {
         FEATURES: F.pad(pillars.features, (0, 0, 0, padding)),
-        INDEX: index,
-        SLOT: F.pad(torch.stack([layout.slot for layout in plan.layouts]), (0, padding)),
         WINDOW_INDEX: F.pad(torch.stack(plan.window_index), (0, padding)),
-        CELL_TO_PILLAR: cell_to_pillar_map(pillars.coords, 1, backbone.grid.ny, backbone.grid.nx),
-        VALID: valid,
+        CELL_TO_PILLAR: cell_to_pillar_map(pillars.coords, 1, ny, nx),
+        # Padding reads cell 0; nothing reads what it gets.
+        CELLS: F.pad(cell_ids(pillars.coords, ny, nx), (0, padding)),
     }
+    if plan.layouts:
+        tokens, sets = backbone.planner.layout, set_bound(graph, size)
+        inputs[INDEX], inputs[VALID] = pad_layouts(plan.layouts, tokens, padding, sets)
+        slots = torch.stack([layout.slot for layout in plan.layouts])
+        inputs[SLOT] = F.pad(slots, (0, padding))
     names = input_names(graph, size is not None if masked is None else masked)
     # 32 bits: enough to count pillars, and what TensorRT and NPUs compute with.
     return {n: inputs[n].int() if inputs[n].dtype == torch.int64 else inputs[n] for n in names}
 
 
 def set_bound(graph: DetectorGraph, size: int | None) -> int | None:
-    """Number of sets of a graph with a fixed number of pillars, None in sequence form."""
+    """Number of sets of a graph with a fixed number of pillars, None without sets."""
     planner = graph.backbone.planner
-    if size is None or planner.layout == "sequence":
+    if size is None or planner.layout != "set":
         return None
     windows = max(partition.num_windows for partition in planner.partitions)
     return most_sets(size, planner.sets[0].set_size, windows)
@@ -232,6 +290,9 @@ class _GatheredPositions(TokenPositions):
     def of(self, index: Tensor) -> Tensor:
         rows = self.window_index.index_select(0, index.flatten())
         return self.table.index_select(0, rows).unflatten(0, index.shape)
+
+    def of_all(self) -> Tensor:
+        return self.table.index_select(0, self.window_index)
 
 
 class _PlaceTable(nn.Module):

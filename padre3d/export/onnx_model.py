@@ -16,6 +16,7 @@ from padre3d.export.fold import fold_affine, fold_constants
 from padre3d.export.graph import (
     BACKBONE_FEATURES,
     CELL_TO_PILLAR,
+    CELLS,
     FEATURES,
     INDEX,
     SLOT,
@@ -132,7 +133,7 @@ def check_operators(model: ModelProto) -> None:
 def _symbols(inputs: dict[str, Tensor]) -> dict[str, dict | None]:
     pillars = torch.export.Dim("pillars", min=2, max=MAX_PILLARS)
     shapes: dict[str, dict | None] = {
-        **{name: {0: pillars} for name in (FEATURES, BACKBONE_FEATURES)},
+        **{name: {0: pillars} for name in (FEATURES, BACKBONE_FEATURES, CELLS)},
         **{name: {1: pillars} for name in (SLOT, WINDOW_INDEX)},
         CELL_TO_PILLAR: None,
     }

@@ -23,7 +23,8 @@ def runtime_tables(detector: PADReDetector) -> dict[str, np.ndarray]:
     ``weight{i}``       (in, out) float32 of the encoder's layer i, normalisation folded in; the
                         first ``point_channels{i}`` rows are the point's, the rest its pillar's
     ``shift{i}``        (out,) float32
-    ``cells``           (K, ny * nx) int32: cell ids in each token order
+    ``cells``           (K, ny * nx) int32: cell ids in each token order; K = 0 if all layers are
+                        on the grid
     ``layout_shift``    (K,) int32: the shift of each token order
     ``window_index``    (S, ny * nx) int32: index of each cell in its window, for each shift
     ``windows``         (S, ny * nx) int32: window of each cell (set form)
@@ -38,8 +39,8 @@ def runtime_tables(detector: PADReDetector) -> dict[str, np.ndarray]:
     planner = detector.backbone.planner
     yx = grid_cells(detector.grid.ny, detector.grid.nx)
     orders = [permutation(order, planner.partitions[shift]) for order, shift in planner.keys]
-    tables["cells"] = torch.stack(orders)
-    tables["layout_shift"] = torch.tensor([shift for _, shift in planner.keys])
+    tables["cells"] = torch.stack(orders) if orders else torch.empty(0, len(yx), dtype=torch.long)
+    tables["layout_shift"] = torch.tensor([shift for _, shift in planner.keys], dtype=torch.long)
     tables["window_index"] = torch.stack([p.window_index_of(yx) for p in planner.partitions])
     tables["windows"] = torch.stack([p.window_of(yx) for p in planner.partitions])
     arrays = {name: table.numpy() for name, table in tables.items()}

@@ -28,20 +28,27 @@ def index_inputs(
     size: int | None = None,
     sets: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """The graph's inputs ``index``, ``slot``, ``window_index``, ``cell_to_pillar`` and ``valid``.
+    """The graph's inputs beside the features; ``index``, ``slot``, ``valid`` if it has orders.
 
     Args:
         cells: (N,) ascending ids of the occupied cells.
         tables: of :func:`padre3d.export.runtime_tables.runtime_tables`.
-        set_size: slots of a set, None in sequence form.
+        set_size: slots of a set, None without sets.
         shape: cells of the grid along y and x.
         size: pillars to pad to, None without padding.
         sets: sets to pad to, None for as many as the order with the most has.
     """
     row = np.full(shape[0] * shape[1], -1, np.int32)
     row[cells] = np.arange(len(cells), dtype=np.int32)
-    orders = [_occupied(row[order]) for order in tables["cells"]]
     padding = (size or len(cells)) - len(cells)
+    inputs = {
+        "window_index": np.pad(tables["window_index"][:, cells], ((0, 0), (0, padding))),
+        "cell_to_pillar": (row + 1).reshape(1, *shape),
+        "cells": np.pad(np.asarray(cells, np.int32), (0, padding)),
+    }
+    orders = [_occupied(row[order]) for order in tables["cells"]]
+    if not orders:
+        return inputs
     if set_size is None:
         layouts = [_sequence(order, padding) for order in orders]
     else:
@@ -49,10 +56,9 @@ def index_inputs(
         layouts = [_sets(o, w, set_size) for o, w in zip(orders, windows, strict=True)]
         layouts = _same_number(layouts, sets)
     return {
+        **inputs,
         "index": np.stack([layout.index for layout in layouts]),
         "slot": np.stack([np.pad(layout.slot, (0, padding)) for layout in layouts]),
-        "window_index": np.pad(tables["window_index"][:, cells], ((0, 0), (0, padding))),
-        "cell_to_pillar": (row + 1).reshape(1, *shape),
         "valid": np.stack([layout.valid for layout in layouts]),
     }
 

@@ -107,6 +107,57 @@ def test_fixed_number_of_pillars_is_exact_on_sets(name):
     assert_close_to_largest(found.dense_heatmap, expected.dense_heatmap)
 
 
+@pytest.mark.parametrize("name", ["grid", "grid and sequence"])
+def test_fixed_number_of_pillars_is_exact_on_the_grid(name):
+    """Padding has a cell to read, but no cell of the map has the padding."""
+    detector = build_detector(MIXERS[name])
+    graph = DetectorGraph(detector)
+    with torch.no_grad():
+        pillars = detector.pillar_encoder([torch.from_numpy(make_cloud(800))])
+        padded, plain = frame_inputs(graph, pillars, 700), frame_inputs(graph, pillars)
+        expected = graph(**plain).dense_heatmap
+        eager = detector.backbone(pillars).features
+        torch.testing.assert_close(graph.mix(**mixed(plain)), eager)
+        padded["features"][len(pillars.coords) :] = 1e3
+        assert (graph(**padded).dense_heatmap - expected).abs().max() < 1e-6
+        padded["cell_to_pillar"][padded["cell_to_pillar"] == 0] = 700
+        assert (graph(**padded).dense_heatmap - expected).abs().max() > 1e-4
+
+
+def mixed(inputs):
+    """The backbone's inputs by the names of ``mix``."""
+    names = ("features", "index", "slot", "window_index", "valid", "cells", "cell_to_pillar")
+    return {name: inputs.get(name) for name in names}
+
+
+def test_the_grid_needs_no_orders_and_no_windows(exported_grid):
+    """Nothing but features, the map, and each pillar's cell; both ways of it by plain gathers."""
+    detector, _, folder, manifest, _ = exported_grid
+    names = [value["name"] for value in manifest["models"][0]["parts"][0]["inputs"]]
+    assert names == ["features", "cell_to_pillar", "cells"]
+    graph = onnx.load(str(folder / "model.onnx")).graph
+    kernels = {t.name: tuple(t.dims) for t in graph.initializer}
+    convs = [n for n in graph.node if n.op_type == "Conv" and "backbone.blocks" in n.name]
+    assert [kernels[n.input[1]] for n in convs] == [(32, 1, 3, 3)] * 4
+    producer = {name: node for node in graph.node for name in node.output}
+    assert not [n for n in graph.node if n.op_type == "Add" and producer.get(n.input[0]) in convs]
+    with np.load(folder / "tables.npz") as tables:
+        assert tables["cells"].shape == (0, detector.grid.num_cells)
+
+
+def test_parts_with_the_grid(tmp_path):
+    detector = build_detector(MIXERS["grid and sequence"])
+    config = export.ExportConfig(parts="backbone,dense")
+    frame = {"frame": torch.from_numpy(make_cloud(700))}
+    manifest, results = export.export_detector(detector, frame, tmp_path / "out", config)
+    assert max(result.worst for result in results) < 1e-4
+    backbone, dense = manifest["models"][0]["parts"]
+    assert [value["name"] for value in backbone["inputs"]] == [
+        *("features", "index", "slot", "window_index", "cell_to_pillar", "cells")
+    ]
+    assert [value["name"] for value in dense["inputs"]] == ["backbone_features", "cell_to_pillar"]
+
+
 def test_parts_give_the_whole(masked_parts):
     """Two files, compared with torch as one; each names what it takes and gives."""
     _, _, _, manifest, results = masked_parts

@@ -32,13 +32,19 @@ CHUNK_BYTES = 1 << 19
 
 
 def grid_convolution(
-    x: Tensor, weight: Tensor, index: GridIndex, dilation: int = 1, impl: str = "auto"
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    index: GridIndex,
+    dilation: int = 1,
+    impl: str = "auto",
 ) -> Tensor:
     """Tokens (N, D) -> (N, D).
 
     Args:
         x: tokens.
         weight: (D, 1, height, width), odd.
+        bias: (D,) added to every token's result.
         index: cells of the tokens.
         dilation: cells between two taps.
         impl: "map", "neighbours", or "auto": the map while a graph is exported or compiled,
@@ -52,16 +58,20 @@ def grid_convolution(
     if impl == "auto":
         impl = "map" if torch.compiler.is_compiling() else "neighbours"
     if impl == "map":
-        return on_map(x, weight, index, dilation)
+        return on_map(x, weight, bias, index, dilation)
+    height, width = weight.shape[2:]
     taps = weight.flatten(1).t()
-    return over_neighbours(x, taps, index.neighbours(tuple(weight.shape[2:]), dilation))
+    out = over_neighbours(x, taps, index.neighbours((height, width), dilation))
+    return out if bias is None else out + bias.to(out.dtype)
 
 
-def on_map(x: Tensor, weight: Tensor, index: GridIndex, dilation: int) -> Tensor:
+def on_map(
+    x: Tensor, weight: Tensor, bias: Tensor | None, index: GridIndex, dilation: int
+) -> Tensor:
     """Gather the maps, convolve, gather the tokens back: operators that every runtime has."""
     maps = F.embedding(index.cell_to_pillar, F.pad(x, (0, 0, 1, 0))).permute(0, 3, 1, 2)
     padding = [k // 2 * dilation for k in weight.shape[2:]]
-    out = F.conv2d(maps, weight, None, 1, padding, dilation, groups=len(weight))
+    out = F.conv2d(maps, weight, bias, 1, padding, dilation, groups=len(weight))
     return out.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index.cells)
 
 

@@ -111,13 +111,17 @@ class TokenGridConv:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(1, N, D) -> (1, N, D): the tokens of all samples, in the rows of ``index``."""
-        if x.shape[:2] != (1, len(self.index.cells)):
+        # Not len(): a traced number of tokens would become a constant.
+        count = self.index.cells.shape[0]
+        if x.shape[0] != 1 or x.shape[1] != count:
             raise ValueError(
-                f"TokenGridConv x: expected shape (1, {len(self.index.cells)}, D) as the index "
-                f"has it, got {tuple(x.shape)}"
+                f"TokenGridConv x: expected shape (1, {count}, D) as the index has it, "
+                f"got {tuple(x.shape)}"
             )
-        out = grid_convolution(x[0], self.weight, self.index, self.dilation, self.impl)
-        return (out if self.bias is None else out + self.bias.to(out.dtype)).unsqueeze(0)
+        tokens = x.squeeze(0)
+        return grid_convolution(
+            tokens, self.weight, self.bias, self.index, self.dilation, self.impl
+        ).unsqueeze(0)
 
 
 @dataclass(frozen=True)
