@@ -12,6 +12,7 @@ from torch import Tensor
 
 from padre3d.mixers.mixer import check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.padre import PADRe
+from padre3d.mixers.token_image import check_prefix_inputs
 from padre3d.ops.padre import eager
 
 
@@ -27,6 +28,7 @@ class ConvControl(PADRe):
     ) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D); pos, mask and size as for :class:`PADRe`."""
         check_mixer_inputs(x, pos, mask, self.dim)
+        check_prefix_inputs("ConvControl", self.prefix, x, mask)
         pad = None if mask is None else ~mask.unsqueeze(-1)
         weights = self.weights(size)
         ys = eager.linear_terms(zero_masked(with_position(x, pos), mask), weights, pad)

@@ -89,10 +89,15 @@ class Hyena(Mixer):
         super().__init__()
         if order < 1:
             raise ValueError(f"Hyena order: expected an integer >= 1, got {order}")
-        self.dim, self.order = dim, order
+        self.dim, self.order, self.causal = dim, order, causal
         self.projections = nn.Linear(dim, (order + 1) * dim)
         self.filters = nn.ModuleList(HyenaFilter(dim, causal=causal) for _ in range(order))
         self.out = nn.Linear(dim, dim)
+
+    @property
+    def is_causal(self) -> bool:
+        """As asked for."""
+        return self.causal
 
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool."""

@@ -54,6 +54,11 @@ class Mamba(Mixer):
         self.skip = nn.Parameter(torch.ones(inner))
         self.project_out = nn.Linear(inner, dim)
 
+    @property
+    def is_causal(self) -> bool:
+        """A scan looks back only."""
+        return True
+
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool.
 

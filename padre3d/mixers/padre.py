@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from padre3d.checks import check_choice
 from padre3d.mixers.linear_maps import (
     channel_map,
     channel_weights,
@@ -13,9 +14,10 @@ from padre3d.mixers.linear_maps import (
     token_weights,
 )
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
-from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset
+from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset, token_dims
+from padre3d.mixers.token_image import check_prefix_inputs, check_token_image
 from padre3d.ops import chunked
-from padre3d.ops.padre import PadreWeights, padre
+from padre3d.ops.padre import IMPLEMENTATIONS, PadreWeights, padre
 
 HIGHER_DEGREE_GAIN = 0.5
 
@@ -32,7 +34,7 @@ class PADRe(Mixer):
         preset: "sequence" (default), "paper" or "text"; see :mod:`padre3d.mixers.structure`.
         kernel_size: odd width k of the convolutions over tokens.
         dims: 1 for sequences, 2 for images; an image needs ``size``.
-        size: (H, W) of the token image, if it is always the same.
+        size: (H, W) of the token image, if it is always the same; with dims=2 only.
         prefix: leading tokens outside the sequence or image, such as a class token: a convolution
             passes them by and gives them the mean of its result (``TokenPrefix``). No mask then.
         structure: any structure, in place of degree, preset, kernel_size and dims.
@@ -56,8 +58,9 @@ class PADRe(Mixer):
             structure = _preset(preset, degree, kernel_size, dims)
             self.layout = "sequence" if preset == "sequence" else "set"
         s = structure
-        self.dim, self.structure, self.size, self.impl = dim, s, size, impl
-        self.prefix = prefix
+        check_choice("PADRe impl", impl, tuple(IMPLEMENTATIONS))
+        self.size = check_token_image("PADRe", token_dims(s), size, prefix)
+        self.dim, self.structure, self.impl, self.prefix = dim, s, impl, prefix
         gains = [1.0] + [HIGHER_DEGREE_GAIN] * (s.degree - 1)
         self.a = nn.ModuleList(token_weights(spec, dim) for spec in s.a)
         self.b = nn.ModuleList(
@@ -116,8 +119,7 @@ class PADRe(Mixer):
         pos is (G, L, D), mask (G, L) bool, size (H, W) with H W = L for 2-D structures.
         """
         check_mixer_inputs(x, pos, mask, self.dim)
-        if self.prefix and mask is not None:
-            raise ValueError("PADRe with prefix tokens: expected mask=None, got a mask")
+        check_prefix_inputs("PADRe", self.prefix, x, mask)
         radius = self.receptive_radius if self.impl == "eager" else None
         length = chunked.chunk_length(x, radius)
         if radius is not None and length is not None:

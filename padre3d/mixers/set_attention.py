@@ -48,6 +48,8 @@ class SetAttention(Mixer):
 
     layout = "set"
     repeats_are_tokens = False
+    sees_all_tokens = True
+    knows_order = False
 
     def __init__(self, dim: int, num_heads: int = 8, impl: str = "sdpa") -> None:
         super().__init__()

@@ -36,6 +36,8 @@ class SimA(Mixer):
 
     layout = "set"
     repeats_are_tokens = False
+    sees_all_tokens = True
+    knows_order = False
 
     def __init__(self, dim: int, num_heads: int = 8) -> None:
         super().__init__()

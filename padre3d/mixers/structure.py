@@ -92,6 +92,12 @@ class PadreStructure:
         return len(self.a)
 
 
+def token_dims(structure: PadreStructure) -> int:
+    """2 where any convolution of the structure is over an image, else 1."""
+    specs = (*structure.a, *structure.c, structure.u)
+    return max((spec.dims for spec in specs if isinstance(spec, Conv)), default=1)
+
+
 def paper(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
     """The instance whose parameters and FLOPs the paper prints (Tables 2, 4 and 6).
 
