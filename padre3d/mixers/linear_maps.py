@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.mixers.structure import ChannelSpec, Conv, Dense, LowRank, TokenSpec
@@ -86,6 +87,21 @@ class TokenWeights(nn.Module):
         if size is None:
             raise ValueError("a 2-D PADRe: expected size=(H, W) of the token image, got None")
         return TokenConv2d(self.weight, size, self.bias, self.groups)
+
+
+class CausalTaps(nn.Conv1d):
+    """A depthwise convolution of (G, L, C) that looks back over ``taps`` tokens, with a bias.
+
+    Hyena's and Mamba's short one; the last tap is the token itself.
+    """
+
+    def __init__(self, channels: int, taps: int) -> None:
+        super().__init__(channels, channels, taps, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(G, L, C) -> (G, L, C)."""
+        padded = F.pad(x.transpose(1, 2), (self.kernel_size[0] - 1, 0))
+        return super().forward(padded).transpose(1, 2)
 
 
 def token_weights(spec: TokenSpec, dim: int) -> TokenWeights | nn.Identity:
