@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -37,6 +38,18 @@ def check_shape(x: Tensor, spec: str, *, name: str) -> dict[str, int]:
     if not matches:
         raise ValueError(f"{name}: expected shape ({', '.join(words)}), got {shape}")
     return sizes
+
+
+def check_mask(mask: Tensor, groups: int, tokens: int, *, name: str) -> None:
+    """Check a mask of tokens (groups, tokens) bool, True for real ones.
+
+    Raises:
+        ValueError: on another shape or type.
+    """
+    if mask.shape != (groups, tokens):
+        raise ValueError(f"{name}: expected shape {(groups, tokens)}, got {tuple(mask.shape)}")
+    if mask.dtype != torch.bool:
+        raise ValueError(f"{name}: expected torch.bool, True for real tokens, got {mask.dtype}")
 
 
 def check_count(name: str, value: Any, least: int) -> int:

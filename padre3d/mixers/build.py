@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from padre3d.checks import check_count
 from padre3d.mixers.castling import Castling
 from padre3d.mixers.conv2former import Conv2Former
 from padre3d.mixers.conv_control import ConvControl
@@ -43,6 +44,7 @@ def build_mixer(cfg: dict[str, Any], dim: int) -> Mixer:
         )
     if name not in MIXERS:
         raise ValueError(f"mixer type: expected one of {sorted(MIXERS)}, got {name!r}")
+    check_count("mixer dim", dim, 1)
     try:
         return MIXERS[name](dim, **arguments)
     except TypeError as error:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from padre3d.mixers.mixer import check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.padre import PADRe
-from padre3d.mixers.token_image import check_prefix_inputs
+from padre3d.mixers.structure import token_dims
+from padre3d.mixers.token_image import check_prefix_inputs, check_token_image
 from padre3d.ops.padre import eager
 
 
@@ -29,6 +30,7 @@ class ConvControl(PADRe):
         """Tokens (G, L, D) -> (G, L, D); pos, mask and size as for :class:`PADRe`."""
         check_mixer_inputs(x, pos, mask, self.dim)
         check_prefix_inputs("ConvControl", self.prefix, x, mask)
+        check_token_image("ConvControl", token_dims(self.structure), size, self.prefix)
         pad = None if mask is None else ~mask.unsqueeze(-1)
         weights = self.weights(size)
         ys = eager.linear_terms(zero_masked(with_position(x, pos), mask), weights, pad)

@@ -56,6 +56,10 @@ class TokenWeights(nn.Module):
         self.spec = spec
         if isinstance(spec, Conv):
             self.groups = dim if spec.groups is None else spec.groups
+            if dim % self.groups:
+                raise ValueError(
+                    f"Conv.groups: expected a divisor of dim = {dim}, got {self.groups}"
+                )
             shape = (dim, dim // self.groups) + (spec.kernel_size,) * spec.dims
             self.weight = _normal(*shape, variance=1 / math.prod(shape[1:]))
             self.bias = nn.Parameter(torch.zeros(dim))

@@ -73,7 +73,7 @@ class Mamba(Mixer):
         """
         check_mixer_inputs(x, pos, mask, self.dim)
         if x.shape[0] == 0 or x.shape[1] == 0:
-            return self.project_out(x.new_empty(*x.shape[:2], self.project_out.in_features))
+            return self.project_out(self.project_in(x).chunk(2, dim=-1)[0])
         tokens = zero_masked(with_position(x, pos), mask)
         u, gate = self.project_in(tokens).chunk(2, dim=-1)
         u = F.silu(self.conv(zero_masked(u, mask)))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from padre3d.checks import check_shape
+from padre3d.checks import check_mask, check_shape
 
 # sequence: all pillars of a sample in one order; set: DSVT's sets of a fixed number of slots;
 # image: a full H x W image of tokens, which the backbone of pillars does not have.
@@ -65,12 +64,8 @@ def check_mixer_inputs(x: Tensor, pos: Tensor | None, mask: Tensor | None, dim: 
     check_shape(x, f"G L {dim}", name="mixer x")
     if pos is not None and pos.shape != x.shape:
         raise ValueError(f"mixer pos: expected shape {tuple(x.shape)}, got {tuple(pos.shape)}")
-    if mask is not None and mask.shape != x.shape[:2]:
-        raise ValueError(
-            f"mixer mask: expected shape {tuple(x.shape[:2])}, got {tuple(mask.shape)}"
-        )
-    if mask is not None and mask.dtype != torch.bool:
-        raise ValueError(f"mixer mask: expected torch.bool, True for real tokens, got {mask.dtype}")
+    if mask is not None:
+        check_mask(mask, *x.shape[:2], name="mixer mask")
 
 
 def with_position(x: Tensor, pos: Tensor | None) -> Tensor:

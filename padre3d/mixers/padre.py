@@ -120,6 +120,7 @@ class PADRe(Mixer):
         """
         check_mixer_inputs(x, pos, mask, self.dim)
         check_prefix_inputs("PADRe", self.prefix, x, mask)
+        check_token_image("PADRe", token_dims(self.structure), size, self.prefix)
         radius = self.receptive_radius if self.impl == "eager" else None
         length = chunked.chunk_length(x, radius)
         if radius is not None and length is not None:

@@ -19,12 +19,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from padre3d.checks import check_choice, check_count
+from padre3d.ops.padre.weights import BASES, NORMALISATIONS
+
 
 @dataclass(frozen=True)
 class Dense:
     """A dense N x N token map; fixes the number of tokens."""
 
     tokens: int
+
+    def __post_init__(self) -> None:
+        check_count("Dense.tokens", self.tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,11 @@ class LowRank:
 
     rank: int
     tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("LowRank.rank", self.rank, 1)
+        if self.tokens is not None:
+            check_count("LowRank.tokens", self.tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -44,10 +55,12 @@ class Conv:
     groups: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kernel_size % 2 == 0 or self.kernel_size < 1:
+        if check_count("Conv.kernel_size", self.kernel_size, 1) % 2 == 0:
             raise ValueError(f"Conv.kernel_size: expected an odd number, got {self.kernel_size}")
         if self.dims not in (1, 2):
-            raise ValueError(f"Conv.dims: expected 1 or 2, got {self.dims}")
+            raise ValueError(f"Conv.dims: expected 1 or 2, got {self.dims!r}")
+        if self.groups is not None:
+            check_count("Conv.groups", self.groups, 1)
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,8 @@ class PadreStructure:
             raise ValueError(f"w: expected None, 'scalar' or 'channel', got {self.w!r}")
         if self.l not in (None, "channel"):
             raise ValueError(f"l: expected None or 'channel', got {self.l!r}")
+        check_choice("normalise", self.normalise, NORMALISATIONS)
+        check_choice("basis", self.basis, BASES)
 
     @property
     def degree(self) -> int:
@@ -163,6 +178,5 @@ def preset(name: str, degree: int, kernel_size: int = 11, dims: int = 1) -> Padr
     """
     if name not in PRESETS:
         raise ValueError(f"PADRe preset: expected one of {sorted(PRESETS)}, got {name!r}")
-    if degree < 2:
-        raise ValueError(f"PADRe degree: expected an integer >= 2, got {degree}")
+    check_count("PADRe degree", degree, 2)
     return PRESETS[name](degree, kernel_size, dims)
