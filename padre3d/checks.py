@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -36,6 +38,39 @@ def check_shape(x: Tensor, spec: str, *, name: str) -> dict[str, int]:
     if not matches:
         raise ValueError(f"{name}: expected shape ({', '.join(words)}), got {shape}")
     return sizes
+
+
+def check_mask(mask: Tensor, groups: int, tokens: int, *, name: str) -> None:
+    """Check a mask of tokens (groups, tokens) bool, True for real ones.
+
+    Raises:
+        ValueError: on another shape or type.
+    """
+    if mask.shape != (groups, tokens):
+        raise ValueError(f"{name}: expected shape {(groups, tokens)}, got {tuple(mask.shape)}")
+    if mask.dtype != torch.bool:
+        raise ValueError(f"{name}: expected torch.bool, True for real tokens, got {mask.dtype}")
+
+
+def check_count(name: str, value: Any, least: int) -> int:
+    """Check an integer argument against its least value and return it.
+
+    Raises:
+        ValueError: if it is no integer (a bool and 2.0 are none) or too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
+    return int(value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Check an argument against the values it may have.
+
+    Raises:
+        ValueError: lists them.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {tuple(choices)}, got {value!r}")
 
 
 def renamed_arguments(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

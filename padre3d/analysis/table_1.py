@@ -66,7 +66,7 @@ def polynomial_schemes() -> list[Degree]:
             measure_degree("SimA", 3, _sima_with_fixed_norms()),
             measure_degree("Conv2Former", 2, _mixer("conv2former")),
             *(
-                measure_degree(f"Hyena, N = {n}", n + 1, _mixer("hyena", order=n))
+                measure_degree(f"Hyena, N = {n}", n + 1, _mixer("hyena", order=n, form="equations"))
                 for n in (1, 2, 3)
             ),
             measure_degree("Mamba at a fixed step", 3, _scan_at_fixed_step()),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
+from padre3d.checks import check_count
 from padre3d.mixers.castling import Castling
 from padre3d.mixers.conv2former import Conv2Former
 from padre3d.mixers.conv_control import ConvControl
 from padre3d.mixers.hyena import Hyena
 from padre3d.mixers.mamba import Mamba
+from padre3d.mixers.mixer import Mixer
 from padre3d.mixers.padre import PADRe
 from padre3d.mixers.padre_rational import RationalPADRe
 from padre3d.mixers.set_attention import SelfAttention, SetAttention
 from padre3d.mixers.sima import SimA
 
-MIXERS: dict[str, type[nn.Module]] = {
+MIXERS: dict[str, type[Mixer]] = {
     "padre": PADRe,
     "padre_rational": RationalPADRe,
     "conv_control": ConvControl,
@@ -30,7 +30,7 @@ MIXERS: dict[str, type[nn.Module]] = {
 }
 
 
-def build_mixer(cfg: dict[str, Any], dim: int) -> nn.Module:
+def build_mixer(cfg: dict[str, Any], dim: int) -> Mixer:
     """Build a mixer for ``dim`` channels from ``dict(type=NAME, **arguments)``.
 
     Raises:
@@ -38,8 +38,13 @@ def build_mixer(cfg: dict[str, Any], dim: int) -> nn.Module:
     """
     arguments = dict(cfg)
     name = arguments.pop("type", None)
+    if name is None:
+        raise ValueError(
+            f"mixer: expected dict(type=NAME, ...) with one of {sorted(MIXERS)}, got {cfg}"
+        )
     if name not in MIXERS:
         raise ValueError(f"mixer type: expected one of {sorted(MIXERS)}, got {name!r}")
+    check_count("mixer dim", dim, 1)
     try:
         return MIXERS[name](dim, **arguments)
     except TypeError as error:

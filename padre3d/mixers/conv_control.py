@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from padre3d.mixers.linear_maps import Size
-from padre3d.mixers.mixer import check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.mixer import with_position, zero_masked
 from padre3d.mixers.padre import PADRe
 from padre3d.ops.padre import eager
 
@@ -27,7 +27,7 @@ class ConvControl(PADRe):
         size: Size | None = None,
     ) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D); pos, mask and size as for :class:`PADRe`."""
-        check_mixer_inputs(x, pos, mask, self.dim)
+        self.check_inputs(x, pos, mask, size)
         pad = None if mask is None else ~mask.unsqueeze(-1)
         weights = self.weights(size)
         ys = eager.linear_terms(zero_masked(with_position(x, pos), mask), weights, pad)

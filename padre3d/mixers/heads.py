@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from padre3d.checks import check_count
 from padre3d.mixers.mixer import with_position, zero_masked
+
+
+def check_heads(dim: int, num_heads: int) -> None:
+    """Check that ``num_heads`` cut ``dim`` channels into equal parts.
+
+    Raises:
+        ValueError: if it is no positive integer or no divisor.
+    """
+    check_count("num_heads", num_heads, 1)
+    if dim % num_heads:
+        raise ValueError(f"num_heads: expected a divisor of dim = {dim}, got {num_heads}")
 
 
 class Heads(nn.Module):
@@ -17,8 +29,7 @@ class Heads(nn.Module):
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"num_heads: expected a divisor of dim = {dim}, got {num_heads}")
+        check_heads(dim, num_heads)
         self.shape = (num_heads, dim // num_heads)
         self.query_key = nn.Linear(dim, 2 * dim)
         self.value = nn.Linear(dim, dim)

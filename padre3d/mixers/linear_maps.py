@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.mixers.structure import ChannelSpec, Conv, Dense, LowRank, TokenSpec
@@ -59,6 +60,10 @@ class TokenWeights(nn.Module):
         self.spec = spec
         if isinstance(spec, Conv):
             self.groups = dim if spec.groups is None else spec.groups
+            if dim % self.groups:
+                raise ValueError(
+                    f"Conv.groups: expected a divisor of dim = {dim}, got {self.groups}"
+                )
             first, *others = [(dim, dim // self.groups, *kernel) for kernel in spec.kernels]
             self.weight = _normal(*first, variance=1 / math.prod(first[1:]))
             # The 1 x k half of a separable convolution.
@@ -107,6 +112,21 @@ class TokenWeights(nn.Module):
         if self.weight2 is None:
             return conv(self.weight, self.bias)
         return TokenChain((conv(self.weight, None), conv(self.weight2, self.bias)))
+
+
+class CausalTaps(nn.Conv1d):
+    """A depthwise convolution of (G, L, C) that looks back over ``taps`` tokens, with a bias.
+
+    Hyena's and Mamba's short one; the last tap is the token itself.
+    """
+
+    def __init__(self, channels: int, taps: int) -> None:
+        super().__init__(channels, channels, taps, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(G, L, C) -> (G, L, C)."""
+        padded = F.pad(x.transpose(1, 2), (self.kernel_size[0] - 1, 0))
+        return super().forward(padded).transpose(1, 2)
 
 
 def token_weights(spec: TokenSpec, dim: int) -> TokenWeights | nn.Identity:

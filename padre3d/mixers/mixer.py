@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from padre3d.checks import check_shape
+from padre3d.checks import check_mask, check_shape
 from padre3d.ops.padre.weights import PadreWeights
 
 # sequence: all pillars of a sample in one order; set: DSVT's sets of a fixed number of slots;
@@ -28,11 +28,22 @@ class Mixer(nn.Module):
         layout: one of :data:`LAYOUTS`, the layout of tokens it is made for.
         repeats_are_tokens: whether the repeated slots of a set are tokens of their own, as a
             convolution over the set's slots needs; attention masks them.
+        sees_all_tokens: whether every token sees every other one wherever it stands, as in
+            attention; a class token then needs no place of its own.
+        knows_order: whether the order of the tokens changes the result; attention learns of it
+            from ``pos`` alone.
     """
 
     dim: int
     layout: str = "sequence"
     repeats_are_tokens: bool = True
+    sees_all_tokens: bool = False
+    knows_order: bool = True
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token influences itself and later tokens only."""
+        return False
 
     @property
     def receptive_radius(self) -> int | None:
@@ -54,18 +65,16 @@ class Mixer(nn.Module):
 
 
 def check_mixer_inputs(x: Tensor, pos: Tensor | None, mask: Tensor | None, dim: int) -> None:
-    """Check x (G, L, dim), pos (G, L, dim) or None and mask (G, L) or None.
+    """Check x (G, L, dim), pos (G, L, dim) or None and mask (G, L) bool or None.
 
     Raises:
-        ValueError: names the tensor, the expected shape and the shape that came.
+        ValueError: names the tensor, the expected shape or type and what came.
     """
     check_shape(x, f"G L {dim}", name="mixer x")
     if pos is not None and pos.shape != x.shape:
         raise ValueError(f"mixer pos: expected shape {tuple(x.shape)}, got {tuple(pos.shape)}")
-    if mask is not None and mask.shape != x.shape[:2]:
-        raise ValueError(
-            f"mixer mask: expected shape {tuple(x.shape[:2])}, got {tuple(mask.shape)}"
-        )
+    if mask is not None:
+        check_mask(mask, *x.shape[:2], name="mixer mask")
 
 
 def with_position(x: Tensor, pos: Tensor | None) -> Tensor:

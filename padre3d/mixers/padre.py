@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from padre3d.checks import check_choice
 from padre3d.mixers.linear_maps import (
     Size,
     channel_map,
@@ -16,9 +17,11 @@ from padre3d.mixers.linear_maps import (
     token_weights,
 )
 from padre3d.mixers.mixer import LAYOUTS, Mixer, check_mixer_inputs, with_position, zero_masked
-from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset
+from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset, token_dims
+from padre3d.mixers.token_image import check_prefix_inputs, check_token_image
 from padre3d.ops import chunked
-from padre3d.ops.padre import PadreWeights, TokenMap, padre
+from padre3d.ops.padre import IMPLEMENTATIONS, PadreWeights, TokenMap, padre
+from padre3d.structures.grid_index import GridIndex
 
 HIGHER_DEGREE_GAIN = 0.5
 
@@ -41,7 +44,7 @@ class PADRe(Mixer):
             convolutions run over the occupied cells, and ``size`` is their index.
         dilation: cells between two taps of a 2-D convolution.
         separable: 2-D convolutions are k x 1 followed by 1 x k.
-        size: (H, W) of the token image, if it is always the same.
+        size: (H, W) of the token image, if it is always the same; with dims=2 only.
         prefix: leading tokens outside the sequence or image, such as a class token: a convolution
             passes them by and gives them the mean of its result (``TokenPrefix``). No mask then.
         structure: any structure, in place of degree, preset and all that concerns its maps.
@@ -86,8 +89,9 @@ class PADRe(Mixer):
             self.layout = "sequence" if preset == "sequence" else "set"
         self.layout, self.grid_impl = layout or self.layout, grid_impl
         s = structure
-        self.dim, self.structure, self.size, self.impl = dim, s, size, impl
-        self.prefix = prefix
+        check_choice("PADRe impl", impl, tuple(IMPLEMENTATIONS))
+        self.size = check_token_image("PADRe", token_dims(s), size, prefix)
+        self.dim, self.structure, self.impl, self.prefix = dim, s, impl, prefix
         gains = [1.0] + [gain] * (s.degree - 1)
         self.a = nn.ModuleList(token_weights(spec, dim) for spec in s.a)
         self.b = nn.ModuleList(
@@ -154,14 +158,26 @@ class PADRe(Mixer):
         pos is (G, L, D), mask (G, L) bool. Structures of two dimensions need a size: (H, W) with
         H W = L, or the index of a grid for the tokens (1, N, D) of all samples.
         """
-        check_mixer_inputs(x, pos, mask, self.dim)
-        if self.prefix and mask is not None:
-            raise ValueError("PADRe with prefix tokens: expected mask=None, got a mask")
+        self.check_inputs(x, pos, mask, size)
         radius = self.receptive_radius if self.impl == "eager" else None
         length = chunked.chunk_length(x, radius)
         if radius is not None and length is not None:
             return chunked.mix_chunks(self._mix, x, pos, mask, radius, length)
         return self._mix(x, pos, mask, size)
+
+    def check_inputs(
+        self, x: Tensor, pos: Tensor | None, mask: Tensor | None, size: Size | None
+    ) -> None:
+        """Check what :meth:`forward` takes.
+
+        Raises:
+            ValueError: names the argument, what was expected and what came.
+        """
+        name = type(self).__name__
+        check_mixer_inputs(x, pos, mask, self.dim)
+        check_prefix_inputs(name, self.prefix, x, mask)
+        if not isinstance(size, GridIndex):
+            check_token_image(name, token_dims(self.structure), size, self.prefix)
 
     def _mix(
         self,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from padre3d.checks import check_count
 from padre3d.mixers.linear_maps import ChannelWeights, channel_map, token_map, token_weights
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.structure import Conv, Linear
+from padre3d.mixers.token_image import Size, check_prefix_inputs, check_token_image
 from padre3d.ops.padre.maps import Pointwise
 from padre3d.ops.padre.rational import RationalWeights, rational_padre
 
@@ -25,6 +27,8 @@ class RationalPADRe(Mixer):
         denominator_degree: e >= 1.
         kernel_size: odd width k.
         epsilon: lower bound of the squared denominator.
+        dims, size, prefix: 1-D or 2-D, the image and the tokens in front of it, as for
+            :class:`padre3d.mixers.PADRe`.
     """
 
     def __init__(
@@ -34,17 +38,20 @@ class RationalPADRe(Mixer):
         denominator_degree: int = 1,
         kernel_size: int = 11,
         epsilon: float = 0.1,
+        dims: int = 1,
+        size: Size | None = None,
+        prefix: int = 0,
     ) -> None:
         super().__init__()
-        if degree < 1 or denominator_degree < 1:
-            raise ValueError(
-                f"degrees d/e: expected at least 1/1, got {degree}/{denominator_degree}"
-            )
+        check_count("RationalPADRe degree", degree, 1)
+        check_count("RationalPADRe denominator_degree", denominator_degree, 1)
+        self.size, self.prefix = check_token_image("RationalPADRe", dims, size, prefix), prefix
         factors = degree + denominator_degree
         self.dim, self.epsilon = dim, epsilon
         firsts = (0, degree)
         self.a = nn.ModuleList(
-            token_weights(Conv(kernel_size) if i in firsts else None, dim) for i in range(factors)
+            token_weights(Conv(kernel_size, dims) if i in firsts else None, dim)
+            for i in range(factors)
         )
         self.b = nn.ModuleList(ChannelWeights(Linear(), dim) for _ in range(factors))
         self.w = nn.Parameter(torch.full((degree, dim), 0.5))
@@ -56,7 +63,7 @@ class RationalPADRe(Mixer):
     def weights(self) -> RationalWeights:
         """The weights as the operator takes them."""
         return RationalWeights(
-            a=tuple(token_map(m, None) for m in self.a),
+            a=tuple(token_map(m, self.size, self.prefix) for m in self.a),
             b=tuple(channel_map(m) for m in self.b),
             w=self.w,
             v=self.constant,
@@ -68,5 +75,6 @@ class RationalPADRe(Mixer):
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool."""
         check_mixer_inputs(x, pos, mask, self.dim)
+        check_prefix_inputs("RationalPADRe", self.prefix, x, mask)
         tokens = zero_masked(with_position(x, pos), mask)
         return Pointwise(self.v.weight, self.v.bias)(rational_padre(tokens, self.weights(), mask))

@@ -1,12 +1,16 @@
-"""Swap the self-attention of a model for a mixer: timm ViT and DeiT, DETR encoders.
+"""Swap the self-attention of a model for a mixer: timm and Hugging Face ViTs, DETR, decoders.
 
-Modules are recognised by what they own, so none of those libraries is imported:
+Modules are recognised by what they own (:mod:`padre3d.mixers.recognise`), so none of those
+libraries is imported:
 
 | attention | recognised by | replaced by |
 |---|---|---|
-| timm ``Attention`` | ``qkv``, ``proj`` | :class:`ViTAdapter` |
-| Hugging Face DETR | ``q_proj``, ``k_proj``, ``v_proj`` | :class:`DetrAdapter` |
-| ``nn.MultiheadAttention`` (original DETR, torch's encoder) | type | :class:`MultiheadAdapter` |
+| timm ``Attention`` | ``qkv``, ``proj`` | ``TimmAdapter`` |
+| transformers: DETR, ViT, Llama | ``q_proj``, ``k_proj``, ``v_proj`` | ``TransformersAdapter`` |
+| transformers 4: ViT, DeiT | ``attention.query``, ``output.dense`` | ``Transformers4Adapter`` |
+| ``nn.MultiheadAttention`` (original DETR, torch's encoder) | type | ``MultiheadAdapter`` |
+
+What is understood is replaced, what is not raises, what is left alone is reported.
 
 A model with an image of tokens gets 2-D convolutions, as in the paper. The class token of a ViT is
 not part of the image. The paper does not say what happens to it; its parameter counts leave no room
@@ -16,96 +20,39 @@ the mean of the convolved patches; patches do not see it (``padre3d.ops.padre.To
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from padre3d.mixers.build import build_mixer
-from padre3d.mixers.padre import PADRe
+from padre3d.mixers.adapters import (
+    Masks,
+    MultiheadAdapter,
+    TimmAdapter,
+    Transformers4Adapter,
+    TransformersAdapter,
+)
+from padre3d.mixers.build import MIXERS, build_mixer
+from padre3d.mixers.mixer import Mixer
+from padre3d.mixers.recognise import Attention, survey, token_image
+from padre3d.mixers.token_image import Size
 
-Size = tuple[int, int]
 DEFAULT = {"type": "padre", "degree": 2, "preset": "paper", "kernel_size": 11}
 
 
-class ViTAdapter(nn.Module):
-    """A mixer in the place of a timm ``Attention``."""
+@dataclass(frozen=True)
+class Replacement:
+    """What :func:`replace_attention` did.
 
-    def __init__(self, mixer: nn.Module) -> None:
-        super().__init__()
-        self.mixer = mixer
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, **_: Any) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        if attn_mask is not None:
-            raise ValueError("a replaced ViT attention: expected attn_mask=None, got a mask")
-        return self.mixer(x)
-
-
-class DetrAdapter(nn.Module):
-    """A mixer in the place of the self-attention of a Hugging Face DETR encoder layer."""
-
-    def __init__(self, mixer: nn.Module) -> None:
-        super().__init__()
-        self.mixer = mixer
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor | None = None,
-        position_embeddings: Tensor | None = None,
-        object_queries: Tensor | None = None,
-        **_: Any,
-    ) -> tuple[Tensor, None]:
-        """(B, N, D) -> ((B, N, D), None).
-
-        The mask is (B, 1, N, N), True or 0 where a key takes part; positions come under the name of
-        either generation of the library.
-        """
-        pos = object_queries if position_embeddings is None else position_embeddings
-        mask = None
-        if attention_mask is not None:
-            row = attention_mask[:, 0, 0]
-            mask = row if row.dtype == torch.bool else row > -1
-        return self.mixer(hidden_states, pos, mask), None
-
-
-class MultiheadAdapter(nn.Module):
-    """A mixer in the place of an ``nn.MultiheadAttention`` that is used as self-attention.
-
-    The mixer sees the query, to which DETR has already added its positions.
+    Attributes:
+        replaced: names of the modules that are mixers now, all names of a shared one.
+        skipped: name -> reason, of the attentions that were left alone.
     """
 
-    in_proj_bias = None  # keeps nn.TransformerEncoderLayer off its fused path
-
-    def __init__(self, mixer: nn.Module, batch_first: bool) -> None:
-        super().__init__()
-        self.mixer, self.batch_first = mixer, batch_first
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = False,
-        attn_mask: Tensor | None = None,
-        **_: Any,
-    ) -> tuple[Tensor, None]:
-        """As ``nn.MultiheadAttention``: (N, B, D) or, batch first, (B, N, D)."""
-        if key.shape != query.shape or attn_mask is not None:
-            raise ValueError(
-                "a replaced attention: expected self-attention without attn_mask, got queries "
-                f"{tuple(query.shape)}, keys {tuple(key.shape)} and attn_mask {attn_mask}"
-            )
-        mask = None
-        if key_padding_mask is not None:
-            padded = key_padding_mask
-            mask = ~padded if padded.dtype == torch.bool else padded > -1
-        if self.batch_first:
-            return self.mixer(query, None, mask), None
-        return self.mixer(query.transpose(0, 1), None, mask).transpose(0, 1), None
+    replaced: list[str]
+    skipped: dict[str, str]
 
 
 def replace_attention(
@@ -115,69 +62,163 @@ def replace_attention(
     size: Size | None = None,
     prefix: int | None = None,
     skip: Sequence[str] = ("decoder",),
-) -> list[str]:
+) -> Replacement:
     """Replace every self-attention of ``model`` by a fresh mixer, in place.
 
     Args:
-        model: a timm ViT or DeiT, a DETR or its encoder, or any model made of these attentions.
+        model: a timm or transformers ViT, a DETR or its encoder, a decoder-only language model
+            (with a causal mixer), or any model made of these attentions.
         mixer: config for :func:`build_mixer`; the default is the paper's PADRe-2.
-        size: (H, W) of the token image; read from ``model.patch_embed.grid_size`` if there is one.
-            Without it PADRe mixes the tokens as a sequence. :func:`set_token_size` changes it.
-        prefix: leading tokens outside the image; read from ``model.num_prefix_tokens``.
-        skip: modules with one of these in a part of their name stay. A decoder's queries have no
-            order to convolve over, so decoders stay unless asked for.
+        size: (H, W) of the token image; read from the model's patch embedding if it has one.
+            Without it convolutions run along the sequence. :func:`set_token_size` changes it.
+        prefix: leading tokens outside the image; read from the model likewise.
+        skip: modules with one of these in a part of their name stay. A DETR decoder's queries have
+            no order to convolve over, so decoders stay unless asked for.
+
+    ``dims=1`` in ``mixer`` keeps a mixer along the sequence in a model of images. A mixer without
+    a 2-D form sees the patches row by row; one without a place for prefix tokens is refused unless
+    it lets every token see all others.
 
     Returns:
-        The names of the replaced modules.
+        The names of the replaced modules, and of those left alone with the reasons.
 
     Raises:
-        ValueError: if there is nothing to replace.
+        ValueError: if there is nothing to replace, an attention is not understood (name it in
+            ``skip`` to keep it), or the mixer cannot stand for it.
     """
-    size = getattr(getattr(model, "patch_embed", None), "grid_size", None) if size is None else size
-    prefix = getattr(model, "num_prefix_tokens", 0) if prefix is None else prefix
     cfg = dict(DEFAULT if mixer is None else mixer)
-    if cfg["type"] == "padre":
-        cfg["prefix"] = prefix
-        if size is not None:
-            cfg.update(dims=2, size=(int(size[0]), int(size[1])))
-
-    found = [
-        name
-        for name, module in model.named_modules()
-        if _width(module) is not None and not any(part in name.split(".") for part in skip)
+    _mixer_class(cfg)
+    found = survey(model, skip)
+    if found.refused:
+        raise ValueError(
+            f"replace_attention: not understood: {_listed(found.refused)}. Name them in skip= to "
+            "keep them"
+        )
+    if not found.found:
+        raise ValueError(
+            f"replace_attention: found no self-attention in {type(model).__name__}"
+            + (f"; left alone: {_listed(found.left)}" if found.left else "")
+        )
+    if not found.found[0].name:
+        raise ValueError(
+            f"replace_attention: expected a model that contains attention, got a single "
+            f"{type(model).__name__}, which cannot be replaced in place"
+        )
+    masks = Masks()
+    adapters = [
+        _adapter(attention, _fitted(cfg, model, attention, size, prefix), masks)
+        for attention in found.found
     ]
-    if not found:
-        raise ValueError(f"replace_attention: found no self-attention in {type(model).__name__}")
-    for name in found:
-        old = model.get_submodule(name)
-        parent, _, child = name.rpartition(".")
-        new = _adapter(old, build_mixer(cfg, _width(old) or 0))
-        like = next(old.parameters())
-        new = new.to(device=like.device, dtype=like.dtype).train(old.training)
-        setattr(model.get_submodule(parent), child, new)
-    return found
+    names = _names(model, found.found)
+    for attention, adapter in zip(found.found, adapters, strict=True):
+        for name in names[id(attention.module)]:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, adapter)
+    return Replacement([n for a in found.found for n in names[id(a.module)]], found.left)
 
 
 def set_token_size(model: nn.Module, size: Size) -> None:
-    """Tell every 2-D PADRe in ``model`` the (H, W) of the next images."""
+    """Tell every 2-D mixer in ``model`` the (H, W) of the next images."""
     for module in model.modules():
-        if isinstance(module, PADRe) and module.size is not None:
-            module.size = size
+        if isinstance(module, Mixer) and getattr(module, "size", None) is not None:
+            module.size = size  # type: ignore[assignment]
 
 
-def _width(module: nn.Module) -> int | None:
-    """Channels of a self-attention that can be replaced, else None."""
-    if isinstance(module, nn.MultiheadAttention):
-        return module.embed_dim
-    crossing = "cross" in type(module).__name__.lower()
-    for projections in (("qkv", "proj"), ("q_proj", "k_proj", "v_proj")):
-        first = getattr(module, projections[0], None)
-        if isinstance(first, nn.Linear) and all(hasattr(module, p) for p in projections):
-            return None if crossing else first.in_features
-    return None
+def _listed(reasons: dict[str, str], most: int = 3) -> str:
+    """The first names with their reasons, and how many more there are."""
+    shown = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:most])
+    return shown + (f"; and {len(reasons) - most} more" if len(reasons) > most else "")
 
 
-def _adapter(old: nn.Module, mixer: nn.Module) -> nn.Module:
-    if isinstance(old, nn.MultiheadAttention):
-        return MultiheadAdapter(mixer, old.batch_first)
-    return ViTAdapter(mixer) if hasattr(old, "qkv") else DetrAdapter(mixer)
+def _mixer_class(cfg: dict[str, Any]) -> type[Mixer]:
+    """The class of a config; unknown types raise the error of :func:`build_mixer`."""
+    if cfg.get("type") not in MIXERS:
+        build_mixer(cfg, 1)
+    return MIXERS[cfg["type"]]
+
+
+def _fitted(
+    cfg: dict[str, Any],
+    model: nn.Module,
+    attention: Attention,
+    size: Size | None,
+    prefix: int | None,
+) -> dict[str, Any]:
+    """The config with what the mixer must know of the model around ``attention``."""
+    new_cls, fitted = _mixer_class(cfg), dict(cfg)
+    accepted = inspect.signature(new_cls).parameters
+    found_size, found_prefix, is_image = token_image(model, attention.name)
+
+    wanted = _one_of("size", size, cfg.get("size"))
+    if wanted is not None and "size" not in accepted:
+        raise ValueError(f"size={wanted}: mixer {cfg['type']!r} has no 2-D form and no use for it")
+    if size is not None and cfg.get("dims") == 1:
+        raise ValueError(f"size={size}: expected None with dims=1 in the mixer's config")
+    if "size" in accepted and cfg.get("dims") != 1 and cfg.get("structure") is None:
+        if wanted is None and found_size is None and is_image:
+            raise ValueError(
+                f"{attention.name}: the model does not say the size of its token image: give "
+                f"size=(H, W), or dims=1 in the mixer's config"
+            )
+        chosen = found_size if wanted is None else wanted
+        if chosen is not None:
+            fitted.update(dims=2, size=tuple(chosen))
+    elif size is not None:
+        fitted["size"] = size
+
+    tokens = _one_of("prefix", prefix, cfg.get("prefix"))
+    tokens = found_prefix if tokens is None else tokens
+    if tokens and "prefix" in accepted:
+        fitted["prefix"] = tokens
+    elif tokens and not new_cls.sees_all_tokens:
+        raise ValueError(
+            f"mixer {cfg['type']!r} has no place for the {tokens} token(s) in front of the image "
+            "(class token): it mixes along the sequence, where they would see few patches or none; "
+            f"expected one of {sorted(_mixers_with_prefix())}"
+        )
+    return fitted
+
+
+def _one_of(name: str, argument: Any, in_config: Any) -> Any:
+    """The value given, once or twice alike."""
+    if argument is not None and in_config is not None and argument != in_config:
+        raise ValueError(
+            f"{name}: expected one value, got {argument} and, in the mixer's config, {in_config}"
+        )
+    return in_config if argument is None else argument
+
+
+def _mixers_with_prefix() -> list[str]:
+    return [
+        name
+        for name, cls in MIXERS.items()
+        if cls.sees_all_tokens or "prefix" in inspect.signature(cls).parameters
+    ]
+
+
+def _names(model: nn.Module, found: list[Attention]) -> dict[int, list[str]]:
+    """All names of each module: one that is shared has several."""
+    names: dict[int, list[str]] = {id(attention.module): [] for attention in found}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if id(module) in names:
+            names[id(module)].append(name)
+    return names
+
+
+def _adapter(old: Attention, cfg: dict[str, Any], masks: Masks) -> nn.Module:
+    """A fresh mixer in the place of ``old``, with its device, precision and mode."""
+    mixer = build_mixer(cfg, old.width)
+    if old.is_causal and not mixer.is_causal:
+        raise ValueError(
+            f"{old.name} is causal, and {type(mixer).__name__} lets tokens see later ones: "
+            "expected a causal mixer, such as dict(type='padre', causal=True)"
+        )
+    adapter: nn.Module
+    if old.kind == "multihead":
+        adapter = MultiheadAdapter(mixer, bool(old.module.batch_first))
+    elif old.kind == "transformers":
+        adapter = TransformersAdapter(mixer, masks)
+    else:
+        adapter = TimmAdapter(mixer) if old.kind == "timm" else Transformers4Adapter(mixer)
+    like = next(old.module.parameters())
+    return adapter.to(device=like.device, dtype=like.dtype).train(old.module.training)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padre3d.checks import check_choice
+from padre3d.mixers.heads import check_heads
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 
 # Low enough that exp underflows to zero beside any other logit, finite in float16, and finite so
@@ -48,13 +50,13 @@ class SetAttention(Mixer):
 
     layout = "set"
     repeats_are_tokens = False
+    sees_all_tokens = True
+    knows_order = False
 
     def __init__(self, dim: int, num_heads: int = 8, impl: str = "sdpa") -> None:
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"num_heads: expected a divisor of dim = {dim}, got {num_heads}")
-        if impl not in IMPLEMENTATIONS:
-            raise ValueError(f"impl: expected one of {IMPLEMENTATIONS}, got {impl!r}")
+        check_heads(dim, num_heads)
+        check_choice("impl", impl, IMPLEMENTATIONS)
         self.dim, self.num_heads, self.impl = dim, num_heads, impl
         self.self_attn = nn.MultiheadAttention(dim, num_heads, batch_first=True)
 

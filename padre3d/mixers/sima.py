@@ -4,6 +4,10 @@ O = Qhat (Khat^T V),  Qhat^i = Q^i / ||Q^i||_1,  Khat^i = K^i / ||K^i||_1    (Eq
 
 The i-th column runs over the tokens. With the norms taken as coefficients, O is a homogeneous
 polynomial of degree 3 (Eqs. 26, 27).
+
+The norms are sums over all tokens, so the entries of Qhat fall as 1 / L, and with them the part of
+the output that depends on the token: at the start of training its standard deviation is 4e-4 for
+500 unit tokens of 64 channels. SimA's authors have the same; training has to make up for it.
 """
 
 from __future__ import annotations
@@ -36,6 +40,8 @@ class SimA(Mixer):
 
     layout = "set"
     repeats_are_tokens = False
+    sees_all_tokens = True
+    knows_order = False
 
     def __init__(self, dim: int, num_heads: int = 8) -> None:
         super().__init__()

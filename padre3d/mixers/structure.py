@@ -21,12 +21,18 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from padre3d.checks import check_choice, check_count
+from padre3d.ops.padre.weights import BASES, NORMALISATIONS
+
 
 @dataclass(frozen=True)
 class Dense:
     """A dense N x N token map; fixes the number of tokens."""
 
     tokens: int
+
+    def __post_init__(self) -> None:
+        check_count("Dense.tokens", self.tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,11 @@ class LowRank:
 
     rank: int
     tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("LowRank.rank", self.rank, 1)
+        if self.tokens is not None:
+            check_count("LowRank.tokens", self.tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -52,12 +63,13 @@ class Conv:
     separable: bool = False
 
     def __post_init__(self) -> None:
-        if self.kernel_size % 2 == 0 or self.kernel_size < 1:
+        if check_count("Conv.kernel_size", self.kernel_size, 1) % 2 == 0:
             raise ValueError(f"Conv.kernel_size: expected an odd number, got {self.kernel_size}")
         if self.dims not in (1, 2):
-            raise ValueError(f"Conv.dims: expected 1 or 2, got {self.dims}")
-        if self.dilation < 1:
-            raise ValueError(f"Conv.dilation: expected at least 1, got {self.dilation}")
+            raise ValueError(f"Conv.dims: expected 1 or 2, got {self.dims!r}")
+        if self.groups is not None:
+            check_count("Conv.groups", self.groups, 1)
+        check_count("Conv.dilation", self.dilation, 1)
         if self.dims == 1 and (self.dilation > 1 or self.separable):
             raise ValueError(
                 "Conv: expected dims=2 with a dilation or a separable kernel, got dims=1, "
@@ -116,11 +128,19 @@ class PadreStructure:
             raise ValueError(f"w: expected None, 'scalar' or 'channel', got {self.w!r}")
         if self.l not in (None, "channel"):
             raise ValueError(f"l: expected None or 'channel', got {self.l!r}")
+        check_choice("normalise", self.normalise, NORMALISATIONS)
+        check_choice("basis", self.basis, BASES)
 
     @property
     def degree(self) -> int:
         """The degree d of the polynomial."""
         return len(self.a)
+
+
+def token_dims(structure: PadreStructure) -> int:
+    """2 where any convolution of the structure is over an image, else 1."""
+    specs = (*structure.a, *structure.c, structure.u)
+    return max((spec.dims for spec in specs if isinstance(spec, Conv)), default=1)
 
 
 def paper(degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any) -> PadreStructure:
@@ -192,6 +212,5 @@ def preset(
     """
     if name not in PRESETS:
         raise ValueError(f"PADRe preset: expected one of {sorted(PRESETS)}, got {name!r}")
-    if degree < 2:
-        raise ValueError(f"PADRe degree: expected an integer >= 2, got {degree}")
+    check_count("PADRe degree", degree, 2)
     return PRESETS[name](degree, kernel_size, dims, **conv_options)

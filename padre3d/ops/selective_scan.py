@@ -7,22 +7,28 @@ of size Delta is
 
 | name | Abar | Bbar | source |
 |---|---|---|---|
-| zoh | exp(Delta A) | (exp(Delta A) - 1) / A * B | Eqs. 53, 54 |
+| published | exp(Delta A) | Delta B | the code of Mamba's authors, ``selective_scan`` |
+| zoh | exp(Delta A) | (exp(Delta A) - 1) / A * B | Eqs. 53, 54: the zero-order hold |
 | euler | 1 + Delta A | Delta B | Eqs. 68, 69: the polynomial approximation |
+
+"euler" is stable only where Delta |A| <= 2: beyond, the state grows without bound.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor
 
-DISCRETISATIONS = ("zoh", "euler")
+DISCRETISATIONS = ("published", "zoh", "euler")
+# Longest sequence of a scan whose length is left open in an exported graph: 2 to this power.
+DOUBLINGS = 20
 
 
 def discretise(
-    delta: Tensor, a: Tensor, b: Tensor, x: Tensor, kind: str = "zoh"
+    delta: Tensor, a: Tensor, b: Tensor, x: Tensor, kind: str = "published"
 ) -> tuple[Tensor, Tensor]:
     """(Abar, Bbar x), each (G, L, E, S).
 
@@ -31,15 +37,31 @@ def discretise(
         a: diagonal of A (E, S), negative.
         b: input vectors (G, L, S).
         x: inputs (G, L, E).
-        kind: "zoh" or "euler".
+        kind: one of :data:`DISCRETISATIONS`. "euler" warns where it is unstable.
     """
     if kind not in DISCRETISATIONS:
         raise ValueError(f"discretisation: expected one of {DISCRETISATIONS}, got {kind!r}")
     step = delta.unsqueeze(-1) * a
     drive = b.unsqueeze(2) * x.unsqueeze(-1)
-    if kind == "euler":
-        return 1 + step, delta.unsqueeze(-1) * drive
-    return step.exp(), torch.expm1(step) / a * drive
+    if kind == "zoh":
+        return step.exp(), torch.expm1(step) / a * drive
+    drive = delta.unsqueeze(-1) * drive
+    if kind == "published":
+        return step.exp(), drive
+    _warn_if_unstable(step)
+    return 1 + step, drive
+
+
+def _warn_if_unstable(step: Tensor) -> None:
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or step.numel() == 0:
+        return
+    largest = -step.min().item()
+    if largest > 2:
+        warnings.warn(
+            f"discretisation 'euler': expected steps Delta |A| <= 2, got up to {largest:.3g}: the "
+            "state grows without bound; 'published' and 'zoh' have no such limit",
+            stacklevel=4,
+        )
 
 
 def linear_recurrence(decay: Tensor, drive: Tensor) -> Tensor:
@@ -47,10 +69,13 @@ def linear_recurrence(decay: Tensor, drive: Tensor) -> Tensor:
 
     The length is cut into about sqrt(L) chunks. One loop of sqrt(L) steps runs inside all chunks at
     once, a second one carries the state from chunk to chunk: linear work, no division and no
-    logarithm, so nothing overflows however strong the decay.
+    logarithm, so nothing overflows however strong the decay. A length left open for an exported
+    graph takes :func:`doubling_recurrence`.
     """
     groups, length = drive.shape[:2]
-    if length == 0:
+    if not isinstance(length, int):
+        return doubling_recurrence(decay, drive)
+    if drive.numel() == 0:
         return drive
     chunk = math.isqrt(length - 1) + 1
     chunks = -(-length // chunk)
@@ -74,10 +99,25 @@ def linear_recurrence(decay: Tensor, drive: Tensor) -> Tensor:
     return states.flatten(1, 2)[:, :length]
 
 
+def doubling_recurrence(decay: Tensor, drive: Tensor, doublings: int = DOUBLINGS) -> Tensor:
+    """The same in ``doublings`` steps of all tokens at once, for any L <= 2**doublings.
+
+    After step k a token holds what its last 2**k tokens give. The number of operations does not
+    depend on L, as a graph with an open length needs; the work is L * doublings.
+    """
+    length = drive.shape[1]
+    for k in range(doublings):
+        before = drive.new_zeros(drive.shape[0], 1 << k, *drive.shape[2:])
+        earlier_drive = torch.cat([before, drive], 1)[:, :length]
+        earlier_decay = torch.cat([before, decay], 1)[:, :length]
+        drive, decay = drive + decay * earlier_drive, decay * earlier_decay
+    return drive
+
+
 def selective_scan(
-    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, discretisation: str = "zoh"
+    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, discretisation: str = "published"
 ) -> Tensor:
-    """y (G, L, E) from x and delta (G, L, E), a (E, S), b and c (G, L, S); Eqs. 51-54."""
+    """y (G, L, E) from x and delta (G, L, E), a (E, S), b and c (G, L, S); Eqs. 51, 52."""
     decay, drive = discretise(delta, a, b, x, discretisation)
     states = linear_recurrence(decay.expand_as(drive), drive)
     return (states * c.unsqueeze(2)).sum(-1)

@@ -1,15 +1,13 @@
 """Replacing the attention of other models: forward, backward, ONNX, class token, masks."""
 
-import importlib.util
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
+from model_libraries import check_training_and_export
 from torch import nn
 
-from padre3d.mixers import PADRe, replace_attention, set_token_size
-from padre3d.mixers.replace import DetrAdapter, MultiheadAdapter, ViTAdapter
+from padre3d.mixers import MIXERS, PADRe, replace_attention, set_token_size
+from padre3d.mixers.adapters import MultiheadAdapter, TimmAdapter, TransformersAdapter
 
 DIM = 16
 
@@ -48,35 +46,10 @@ class SmallViT(nn.Module):
         return x
 
 
-def onnx_output(model, inputs, path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    torch.onnx.export(model.eval(), inputs, path, dynamo=True)
-    session = onnxruntime.InferenceSession(path)
-    feeds = {i.name: x.numpy() for i, x in zip(session.get_inputs(), inputs, strict=True)}
-    return torch.tensor(session.run(None, feeds)[0])
-
-
-def check_training_and_export(model, inputs, tmp_path, output=lambda out: out):
-    """Gradients reach every parameter of every mixer; the ONNX file gives the same numbers."""
-    output(model(*inputs)).square().mean().backward()
-    mixers = [m for m in model.modules() if isinstance(m, PADRe)]
-    assert mixers
-    for mixer in mixers:
-        for name, parameter in mixer.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all()
-            assert parameter.grad.abs().sum() > 0, name
-    with torch.no_grad():
-        expected = output(model.eval()(*inputs))
-    got = onnx_output(model, inputs, tmp_path / "model.onnx")
-    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
-
-
 def test_vit_runs_trains_and_exports(tmp_path):
     torch.manual_seed(0)
     model = SmallViT()
-    assert replace_attention(model) == ["blocks.0.attn", "blocks.1.attn"]
+    assert replace_attention(model).replaced == ["blocks.0.attn", "blocks.1.attn"]
     mixer = model.blocks[0]["attn"].mixer
     assert (mixer.size, mixer.prefix, mixer.structure.a[0].dims) == ((3, 5), 1, 2)
     check_training_and_export(model, (torch.randn(2, 3, 12, 20),), tmp_path)
@@ -119,9 +92,14 @@ def test_detr_encoder_attention_sees_positions_and_masks():
             "other": nn.ModuleDict({"encoder_attn": DetrCrossAttention()}),
         }
     )
-    assert replace_attention(model, size=(2, 3)) == ["encoder.self_attn"]
+    done = replace_attention(model, size=(2, 3))
+    assert done.replaced == ["encoder.self_attn"]
+    assert done.skipped == {
+        "decoder.self_attn": "named in skip=('decoder',)",
+        "other.encoder_attn": "cross-attention",
+    }
     adapter = model["encoder"]["self_attn"]
-    assert isinstance(adapter, DetrAdapter)
+    assert isinstance(adapter, TransformersAdapter)
     x, pos = torch.randn(2, 6, DIM), torch.randn(2, 6, DIM)
     keep = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
     expected = adapter.mixer(x, pos, keep)
@@ -145,7 +123,7 @@ def test_torch_encoder_runs_and_trains(batch_first, tmp_path):
     layer = nn.TransformerEncoderLayer(DIM, 4, 32, dropout=0.0, batch_first=batch_first)
     model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
     mixer = dict(type="padre", degree=3, preset="sequence", kernel_size=3)
-    assert len(replace_attention(model, mixer)) == 2
+    assert len(replace_attention(model, mixer).replaced) == 2
     assert isinstance(model.layers[1].self_attn, MultiheadAdapter)
     x = torch.randn(2, 6, DIM)
     padding = torch.tensor([[False] * 6, [False] * 4 + [True] * 2])
@@ -169,72 +147,232 @@ def test_what_cannot_be_replaced_is_named():
         replace_attention(nn.Linear(2, 2))
     adapter = MultiheadAdapter(PADRe(DIM), batch_first=True)
     x = torch.zeros(1, 4, DIM)
-    with pytest.raises(ValueError, match="expected self-attention without attn_mask"):
+    with pytest.raises(ValueError, match="expected self-attention, got queries"):
         adapter(x, x[:, :2], x[:, :2])
-    with pytest.raises(ValueError, match="expected attn_mask=None"):
-        ViTAdapter(PADRe(DIM))(x, x)
+    with pytest.raises(ValueError, match="expected no attn_mask"):
+        TimmAdapter(PADRe(DIM))(x, x)
 
 
-def import_or_skip(name):
-    """A model library. It imports torchvision, whose compiled operators it does not call here.
-
-    Those are missing where torchvision is a build for CUDA and torch one for the CPU. Declared
-    without an implementation, they let the import pass.
-    """
-    library = name.split(".")[0]
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed: pip install -r requirements/extras.txt")
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for module in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
-            del sys.modules[module]
-        for operator in ("nms", "qnms"):
-            signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            torch.library.define(f"torchvision::{operator}", signature)
-    return importlib.import_module(name)
+# What each mixer needs to be built, and why it cannot have a class token in front of its patches.
+ARGUMENTS = {"set_attention": dict(num_heads=2), "self_attention": dict(num_heads=2)}
+ARGUMENTS |= {name: dict(num_heads=2) for name in ("sima", "castling")}
+REFUSED = {"mamba", "hyena"}
 
 
-def test_timm_deit(tmp_path):
-    timm = import_or_skip("timm")
+@pytest.mark.parametrize("name", sorted(set(MIXERS) - REFUSED))
+def test_the_class_token_depends_on_every_patch(name):
     torch.manual_seed(0)
-    model = timm.create_model("deit_tiny_patch16_224")
-    before = sum(p.numel() for p in model.parameters())
-    assert len(replace_attention(model)) == 12
-    after = sum(p.numel() for p in model.parameters())
-    assert before - after == 12 * (4 * 192**2 + 4 * 192 - 134_592)  # Table 2: 5.554 M
-    assert after == 5_553_832
-
-    small = timm.create_model("deit_tiny_patch16_224", img_size=48, depth=2)
-    replace_attention(small)
-    check_training_and_export(small, (torch.randn(2, 3, 48, 48),), tmp_path)
+    model = SmallViT().double()
+    replace_attention(model, dict(type=name, **ARGUMENTS.get(name, {})))
+    image = torch.randn(1, 3, 12, 20, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(image)[0, 0].sum(), image)
+    of_patch = gradient.unflatten(2, (3, 4)).unflatten(4, (5, 4)).abs().sum((0, 1, 3, 5))
+    assert of_patch.shape == (3, 5)
+    assert of_patch.min() > 1e-9
 
 
-def test_hugging_face_detr_encoder(tmp_path):
-    modeling_detr = import_or_skip("transformers.models.detr.modeling_detr")
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_mixer_without_a_place_for_the_class_token_is_refused(name):
+    model = SmallViT()
+    with pytest.raises(ValueError, match=rf"{name}.*no place for the 1 token.*'padre'"):
+        replace_attention(model, dict(type=name))
+    assert isinstance(model.blocks[0]["attn"], Attention)
+    model.num_prefix_tokens = 0
+    assert len(replace_attention(model, dict(type=name)).replaced) == 2
+
+
+def test_the_control_has_the_parameters_of_padre_in_an_image_too():
+    counts = []
+    for name in ("padre", "conv_control"):
+        model = SmallViT()
+        replace_attention(model, dict(type=name))
+        counts.append(sum(p.numel() for p in model.parameters()))
+        assert model.blocks[0]["attn"].mixer.structure.c[0].dims == 2
+    assert counts[0] == counts[1]
+
+
+def test_what_is_said_is_never_overruled():
+    along_rows = dict(type="padre", dims=1)
+    model = SmallViT()
+    replace_attention(model, along_rows)
+    mixer = model.blocks[0]["attn"].mixer
+    assert (mixer.size, mixer.prefix, mixer.structure.c[0].dims) == (None, 1, 1)
+    model = SmallViT()
+    replace_attention(model, dict(type="conv2former", size=(5, 3), prefix=0))
+    mixer = model.blocks[0]["attn"].mixer
+    assert (mixer.size, mixer.prefix) == ((5, 3), 0)
+    with pytest.raises(ValueError, match=r"size=\(3, 5\): expected None with dims=1"):
+        replace_attention(SmallViT(), along_rows, size=(3, 5))
+    with pytest.raises(ValueError, match="size: expected one value"):
+        replace_attention(SmallViT(), dict(type="padre", size=(5, 3)), size=(3, 5))
+    with pytest.raises(ValueError, match="'mamba' has no 2-D form"):
+        replace_attention(SmallViT(), dict(type="mamba"), size=(3, 5), prefix=0)
+    with pytest.raises(ValueError, match="mixer: expected dict"):
+        replace_attention(SmallViT(), dict(degree=2))
+
+
+def decoder():
     torch.manual_seed(0)
-    config = modeling_detr.DetrConfig(
-        d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=64
-    )
-    encoder = modeling_detr.DetrEncoder(config)
-    assert len(replace_attention(encoder, size=(4, 5))) == 2
-    x, pos = torch.randn(2, 20, 32), torch.randn(2, 20, 32)
-    keep = torch.ones(2, 20, dtype=torch.long)
-    keep[1, 15:] = 0
-    encoder.eval()
-    changed = torch.where(keep[..., None] == 1, x, torch.randn_like(x))
-    first, second = (
-        encoder(inputs_embeds=t, attention_mask=keep, spatial_position_embeddings=pos)[0]
-        for t in (x, changed)
-    )
-    torch.testing.assert_close(first[keep == 1], second[keep == 1])
+    layer = nn.TransformerDecoderLayer(DIM, 4, 32, dropout=0.0, batch_first=True)
+    return nn.TransformerDecoder(layer, 2).eval()
 
-    class Positional(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.encoder = encoder
 
-        def forward(self, x, pos):
-            return self.encoder(inputs_embeds=x, spatial_position_embeddings=pos)[0]
+def test_cross_attention_stays_and_its_memory_counts():
+    model = decoder()
+    done = replace_attention(model, dict(type="padre", kernel_size=3))
+    assert done.replaced == ["layers.0.self_attn", "layers.1.self_attn"]
+    assert set(done.skipped.values()) == {"cross-attention"}
+    x, memory = torch.randn(2, 6, DIM), torch.randn(2, 6, DIM)
+    assert (model(x, memory) - model(x, torch.randn(2, 6, DIM))).abs().max() > 1e-3
+    mask = nn.Transformer.generate_square_subsequent_mask(6)
+    with pytest.raises(ValueError, match="PADRe"):
+        model(x, memory, tgt_mask=mask, tgt_is_causal=True)
+    with pytest.raises(ValueError, match="attn_mask"):
+        model(x, memory, tgt_mask=mask, tgt_is_causal=False)
 
-    check_training_and_export(Positional(), (x, pos), tmp_path)
+
+def test_a_causal_mixer_takes_the_causal_mask_and_no_other():
+    model = decoder().double()
+    replace_attention(model, dict(type="mamba", state=4))
+    x, memory = torch.randn(2, 2, 6, DIM, dtype=torch.float64)
+    mask = nn.Transformer.generate_square_subsequent_mask(6)
+    changed = torch.cat([x[:, :4], torch.randn(2, 2, DIM, dtype=torch.float64)], 1)
+    outputs = [model(t, memory, tgt_mask=mask, tgt_is_causal=True) for t in (x, changed)]
+    torch.testing.assert_close(outputs[0][:, :4], outputs[1][:, :4])
+    with pytest.raises(ValueError, match="attn_mask"):
+        model(x, memory, tgt_mask=mask.T)
+
+
+def test_equal_keys_are_self_attention_and_other_keys_are_not():
+    adapter = MultiheadAdapter(PADRe(DIM), batch_first=True)
+    x = torch.randn(1, 6, DIM)
+    torch.testing.assert_close(adapter(x, x.clone(), x)[0], adapter(x, x, x)[0])
+    with pytest.raises(ValueError, match="expected self-attention"):
+        adapter(x, torch.randn(1, 6, DIM), x)
+    with pytest.raises(ValueError, match="need_weights"):
+        adapter(x, x, x, need_weights=True)
+    alone = MultiheadAdapter(adapter.mixer, batch_first=False)
+    torch.testing.assert_close(alone(x[0], x[0], x[0])[0], adapter(x, x, x)[0][0])
+
+
+def test_a_single_attention_cannot_be_replaced_in_place():
+    with pytest.raises(ValueError, match="expected a model that contains attention"):
+        replace_attention(nn.MultiheadAttention(DIM, 4))
+
+
+def test_a_shared_module_is_replaced_under_all_its_names():
+    shared = nn.MultiheadAttention(DIM, 4)
+    model = nn.ModuleDict({"first": nn.ModuleDict({"attn": shared}), "attn": shared})
+    assert sorted(replace_attention(model).replaced) == ["attn", "first.attn"]
+    assert model["attn"] is model["first"]["attn"]
+    assert isinstance(model["attn"], MultiheadAdapter)
+
+
+class WindowAttention(Attention):
+    """As Swin's: a bias for every pair of places."""
+
+    def __init__(self):
+        super().__init__()
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(9, 4))
+
+
+class RotaryAttention(Attention):
+    def forward(self, x, rope=None):
+        raise NotImplementedError
+
+
+class UnknownAttention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.everything = nn.Linear(DIM, DIM)
+
+
+class AttentionPool(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(DIM, 4)
+
+
+@pytest.mark.parametrize(
+    ("attention", "reason"),
+    [
+        (WindowAttention, "owns relative_position_bias_table"),
+        (RotaryAttention, "forward takes rope"),
+        (UnknownAttention, "UnknownAttention is not a known attention"),
+    ],
+)
+def test_what_is_not_understood_raises_unless_it_is_skipped(attention, reason):
+    model = nn.ModuleDict({"odd": attention(), "plain": Attention(), "pool": AttentionPool()})
+    with pytest.raises(ValueError, match=rf"not understood: odd: .*{reason}.*skip="):
+        replace_attention(model)
+    assert isinstance(model["plain"], Attention)
+    done = replace_attention(model, skip=("odd",))
+    assert done.replaced == ["plain"]
+    assert done.skipped == {
+        "odd": "named in skip=('odd',)",
+        "pool.attention": "attention pooling: its queries are not the tokens",
+    }
+
+
+def test_a_mask_that_is_more_than_padding_is_refused():
+    adapter = replaced_projections()
+    x = torch.randn(2, 6, DIM)
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()[None, None].expand(2, 1, 6, 6)
+    additive = torch.zeros(2, 1, 6, 6).masked_fill(~causal, -torch.inf)
+    for mask in (causal, additive):
+        with pytest.raises(ValueError, match="differs between queries"):
+            adapter(x, attention_mask=mask)
+    slopes = -torch.arange(6.0).expand(2, 1, 6, 6)
+    with pytest.raises(ValueError, match="a bias of the logits"):
+        adapter(x, attention_mask=slopes)
+    with pytest.raises(ValueError, match="attention_mask: expected"):
+        adapter(x, attention_mask=torch.ones(2, 6))
+    keep = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    expected = adapter.mixer(x, None, keep)
+    for mask in (keep, keep.long(), keep[:, None, None]):
+        torch.testing.assert_close(adapter(x, attention_mask=mask)[0], expected)
+    mask = keep[:, None, None].clone()
+    adapter(x, attention_mask=mask)
+    mask[:] = True  # the same tensor with other values is read again
+    torch.testing.assert_close(adapter(x, attention_mask=mask)[0], adapter(x)[0])
+
+
+def replaced_projections(mixer=None):
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"self_attn": DetrSelfAttention()})
+    replace_attention(model, mixer)
+    return model["self_attn"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(is_causal=True), "asks for a causal order, PADRe"),
+        (dict(causal_attention_mask=torch.zeros(1)), "asks for a causal order"),
+        (dict(key_value_states=torch.zeros(1, 6, DIM)), "expected no key_value_states"),
+        (dict(past_key_values=object()), "expected no past_key_values"),
+        (dict(relative_position_bias=torch.zeros(6, 6)), "expected no relative_position_bias"),
+        (dict(output_attentions=True), "expected no output_attentions"),
+    ],
+)
+def test_nothing_is_swallowed(arguments, message):
+    adapter, x = replaced_projections(), torch.randn(1, 6, DIM)
+    with pytest.raises(ValueError, match=message):
+        adapter(x, **arguments)
+    adapter(x, **dict.fromkeys(arguments), use_cache=False)
+
+
+def test_rotary_positions_are_for_mixers_that_know_the_order():
+    x, rotary = torch.randn(1, 6, DIM), (torch.ones(1, 6, 4), torch.zeros(1, 6, 4))
+    adapter = replaced_projections()
+    torch.testing.assert_close(adapter(x, position_embeddings=rotary), adapter(x))
+    attention = replaced_projections(dict(type="self_attention", num_heads=2))
+    with pytest.raises(ValueError, match="SelfAttention knows no order of its own"):
+        attention(x, position_embeddings=rotary)
+
+
+def test_a_mixer_is_not_replaced_twice():
+    model = SmallViT()
+    replace_attention(model)
+    with pytest.raises(ValueError, match="found no self-attention.*already a mixer"):
+        replace_attention(model)

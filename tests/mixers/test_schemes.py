@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from padre3d.mixers import PADRe, build_mixer
-from padre3d.mixers.hyena import HyenaFilter, long_convolution
+from padre3d.mixers.hyena import long_convolution
+from padre3d.mixers.hyena_filters import HyenaFilter
 from padre3d.mixers.set_attention import taylor_attention
 from padre3d.mixers.sima import column_norms, sima
 from padre3d.ops.padre import PadreWeights, Pointwise, TokenConv1d, padre
@@ -102,7 +103,7 @@ def test_b_2_conv2former_is_the_sequence_preset_of_degree_2():
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_b_3_hyena_of_order_n_is_of_degree_n_plus_1(order, causal):
-    mixer = without_biases(dict(type="hyena", order=order, causal=causal))
+    mixer = without_biases(dict(type="hyena", order=order, form="equations", causal=causal))
     assert_homogeneous(mixer, order + 1)
     assert_degree(mixer, order + 1)
 
@@ -110,7 +111,7 @@ def test_b_3_hyena_of_order_n_is_of_degree_n_plus_1(order, causal):
 def test_b_3_hyena_is_padre_with_long_filters():
     """C_i the long convolutions, B_i the projections, only Z_{N+1} in the sum, V the output."""
     torch.manual_seed(0)
-    mixer = build_mixer(dict(type="hyena", order=2), DIM).double()
+    mixer = build_mixer(dict(type="hyena", order=2, form="equations"), DIM).double()
     b = [
         Pointwise(w, bias)
         for w, bias in zip(
@@ -140,9 +141,17 @@ def test_b_3_long_convolution_is_the_sum_of_equation_40():
     torch.testing.assert_close(long_convolution(filters, x), expected)
 
 
-def test_b_3_causal_filters_do_not_look_ahead():
+@pytest.mark.parametrize("order", [2, 3])
+def test_b_3_hyena_as_published_is_of_degree_n_plus_1_too(order):
+    mixer = without_biases(dict(type="hyena", order=order))
+    assert_homogeneous(mixer, order + 1)
+    assert_degree(mixer, order + 1)
+
+
+@pytest.mark.parametrize("form", ["published", "equations"])
+def test_b_3_causal_filters_do_not_look_ahead(form):
     torch.manual_seed(0)
-    mixer = build_mixer(dict(type="hyena", causal=True), DIM).double()
+    mixer = build_mixer(dict(type="hyena", form=form, causal=True), DIM).double()
     x = tokens()
     changed = x.clone()
     changed[:, 9:] += 1
@@ -156,7 +165,7 @@ def test_b_3_filters_depend_on_the_lag_alone():
     torch.testing.assert_close(filters(20)[10:29], filters(10))
 
 
-@pytest.mark.parametrize("discretisation", ["zoh", "euler"])
+@pytest.mark.parametrize("discretisation", ["published", "zoh", "euler"])
 def test_b_4_the_scan_is_of_degree_3_at_a_fixed_step(discretisation):
     """Eq. 74: B and C linear in x, Delta a constant."""
     torch.manual_seed(0)
@@ -171,11 +180,12 @@ def test_b_4_the_scan_is_of_degree_3_at_a_fixed_step(discretisation):
     assert_degree(scan, 3)
 
 
-@pytest.mark.parametrize("discretisation", ["zoh", "euler"])
+@pytest.mark.parametrize("discretisation", ["published", "zoh", "euler"])
 def test_b_4_mamba_is_its_equations(discretisation):
     """The whole block token by token: Eqs. 51-54 (or 68, 69) with B, C and Delta of Eqs. 60-62."""
     torch.manual_seed(0)
     mixer = build_mixer(dict(type="mamba", state=4, discretisation=discretisation), DIM).double()
+    assert build_mixer(dict(type="mamba"), DIM).discretisation == "published"
     x = tokens()[0]
     project = F.linear(x, mixer.project_in.weight, mixer.project_in.bias)
     u, gate = project[:, :DIM], project[:, DIM:]
@@ -189,6 +199,8 @@ def test_b_4_mamba_is_its_equations(discretisation):
         delta = (1 + mixer.project_delta(u[t]).exp()).log()[:, None]
         if discretisation == "zoh":
             a_bar, b_bar = (delta * a).exp(), ((delta * a).exp() - 1) / (delta * a) * delta * b
+        elif discretisation == "published":  # exp(Delta A) and Delta B, as the authors' code has it
+            a_bar, b_bar = (delta * a).exp(), delta * b
         else:
             a_bar, b_bar = 1 + delta * a, delta * b
         state = a_bar * state + b_bar * u[t][:, None]

@@ -155,3 +155,19 @@ def test_what_is_mixed_whole():
         assert chunked.chunk_length(torch.empty(900, 90, 128), 5) is None
         assert chunked.chunk_length(torch.empty(1, 16_000, 128), 5) is None
     assert chunked.chunk_length(block, 5) is None
+
+
+def test_hooks_act_once_whatever_the_path(monkeypatch):
+    """A pre-hook that doubles its input, with gradients (whole) and without (in chunks)."""
+    monkeypatch.setattr(chunked, "MIXER_CHUNK_BYTES", 128 * DIM * 4)
+    torch.manual_seed(0)
+    mixer = build_mixer({**MIXERS["sequence"], "kernel_size": 3}, DIM)
+    calls = []
+    mixer.register_forward_pre_hook(lambda _, inputs: (calls.append(1), 2 * inputs[0])[1])
+    x = torch.randn(1, 301, DIM)
+    whole = mixer(x).detach()
+    with torch.no_grad():
+        assert chunked.chunk_length(x, mixer.receptive_radius) is not None
+        in_chunks = mixer(x)
+    assert len(calls) == 2
+    torch.testing.assert_close(in_chunks, whole, rtol=1e-5, atol=1e-5)

@@ -1,9 +1,16 @@
 """The state-space recurrence: against its definition, its closed form, and its approximation."""
 
+import warnings
+
 import pytest
 import torch
 
-from padre3d.ops.selective_scan import discretise, linear_recurrence, selective_scan
+from padre3d.ops.selective_scan import (
+    discretise,
+    doubling_recurrence,
+    linear_recurrence,
+    selective_scan,
+)
 
 
 def problem(length, channels=3, states=4):
@@ -68,3 +75,30 @@ def test_b_4_approximation_error_falls_with_the_square_of_the_step():
 def test_unknown_discretisation_is_named():
     with pytest.raises(ValueError, match="discretisation: expected one of"):
         selective_scan(*problem(3), "rk4")
+
+
+def test_the_published_discretisation_is_between_the_two_of_the_paper():
+    x, delta, a, b, c = problem(9)
+    decay, drive = discretise(delta, a, b, x, "published")
+    assert torch.equal(decay, discretise(delta, a, b, x, "zoh")[0])
+    assert torch.equal(drive, discretise(delta, a, b, x, "euler")[1])
+    default = selective_scan(x, delta, a, b, c)
+    assert torch.equal(default, selective_scan(x, delta, a, b, c, "published"))
+
+
+def test_euler_warns_where_it_diverges():
+    x, delta, a, b, c = problem(50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        selective_scan(x, delta, a, b, c, "euler")
+        assert selective_scan(x, 100 * delta, a, b, c).isfinite().all()
+    with pytest.warns(UserWarning, match=r"'euler': expected steps Delta \|A\| <= 2, got up to"):
+        assert selective_scan(x, 100 * delta, a, b, c, "euler").abs().max() > 1e9
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 10, 64, 65])
+def test_doubling_equals_the_loop(length):
+    torch.manual_seed(0)
+    decay, drive = torch.rand(2, length, 3).double(), torch.randn(2, length, 3).double()
+    expected = linear_recurrence(decay, drive)
+    torch.testing.assert_close(doubling_recurrence(decay, drive, 7), expected)

@@ -12,7 +12,7 @@
 | oracle.py | the same equations with explicit matrices in float64: the oracle of the tests |
 """
 
-from padre3d.ops.padre.api import padre
+from padre3d.ops.padre.api import IMPLEMENTATIONS, padre
 from padre3d.ops.padre.cross import cross_padre
 from padre3d.ops.padre.maps import (
     ChannelLowRank,
@@ -32,6 +32,7 @@ from padre3d.ops.padre.rational import RationalWeights, rational_padre
 from padre3d.ops.padre.weights import PadreWeights
 
 __all__ = [
+    "IMPLEMENTATIONS",
     "ChannelLowRank",
     "ChannelMap",
     "PadreWeights",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from padre3d.checks import check_shape
+from padre3d.checks import check_mask, check_shape
 from padre3d.ops.padre import eager, oracle
 from padre3d.ops.padre.weights import PadreWeights
 
@@ -48,7 +48,7 @@ def padre(
     """
     sizes = check_shape(x, "G N D", name="padre x")
     if mask is not None:
-        check_shape(mask, f"{sizes['G']} {sizes['N']}", name="padre mask")
+        check_mask(mask, sizes["G"], sizes["N"], name="padre mask")
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f"padre impl: expected one of {sorted(IMPLEMENTATIONS)}, got {impl!r}")
     return IMPLEMENTATIONS[impl](x, weights, mask)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from padre3d.checks import check_shape
+from padre3d.checks import check_mask, check_shape
 from padre3d.ops.padre import eager
 from padre3d.ops.padre.weights import PadreWeights
 
@@ -43,6 +43,9 @@ def cross_padre(
     for m, x in enumerate(inputs):
         check_shape(x, f"{batch} N {channels}", name=f"cross_padre inputs[{m}]")
     masks = [None] * len(inputs) if masks is None else masks
+    for m, (x, mask) in enumerate(zip(inputs, masks, strict=True)):
+        if mask is not None:
+            check_mask(mask, batch, x.shape[1], name=f"cross_padre masks[{m}]")
     pads = [None if mask is None else ~mask.unsqueeze(-1) for mask in masks]
 
     ys = [

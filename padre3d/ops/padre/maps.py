@@ -87,6 +87,12 @@ class TokenConv2d:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(G, H W, D) -> (G, H W, D)."""
+        height, width = self.size
+        if x.shape[1] != height * width:
+            raise ValueError(
+                f"a 2-D token map with size=({height}, {width}): expected {height * width} tokens, "
+                f"got {x.shape[1]}"
+            )
         image = x.unflatten(1, self.size).permute(0, 3, 1, 2)
         out = _convolve(image, self.weight, self.bias, self.groups, self.dilation)
         return out.permute(0, 2, 3, 1).flatten(1, 2)
@@ -142,7 +148,8 @@ class TokenPrefix:
     """A convolution for all tokens but the first ``prefix`` (the class token of a ViT).
 
     As a matrix: prefix row p is e_p plus the mean of all convolved rows; the other rows are the
-    convolution and do not see the prefix. No weights beyond the convolution's.
+    convolution and do not see the prefix. No weights beyond the convolution's. Without other tokens
+    the prefix stays as it is.
     """
 
     conv: TokenConv1d | TokenConv2d | TokenChain
@@ -150,6 +157,8 @@ class TokenPrefix:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(G, prefix + N, D) -> (G, prefix + N, D)."""
+        if x.shape[1] == self.prefix:
+            return x
         rest = self.conv(x[:, self.prefix :])
         return torch.cat([x[:, : self.prefix] + rest.mean(1, keepdim=True), rest], 1)
 
@@ -201,9 +210,13 @@ def _convolve(
     image: Tensor, weight: Tensor, bias: Tensor | None, groups: int, dilation: int = 1
 ) -> Tensor:
     """Same-size convolution of (G, D, H, W) with odd kernels and zero padding."""
+    if 0 in image.shape:  # torch has no convolution of nothing
+        return image
     padding = (weight.shape[2] // 2 * dilation, weight.shape[3] // 2 * dilation)
     # The CPU's gradient of a convolution bias is slow, that of an addition is not: 15 % of a step.
-    apart = bias is not None and bias.is_cpu and torch.is_grad_enabled()
+    # Never while tracing: a trace must not depend on whether gradients are recorded.
+    recording = torch.is_grad_enabled() and not torch.jit.is_tracing()
+    apart = bias is not None and bias.is_cpu and recording
     out = F.conv2d(image, weight, None if apart else bias, 1, padding, dilation, groups)
     return out + bias.to(out.dtype).view(-1, 1, 1) if bias is not None and apart else out
 

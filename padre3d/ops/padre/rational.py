@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from padre3d.checks import check_shape
+from padre3d.checks import check_mask, check_shape
 from padre3d.ops.padre import eager
 from padre3d.ops.padre.maps import ChannelMap, TokenMap
 
@@ -63,7 +63,7 @@ def rational_padre(x: Tensor, weights: RationalWeights, mask: Tensor | None = No
     """
     sizes = check_shape(x, "G N D", name="rational_padre x")
     if mask is not None:
-        check_shape(mask, f"{sizes['G']} {sizes['N']}", name="rational_padre mask")
+        check_mask(mask, sizes["G"], sizes["N"], name="rational_padre mask")
     pad = None if mask is None else ~mask.unsqueeze(-1)
     ys = [eager.linear_term(x, a, b, None, pad) for a, b in zip(weights.a, weights.b, strict=True)]
     d, dtype = weights.w.shape[0], ys[0].dtype

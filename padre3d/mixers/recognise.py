@@ -1,0 +1,260 @@
+"""Which modules of a model are self-attentions that a mixer can stand for, and which are not.
+
+Modules are recognised by what they own and by what their ``forward`` takes, so none of the
+libraries is imported. What is recognised must be understood in full: an attention with a parameter,
+a module or an argument that is not listed here computes something a mixer would leave out, and is
+refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from padre3d.mixers.mixer import Mixer
+from padre3d.mixers.token_image import Size
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One library's form of attention.
+
+    Attributes:
+        linears: attributes that are linear maps, by which it is recognised.
+        outputs: names of the output map, one of which it owns.
+        parts: further attributes with parameters that belong to attention alone.
+        arguments: of ``forward``, those the adapter understands.
+    """
+
+    linears: tuple[str, ...]
+    outputs: tuple[str, ...]
+    parts: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+KINDS = {
+    "timm": Kind(
+        ("qkv", "proj"),
+        ("proj",),
+        ("q_norm", "k_norm", "norm", "gate", "q_bias", "k_bias", "v_bias"),
+        ("x", "attn_mask", "is_causal"),
+    ),
+    "transformers": Kind(
+        ("q_proj", "k_proj", "v_proj"),
+        ("o_proj", "out_proj"),
+        ("q_norm", "k_norm", "q_layernorm", "k_layernorm"),
+        (
+            "hidden_states",
+            "attention_mask",
+            "causal_attention_mask",
+            "position_embeddings",
+            "object_queries",
+            "spatial_position_embeddings",
+            "key_value_states",
+            "past_key_values",
+            "past_key_value",
+            "cache",
+            "cache_position",
+            "position_ids",
+            "use_cache",
+            "output_attentions",
+            "head_mask",
+            "layer_head_mask",
+        ),
+    ),
+    # transformers before 5: an attention of query, key and value, and a module with its output map
+    "transformers 4": Kind(
+        ("query", "key", "value"),
+        ("dense",),
+        (),
+        ("hidden_states", "head_mask", "output_attentions"),
+    ),
+}
+CROSS_NAMES = ("encoder_attn", "encoder_attention", "EncDecAttention")
+
+
+@dataclass(frozen=True)
+class Attention:
+    """A self-attention that can be replaced.
+
+    Attributes:
+        name: its full name in the model; the shortest of several.
+        module: itself.
+        kind: key of :data:`KINDS`, or "multihead" for ``nn.MultiheadAttention``.
+        width: channels D.
+        is_causal: whether it says that tokens see earlier ones only.
+    """
+
+    name: str
+    module: nn.Module
+    kind: str
+    width: int
+    is_causal: bool
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The attentions of a model: those to replace, and the others with the reasons.
+
+    Attributes:
+        found: what can be replaced.
+        left: name -> why it is no self-attention to replace.
+        refused: name -> why this self-attention is not understood.
+    """
+
+    found: list[Attention]
+    left: dict[str, str]
+    refused: dict[str, str]
+
+
+def survey(model: nn.Module, skip: Sequence[str]) -> Survey:
+    """Look at every module of ``model`` once, from the outside in."""
+    result = Survey([], {}, {})
+    decided: list[str] = []
+    for name, module in model.named_modules():
+        if any(not done or name.startswith(done + ".") for done in decided):
+            continue
+        kind = _kind(module)
+        if kind is None and not _looks_like_attention(module):
+            continue
+        decided.append(name)
+        if isinstance(module, Mixer):
+            result.left[name] = "already a mixer"
+        elif set(skip) & set(name.split(".")):
+            result.left[name] = f"named in skip={tuple(skip)}"
+        elif reason := _not_self_attention(model, name, module):
+            result.left[name] = reason
+        elif kind is None or (reason := _not_understood(module, kind)):
+            result.refused[name] = reason or f"{type(module).__name__} is not a known attention"
+        else:
+            result.found.append(_attention(name, module, kind))
+    return result
+
+
+def token_image(model: nn.Module, name: str) -> tuple[Size | None, int, bool]:
+    """(size, prefix, whether it is an image model) of the nearest ViT around the module ``name``.
+
+    timm: ``patch_embed.grid_size`` and ``num_prefix_tokens``; transformers: the patch embedding in
+    ``embeddings`` and the class, distillation and register tokens beside it.
+    """
+    parts = name.split(".")
+    for depth in range(len(parts) - 1, -1, -1):
+        owner = model.get_submodule(".".join(parts[:depth]))
+        patches = getattr(owner, "patch_embed", None)
+        if patches is not None and hasattr(patches, "grid_size"):
+            return patches.grid_size, int(getattr(owner, "num_prefix_tokens", 0)), True
+        embeddings = getattr(owner, "embeddings", None)
+        for child in ("patch_embeddings", "patch_embedding"):
+            if embeddings is not None and isinstance(getattr(embeddings, child, None), nn.Module):
+                return _grid(embeddings, child), _extra_tokens(embeddings), True
+    return None, 0, False
+
+
+def _kind(module: nn.Module) -> str | None:
+    if isinstance(module, nn.MultiheadAttention):
+        return "multihead"
+    inner = getattr(module, "attention", None)
+    if _owns(inner, KINDS["transformers 4"].linears) and _owns(
+        getattr(module, "output", None), ("dense",)
+    ):
+        return "transformers 4"
+    return next((k for k in ("timm", "transformers") if _owns(module, KINDS[k].linears)), None)
+
+
+def _owns(module: nn.Module | None, linears: Sequence[str]) -> bool:
+    return all(isinstance(getattr(module, name, None), nn.Linear) for name in linears)
+
+
+def _looks_like_attention(module: nn.Module) -> bool:
+    """A mixer, or an attention by its class name that holds weights and no known attention."""
+    if isinstance(module, Mixer):
+        return True
+    if not re.search("attention|attn", type(module).__name__, re.IGNORECASE):
+        return False
+    inside = (m for m in module.modules() if m is not module)
+    return bool(list(module.parameters())) and all(_kind(m) is None for m in inside)
+
+
+def _not_self_attention(model: nn.Module, name: str, module: nn.Module) -> str:
+    """Why an attention is between two sets of tokens, or an empty string."""
+    parent_name, _, child = name.rpartition(".")
+    parent = model.get_submodule(parent_name)
+    names = f"{type(module).__name__} {child}".lower()
+    if (
+        "cross" in names
+        or child in CROSS_NAMES
+        or (isinstance(parent, nn.TransformerDecoderLayer) and child == "multihead_attn")
+    ):
+        return "cross-attention"
+    if "pool" in f"{type(module).__name__} {type(parent).__name__}".lower():
+        return "attention pooling: its queries are not the tokens"
+    return ""
+
+
+def _not_understood(module: nn.Module, kind: str) -> str:
+    """What a recognised self-attention does beyond attention, or an empty string."""
+    if kind == "multihead":
+        same = module.kdim == module.vdim == module.embed_dim
+        return "" if same else "keys or values of another width than the queries"
+    spec = KINDS[kind]
+    inner = module.get_submodule("attention") if kind == "transformers 4" else module
+    outer = module.get_submodule("output") if kind == "transformers 4" else module
+    output = next((getattr(outer, n) for n in spec.outputs if _owns(outer, (n,))), None)
+    width = getattr(inner, spec.linears[0]).in_features
+    if output is None or output.out_features != width:
+        return f"no output map of {width} channels named {' or '.join(spec.outputs)}"
+    known = {*spec.linears, *spec.outputs, *spec.parts}
+    extra = sorted(set(_weighted(inner)) | set(_weighted(outer)) - {"attention", "output"})
+    extra = [name for name in extra if name not in known]
+    if extra:
+        return f"it owns {', '.join(extra)}, which a mixer would leave out"
+    arguments = [a for a in _arguments(module) if a not in spec.arguments]
+    if arguments:
+        return f"its forward takes {', '.join(arguments)}, which a mixer would ignore"
+    return ""
+
+
+def _weighted(module: nn.Module) -> Iterator[str]:
+    """Names of direct parameters, and of children and buffers that hold values."""
+    yield from (name for name, _ in module.named_parameters(recurse=False))
+    yield from (name for name, _ in module.named_buffers(recurse=False))
+    for name, child in module.named_children():
+        if any(True for _ in child.parameters()) or any(True for _ in child.buffers()):
+            yield name
+
+
+def _arguments(module: nn.Module) -> list[str]:
+    parameters = inspect.signature(type(module).forward).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return [name for name in named if name != "self"]
+
+
+def _attention(name: str, module: nn.Module, kind: str) -> Attention:
+    if isinstance(module, nn.MultiheadAttention):
+        width = module.embed_dim
+    else:
+        inner = module.get_submodule("attention") if kind == "transformers 4" else module
+        width = getattr(inner, KINDS[kind].linears[0]).in_features
+    return Attention(name, module, kind, width, bool(getattr(module, "is_causal", False)))
+
+
+def _grid(embeddings: nn.Module, child: str) -> Size | None:
+    """(H, W) in patches of a transformers model, if its embeddings say so."""
+    for owner in (getattr(embeddings, child), embeddings):
+        image, patch = getattr(owner, "image_size", None), getattr(owner, "patch_size", None)
+        if image is not None and patch is not None:
+            image = (image, image) if isinstance(image, int) else tuple(image)
+            patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
+            return image[0] // patch[0], image[1] // patch[1]
+    return None
+
+
+def _extra_tokens(embeddings: nn.Module) -> int:
+    """Class, distillation and register tokens of a transformers model."""
+    names = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
+    tokens = [getattr(embeddings, name, None) for name in names]
+    return sum(1 if t.dim() < 3 else t.shape[1] for t in tokens if isinstance(t, nn.Parameter))
