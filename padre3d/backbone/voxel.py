@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from padre3d.backbone.encoder import Block, EncoderLayer, PositionEmbedding
 from padre3d.checks import check_shape, renamed_arguments
 from padre3d.mixers import build_mixer
+from padre3d.mixers.mixer import Mixer
 from padre3d.sequences import TokenPlanner, WindowPartition
 from padre3d.sequences.orders import WINDOW_ORDERS
 from padre3d.structures.grid import PillarGrid
@@ -59,6 +60,9 @@ class VoxelBackbone(nn.Module):
             mixers of layouts that do not fit together.
     """
 
+    blocks: Any
+    position_embeddings: Any
+
     def __init__(
         self,
         grid: PillarGrid | Mapping[str, Any],
@@ -98,7 +102,8 @@ class VoxelBackbone(nn.Module):
             for i in range(0, len(layers), LAYERS_PER_BLOCK)
         )
         ny, nx = self.grid.ny, self.grid.nx
-        parts = [WindowPartition(ny, nx, tuple(window), tuple(shift)) for shift in shifts]
+        size = (window[0], window[1])
+        parts = [WindowPartition(ny, nx, size, (shift[0], shift[1])) for shift in shifts]
         shift_of = [i // LAYERS_PER_BLOCK % len(parts) for i in range(len(layers))]
         next_order = itertools.cycle(orders)
         of_layer = [
@@ -167,7 +172,7 @@ def _build_mixers(
     mixers: Sequence[Mapping[str, Any]] | None,
     count: int,
     dim: int,
-) -> list[nn.Module]:
+) -> list[Mixer]:
     """One mixer per layer; the configs are taken in turn."""
     default = {"type": "padre", "degree": 2, "preset": "sequence"}
     configs = [mixer or default] if mixers is None else list(mixers)
@@ -176,7 +181,7 @@ def _build_mixers(
     return [build_mixer(dict(configs[i % len(configs)]), dim) for i in range(count)]
 
 
-def _common_layout(mixers: Sequence[nn.Module], layout: str | None) -> str:
+def _common_layout(mixers: Sequence[Mixer], layout: str | None) -> str:
     """The layout of the layers that have an order; "grid" if none has."""
     own = {mixer.layout for mixer in mixers} - {"grid"}
     if not own:

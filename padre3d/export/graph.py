@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,11 @@ class DetectorGraph(nn.Module):
 
     outputs: tuple[str, ...] = HeadOutputs._fields
 
-    def __init__(self, detector: nn.Module) -> None:
+    backbone: Any
+    bev_backbone: Any
+    head: Any
+
+    def __init__(self, detector: Any) -> None:
         super().__init__()
         if detector.backbone.local_descriptor is not None:
             raise ValueError(
@@ -288,15 +293,17 @@ class _GatheredPositions(TokenPositions):
     """The look-up as plain gathers, which take 32-bit indices."""
 
     def of(self, index: Tensor) -> Tensor:
+        assert self.window_index is not None
         rows = self.window_index.index_select(0, index.flatten())
         return self.table.index_select(0, rows).unflatten(0, index.shape)
 
     def of_all(self) -> Tensor:
+        assert self.window_index is not None
         return self.table.index_select(0, self.window_index)
 
 
-class _PlaceTable(nn.Module):
-    """Position embeddings of the pillars' window_index, already computed: (P, D)."""
+class _WindowTable(nn.Module):
+    """Position embeddings of a window's cells, already computed: (P, D)."""
 
     table: Tensor
 
@@ -326,6 +333,6 @@ def _compute_position_tables(graph: DetectorGraph) -> None:
     """Replace networks that only see constant positions by their results."""
     for block in graph.backbone.position_embeddings:
         for i, embedding in enumerate(block):
-            block[i] = _PlaceTable(embedding._network(embedding.xy))
+            block[i] = _WindowTable(embedding._embed(embedding.xy))
     decoder = graph.head.decoder
     decoder.key_position = _CellTable(decoder.key_position(decoder.positions))

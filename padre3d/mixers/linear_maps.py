@@ -89,10 +89,12 @@ class TokenWeights(nn.Module):
             return TokenDense(self.weight)
         if isinstance(self.spec, LowRank):
             return TokenLowRank(self.left, self.right)
-        if prefix and isinstance(size, GridIndex):
-            raise ValueError(f"tokens on a grid: expected prefix=0, got {prefix}")
         conv = self._convolution(self.spec, size, grid_impl)
-        return TokenPrefix(conv, prefix) if prefix else conv
+        if not prefix:
+            return conv
+        if isinstance(conv, TokenGridConv) or isinstance(size, GridIndex):
+            raise ValueError(f"tokens on a grid: expected prefix=0, got {prefix}")
+        return TokenPrefix(conv, prefix)
 
     def _convolution(
         self, spec: Conv, size: Size | None, grid_impl: str
