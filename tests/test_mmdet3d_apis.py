@@ -11,7 +11,7 @@ import torch
 from mmdet3d.apis import LidarDet3DInferencer, inference_detector, init_model
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import LiDARInstance3DBoxes
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from small_detector import MODEL, REACH_M, assert_sane, batch, build, cloud
@@ -311,6 +311,31 @@ def test_stock_map_layers_in_our_detector():
     wrong = MODELS.build(dict(MODEL, bev_backbone=dict(stock, stride=4)))
     with pytest.raises(ValueError, match=r"expected shape \(B, 32, 9, 9\), got \(1, 32, 18, 18\)"):
         wrong.forward_points([cloud(300, 1)])
+
+
+def documented_config(repo_root, folder, name):
+    """A config of docs/mmdet3d.md, built."""
+    blocks = (repo_root / "docs/mmdet3d.md").read_text().split("```python\n")
+    (text,) = [block.split("```")[0] for block in blocks if block.startswith(f"# {name}\n")]
+    path = folder / name
+    path.write_text(text.replace('"configs/', f'"{repo_root}/configs/'))
+    return MODELS.build(Config.fromfile(path).model)
+
+
+def test_the_documented_centerpoint(repo_root, tmp_path):
+    model = documented_config(repo_root, tmp_path, "centerpoint_padre2.py")
+    grid, voxels = model.pts_middle_encoder.backbone.grid, model.data_preprocessor.voxel_layer
+    assert [grid.nx, grid.ny, 1] == voxels.grid_shape
+    assert list(grid.range_m) == voxels.point_cloud_range
+    assert model.pts_voxel_encoder.pfn_layers[-1].units == model.pts_middle_encoder.backbone.dim
+
+
+def test_the_documented_stock_map_layers(repo_root, tmp_path):
+    model = documented_config(repo_root, tmp_path, "stock_bev.py").eval()
+    with torch.no_grad():
+        bev = model.bev_backbone(torch.zeros(1, 128, 16, 24))
+    assert bev.shape == (1, model.head.in_channels, 8, 12)
+    assert model.head.grid.nx == 180
 
 
 def stock_pillars(model):

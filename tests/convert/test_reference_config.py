@@ -221,6 +221,9 @@ def test_a_custom_model_arrives_in_the_modules(read, settings, tool, tmp_path):
         dataset = dataset.get("dataset", dataset)
         assert tuple(dataset.metainfo.classes) == tuple(CUSTOM["CLASS_NAMES"])
         steps = {step.type: step for step in dataset.pipeline}
+        # Where mmdet3d's inference functions look for the loader and the names.
+        assert list(steps)[:2] == ["LoadPointsFromFile", "LoadSweeps"]
+        assert tuple(cfg.class_names) == tuple(CUSTOM["CLASS_NAMES"])
         assert steps["LoadSweeps"].num_sweeps == 3
         assert steps["PointsRangeFilter"].point_cloud_range == (-40, -20, -4, 40, 20, 2)
         # The sampled objects of the base are of nuScenes' own classes.
