@@ -25,10 +25,10 @@ from padre3d.head.outputs import HeadOutputs  # noqa: E402
 RTX = "tensorrt-rtx"
 
 
-def export_as(precision, folder, **settings):
+def export_as(precision, folder, name, **settings):
     cloud = torch.from_numpy(make_cloud(300))
     config = ExportConfig(precision, tolerance=1.0, **settings)
-    detector = build_detector(MIXERS["padre"])
+    detector = build_detector(MIXERS[name])
     export.export_detector(detector, {"frame": cloud}, folder, config, [cloud])
     return folder / "model.onnx"
 
@@ -39,15 +39,16 @@ def rtx():
 
 
 def test_fp32_engines(rtx, exported):
-    """Any number of pillars, all three mixers."""
+    """Any number of pillars, every layout."""
     sets = (2, 60, 200) if exported[0].backbone.planner.layout == "set" else None
     engine = build_engine(RTX, exported[2] / "model.onnx", Profile(2, 400, 900, sets=sets))
     assert len(engine) > 100_000
 
 
+@pytest.mark.parametrize("name", ["padre", "grid"])
 @pytest.mark.parametrize("precision", ["fp16", "int8-trt"])
-def test_typed_engines(rtx, exported_padre, tmp_path, precision):
-    detector, cloud, folder, _, _ = exported_padre
+def test_typed_engines(rtx, request, tmp_path, precision, name):
+    detector, cloud, folder, _, _ = request.getfixturevalue(f"exported_{name}")
     path = shutil.copy(folder / "model.onnx", tmp_path)
     exporter = export.Exporter(detector, export.ExportConfig(), tmp_path)
     inputs = exporter.inputs(torch.from_numpy(cloud), None)
@@ -80,20 +81,22 @@ def test_without_a_gpu_there_is_an_error(rtx, exported_padre):
 
 
 @pytest.mark.slow
-def test_npu_emulator_gives_the_values(tmp_path):
+# On the grid the worst is the height, whose values are small: 3 mm of them.
+@pytest.mark.parametrize(("name", "limit"), [("padre", 0.01), ("grid", 0.02)])
+def test_npu_emulator_gives_the_values(tmp_path, name, limit):
     """int8-qnn as one partition in the HTP emulator, against onnxruntime on the CPU."""
     pytest.importorskip("onnxruntime_qnn", reason="optional: requirements/deploy.txt")
-    path = export_as("int8-qnn", tmp_path / "out", sizes=(512,))
+    path = export_as("int8-qnn", tmp_path / "out", name, sizes=(512,))
     cpu, npu = Runtime(path.parent), Runtime(path.parent, "qnn")
     features, cells = cpu.encode(make_cloud(300, seed=2))
-    detector = build_detector(MIXERS["padre"])
+    detector = build_detector(MIXERS[name])
     expected, found = (
         HeadOutputs(*(torch.from_numpy(outputs[name]) for name in HeadOutputs._fields))
         for outputs in (r.outputs(features, cells) for r in (cpu, npu))
     )
     parity = compare_outputs("frame", len(cells), expected, found, detector.head)
     assert parity.matched >= 36
-    assert parity.worst_relative <= 0.01, parity.relative
+    assert parity.worst_relative <= limit, parity.relative
 
 
 @pytest.mark.slow
@@ -102,7 +105,7 @@ def test_context_binary_for_one_soc(tmp_path):
     pytest.importorskip("onnxruntime_qnn", reason="optional: requirements/deploy.txt")
     from padre3d.backends.qnn import open_session
 
-    path = export_as("int8-qnn", tmp_path / "out", sizes=(512,))
+    path = export_as("int8-qnn", tmp_path / "out", "padre", sizes=(512,))
     context = tmp_path / "context.onnx"
     open_session(path, Options(), context)
     nodes = onnx.load(str(context)).graph.node

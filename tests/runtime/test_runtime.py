@@ -142,6 +142,21 @@ def test_a_dynamic_graph_without_mask_is_not_padded(exported_padre, monkeypatch)
         Runtime(folder)(cloud)
 
 
+def test_a_graph_on_the_grid_is_padded_without_a_mask(exported_grid, monkeypatch):
+    """No cell of the map refers to the padding."""
+    detector, _, folder, _, _ = exported_grid
+    cloud = make_cloud(400)
+    plain = registry.BACKENDS["onnxruntime"]
+
+    def limited(path, options):
+        return Loaded(plain(path, options).run, (500, 900))
+
+    monkeypatch.setitem(registry.BACKENDS, "onnxruntime", limited)
+    runtime = Runtime(folder)
+    assert_same_boxes(runtime(cloud), detect(detector, cloud))
+    assert runtime.last.size == 500 > runtime.last.pillars
+
+
 def test_profile_limits_of_a_masked_graph(masked_parts, monkeypatch):
     """Fewer pillars than the profile's minimum are padded, in every part of the graph."""
     detector, _, folder, _, _ = masked_parts

@@ -8,6 +8,7 @@ get no result. For N tokens of D channels on S cells, T taps and a share p of ta
 |---|---|---|---|
 | map | a dense convolution of the zero-filled maps, then a gather | S T D | S D, then N D |
 | neighbours | per tap, a gather and one product | N T D, a share p not zero | N T D |
+| triton | the same in one kernel, over the map of indices (triton/grid.py) | p N T D | p N T D |
 
 A dense 11 x 11 on 360 x 360 x 128 is 2.0 G multiply-accumulates a layer, over the neighbours of
 20,000 pillars it is 0.3 G. On a CPU the neighbours win in training by far, because the gradients of
@@ -26,7 +27,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from padre3d.structures.grid_index import GridIndex
 
-IMPLEMENTATIONS = ("auto", "map", "neighbours")
+IMPLEMENTATIONS = ("auto", "map", "neighbours", "triton")
 # Rows whose gathered neighbours and sums stay in a core's second-level cache.
 CHUNK_BYTES = 1 << 19
 
@@ -47,8 +48,9 @@ def grid_convolution(
         bias: (D,) added to every token's result.
         index: cells of the tokens.
         dilation: cells between two taps.
-        impl: "map", "neighbours", or "auto": the map while a graph is exported or compiled,
-            otherwise the neighbours.
+        impl: "map", "neighbours", "triton", or "auto": the neighbours on a CPU, where they are the
+            fastest, the map on a GPU, where nothing is measured yet, and while a graph is exported
+            or compiled.
 
     Raises:
         ValueError: on an unknown implementation.
@@ -56,12 +58,17 @@ def grid_convolution(
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f"grid_impl: expected one of {IMPLEMENTATIONS}, got {impl!r}")
     if impl == "auto":
-        impl = "map" if torch.compiler.is_compiling() else "neighbours"
+        impl = "neighbours" if x.is_cpu and not torch.compiler.is_compiling() else "map"
     if impl == "map":
         return on_map(x, weight, bias, index, dilation)
-    height, width = weight.shape[2:]
-    taps = weight.flatten(1).t()
-    out = over_neighbours(x, taps, index.neighbours((height, width), dilation))
+    if impl == "triton":
+        from padre3d.ops.padre import triton  # needs Triton, which the core does without
+
+        out = triton.grid_convolution(x, weight, index, dilation)
+    else:
+        height, width = weight.shape[2:]
+        taps = weight.flatten(1).t()
+        out = over_neighbours(x, taps, index.neighbours((height, width), dilation))
     return out if bias is None else out + bias.to(out.dtype)
 
 

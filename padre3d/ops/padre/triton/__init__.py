@@ -17,6 +17,7 @@ type: that of autocast, else that of the weights. Nothing is atomic, so results 
 | parts.py | device functions: rows of a block, convolution, layer norm, GELU |
 | forward.py, backward.py | the kernels |
 | launch.py | buffers, block sizes and launches |
+| grid.py | convolutions over the occupied cells of a grid |
 | api.py | ``padre`` and ``encoder_layer``: what is supported, gradients |
 """
 
@@ -28,5 +29,6 @@ except ImportError as error:
     ) from error
 
 from padre3d.ops.padre.triton.api import encoder_layer, padre
+from padre3d.ops.padre.triton.grid import grid_convolution
 
-__all__ = ["encoder_layer", "padre"]
+__all__ = ["encoder_layer", "grid_convolution", "padre"]
