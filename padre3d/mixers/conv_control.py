@@ -30,7 +30,8 @@ class ConvControl(PADRe):
         """Tokens (G, L, D) -> (G, L, D); pos, mask and size as for :class:`PADRe`."""
         check_mixer_inputs(x, pos, mask, self.dim)
         check_prefix_inputs("ConvControl", self.prefix, x, mask)
-        check_token_image("ConvControl", token_dims(self.structure), size, self.prefix)
+        if isinstance(size, tuple):
+            check_token_image("ConvControl", token_dims(self.structure), size, self.prefix)
         pad = None if mask is None else ~mask.unsqueeze(-1)
         weights = self.weights(size)
         ys = eager.linear_terms(zero_masked(with_position(x, pos), mask), weights, pad)

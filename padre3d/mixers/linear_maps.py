@@ -13,6 +13,7 @@ from padre3d.ops.padre import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenCausalConv1d,
     TokenConv1d,
     TokenConv2d,
     TokenDense,
@@ -86,6 +87,8 @@ class TokenWeights(nn.Module):
         return TokenPrefix(conv, prefix) if prefix else conv
 
     def _convolution(self, spec: Conv, size: Size | None) -> TokenConv1d | TokenConv2d:
+        if spec.causal:
+            return TokenCausalConv1d(self.weight, self.bias, self.groups)
         if spec.dims == 1:
             return TokenConv1d(self.weight, self.bias, self.groups)
         if size is None:

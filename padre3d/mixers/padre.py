@@ -37,6 +37,8 @@ class PADRe(Mixer):
         size: (H, W) of the token image, if it is always the same; with dims=2 only.
         prefix: leading tokens outside the sequence or image, such as a class token: a convolution
             passes them by and gives them the mean of its result (``TokenPrefix``). No mask then.
+        causal: whether convolutions look back only, as a language model needs; in 1-D and without a
+            prefix. A structure says it in its own convolutions.
         structure: any structure, in place of degree, preset, kernel_size and dims.
         impl: implementation of :func:`padre3d.ops.padre.padre`.
     """
@@ -52,15 +54,22 @@ class PADRe(Mixer):
         prefix: int = 0,
         structure: PadreStructure | None = None,
         impl: str = "eager",
+        causal: bool = False,
     ) -> None:
         super().__init__()
         if structure is None:
-            structure = _preset(preset, degree, kernel_size, dims)
+            structure = _preset(preset, degree, kernel_size, dims, causal=causal)
             self.layout = "sequence" if preset == "sequence" else "set"
         s = structure
         check_choice("PADRe impl", impl, tuple(IMPLEMENTATIONS))
         self.size = check_token_image("PADRe", token_dims(s), size, prefix)
         self.dim, self.structure, self.impl, self.prefix = dim, s, impl, prefix
+        if causal and (prefix or impl == "triton"):
+            raise ValueError(
+                f"PADRe causal: expected prefix=0 and impl='eager', got {prefix} and {impl!r}"
+            )
+        if causal and not self.is_causal:
+            raise ValueError("PADRe causal: expected causal convolutions in the structure")
         gains = [1.0] + [HIGHER_DEGREE_GAIN] * (s.degree - 1)
         self.a = nn.ModuleList(token_weights(spec, dim) for spec in s.a)
         self.b = nn.ModuleList(
@@ -78,6 +87,12 @@ class PADRe(Mixer):
     def has_fused_layer(self) -> bool:
         """With ``impl="triton"``."""
         return self.impl == "triton"
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether every token map looks back only."""
+        s = self.structure
+        return not self.prefix and all(map(_looks_back, (*s.a, *s.c, s.u)))
 
     @property
     def receptive_radius(self) -> int | None:
@@ -120,7 +135,8 @@ class PADRe(Mixer):
         """
         check_mixer_inputs(x, pos, mask, self.dim)
         check_prefix_inputs("PADRe", self.prefix, x, mask)
-        check_token_image("PADRe", token_dims(self.structure), size, self.prefix)
+        if isinstance(size, tuple):
+            check_token_image("PADRe", token_dims(self.structure), size, self.prefix)
         radius = self.receptive_radius if self.impl == "eager" else None
         length = chunked.chunk_length(x, radius)
         if radius is not None and length is not None:
@@ -147,8 +163,14 @@ def _is_sequential(spec: TokenSpec) -> bool:
     return spec is None or isinstance(spec, Conv) and spec.dims == 1
 
 
+def _looks_back(spec: TokenSpec) -> bool:
+    return spec is None or isinstance(spec, Conv) and (spec.causal or spec.kernel_size == 1)
+
+
 def _radius(spec: TokenSpec) -> int:
-    return spec.kernel_size // 2 if isinstance(spec, Conv) else 0
+    if not isinstance(spec, Conv):
+        return 0
+    return spec.kernel_size - 1 if spec.causal else spec.kernel_size // 2
 
 
 _preset = preset  # the constructor has an argument of the same name

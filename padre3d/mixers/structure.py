@@ -18,6 +18,7 @@ tokens of D channels, every preset has
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from padre3d.checks import check_choice, check_count
 from padre3d.ops.padre.weights import BASES, NORMALISATIONS
@@ -48,11 +49,15 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution over tokens; ``dims`` 1 or 2; ``groups`` None is depthwise."""
+    """A convolution over tokens; ``dims`` 1 or 2; ``groups`` None is depthwise.
+
+    ``causal``, in 1-D, looks back only.
+    """
 
     kernel_size: int
     dims: int = 1
     groups: int | None = None
+    causal: bool = False
 
     def __post_init__(self) -> None:
         if check_count("Conv.kernel_size", self.kernel_size, 1) % 2 == 0:
@@ -61,6 +66,8 @@ class Conv:
             raise ValueError(f"Conv.dims: expected 1 or 2, got {self.dims!r}")
         if self.groups is not None:
             check_count("Conv.groups", self.groups, 1)
+        if self.causal and self.dims != 1:
+            raise ValueError(f"Conv.causal: expected dims=1, got dims={self.dims}")
 
 
 @dataclass(frozen=True)
@@ -113,14 +120,14 @@ def token_dims(structure: PadreStructure) -> int:
     return max((spec.dims for spec in specs if isinstance(spec, Conv)), default=1)
 
 
-def paper(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
+def paper(degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any) -> PadreStructure:
     """The instance whose parameters and FLOPs the paper prints (Tables 2, 4 and 6).
 
     d = 2: ``P = [A_1 (X B_1) D_1] * (X B_2)``. d >= 3: every A_i, B_i and D_i, and C_i for i >= 2.
     The sum starts at degree 2 (section 4.1). a = 2d - 1 dense maps; b = 1, 4, 6 convolutions for
     d = 2, 3, 4 (2d - 2 from 3 on): 51,072, 88,704, 124,800 parameters at D = 128, k = 11, 1-D.
     """
-    conv, dense = Conv(kernel_size, dims), Linear()
+    conv, dense = Conv(kernel_size, dims, **conv_options), Linear()
     a: tuple[TokenSpec, ...] = (conv, None) if degree == 2 else (conv,) * degree
     return PadreStructure(
         a=a,
@@ -131,12 +138,12 @@ def paper(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
     )
 
 
-def text(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
+def text(degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any) -> PadreStructure:
     """Section 4.1 read literally: every A_i, B_i, C_i and D_i present, the sum from degree 2.
 
     a = b = 2d - 1: 54,144, 90,240, 126,336 parameters at D = 128, k = 11, 1-D for d = 2, 3, 4.
     """
-    conv, dense = Conv(kernel_size, dims), Linear()
+    conv, dense = Conv(kernel_size, dims, **conv_options), Linear()
     return PadreStructure(
         a=(conv,) * degree,
         b=(dense,) * degree,
@@ -146,7 +153,9 @@ def text(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
     )
 
 
-def sequence(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
+def sequence(
+    degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any
+) -> PadreStructure:
     """Our default, meant for one long sequence of voxels: the cheapest chain that keeps Eqs. 1-7.
 
     ``Y_i = X B_i``, ``Z_{i+1} = (C_i Z_i) * Y_{i+1}``, ``O = (Z_2 + .. + Z_d) V``. Each
@@ -160,7 +169,7 @@ def sequence(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructur
     return PadreStructure(
         a=(None,) * degree,
         b=(dense,) * degree,
-        c=(Conv(kernel_size, dims),) * (degree - 1),
+        c=(Conv(kernel_size, dims, **conv_options),) * (degree - 1),
         d=(None,) * (degree - 1),
         terms=tuple(range(2, degree + 1)),
         v=dense,
@@ -170,8 +179,10 @@ def sequence(degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructur
 PRESETS = {"paper": paper, "text": text, "sequence": sequence}
 
 
-def preset(name: str, degree: int, kernel_size: int = 11, dims: int = 1) -> PadreStructure:
-    """The structure of a preset by name.
+def preset(
+    name: str, degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any
+) -> PadreStructure:
+    """The structure of a preset by name; ``conv_options`` are further fields of :class:`Conv`.
 
     Raises:
         ValueError: for an unknown name, or a degree below 2: the presets sum from degree 2.
@@ -179,4 +190,4 @@ def preset(name: str, degree: int, kernel_size: int = 11, dims: int = 1) -> Padr
     if name not in PRESETS:
         raise ValueError(f"PADRe preset: expected one of {sorted(PRESETS)}, got {name!r}")
     check_count("PADRe degree", degree, 2)
-    return PRESETS[name](degree, kernel_size, dims)
+    return PRESETS[name](degree, kernel_size, dims, **conv_options)

@@ -15,6 +15,7 @@ from padre3d.ops.padre.maps import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenCausalConv1d,
     TokenConv1d,
     TokenConv2d,
     TokenDense,
@@ -111,6 +112,8 @@ def token_matrix(token_map: TokenMap, tokens: int, channels: int) -> tuple[Tenso
         return _same_for_every_channel(mean, channels), 0.0
     if isinstance(token_map, TokenPrefix):
         return _prefix_matrix(token_map, tokens, channels)
+    if isinstance(token_map, TokenCausalConv1d):
+        return _causal_matrix(token_map, tokens, channels)
     if isinstance(token_map, TokenConv1d):
         positions = [(0, n) for n in range(tokens)]
         weight = token_map.weight.double().unsqueeze(2)
@@ -121,6 +124,16 @@ def token_matrix(token_map: TokenMap, tokens: int, channels: int) -> tuple[Tenso
         raise TypeError(f"not a token map: {type(token_map).__name__}")
     bias = 0.0 if token_map.bias is None else token_map.bias.double()
     return _convolution_matrix(weight, positions, token_map.groups), bias
+
+
+def _causal_matrix(
+    conv: TokenCausalConv1d, tokens: int, channels: int
+) -> tuple[Tensor, Tensor | float]:
+    """Row m of the causal convolution is the centred one's of k // 2 tokens before."""
+    shift = conv.weight.shape[2] // 2
+    centred = TokenConv1d(conv.weight, conv.bias, conv.groups)
+    matrix, bias = token_matrix(centred, tokens + shift, channels)
+    return matrix[:tokens, :, shift:], bias
 
 
 def _prefix_matrix(
