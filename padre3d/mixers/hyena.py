@@ -17,6 +17,7 @@ In the published form the short convolution of x^0 stands for h^1: order N has N
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.checks import check_choice, check_count
@@ -26,10 +27,14 @@ from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_
 from padre3d.mixers.token_image import check_prefix_inputs
 
 FORMS = ("published", "equations")
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 def long_convolution(filters: Tensor, x: Tensor) -> Tensor:
     """``y_t = sum_s h_{t - s} x_s`` by FFT, per channel, in at least float32.
+
+    A length left open for an exported graph takes a direct convolution: an FFT has a size. Its cost
+    is quadratic in the length it is run at.
 
     Args:
         filters: (2 L - 1, D), entry j is the lag j - (L - 1); or (L, D), entry j is the lag j.
@@ -38,10 +43,12 @@ def long_convolution(filters: Tensor, x: Tensor) -> Tensor:
     length = x.shape[1]
     first = filters.shape[0] - length
     work = torch.promote_types(x.dtype, torch.float32)
+    if not isinstance(length, int) and _is_exporting():
+        padded = F.pad(x.to(work).transpose(1, 2), (length - 1, first))
+        taps = filters.to(work).flip(0).T.unsqueeze(1)
+        return F.conv1d(padded, taps, groups=x.shape[2]).transpose(1, 2).to(x.dtype)
     # Circular, but what wraps around lands on entries that are not read.
-    size = 2 * length
-    if isinstance(length, int):
-        size = 1 << (2 * length - 2).bit_length()
+    size = 1 << (2 * length - 2).bit_length() if isinstance(length, int) else 2 * length
     product = torch.fft.rfft(filters.to(work), size, dim=0) * torch.fft.rfft(
         x.to(work), size, dim=1
     )

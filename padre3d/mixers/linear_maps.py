@@ -13,6 +13,7 @@ from padre3d.ops.padre import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenCausalConv1d,
     TokenChain,
     TokenConv1d,
     TokenConv2d,
@@ -99,6 +100,8 @@ class TokenWeights(nn.Module):
     def _convolution(
         self, spec: Conv, size: Size | None, grid_impl: str
     ) -> TokenConv1d | TokenConv2d | TokenGridConv | TokenChain:
+        if spec.causal:
+            return TokenCausalConv1d(self.weight, self.bias, self.groups)
         if spec.dims == 1:
             return TokenConv1d(self.weight, self.bias, self.groups)
         if size is None:

@@ -47,6 +47,8 @@ class PADRe(Mixer):
         size: (H, W) of the token image, if it is always the same; with dims=2 only.
         prefix: leading tokens outside the sequence or image, such as a class token: a convolution
             passes them by and gives them the mean of its result (``TokenPrefix``). No mask then.
+        causal: whether convolutions look back only, as a language model needs; in 1-D and without a
+            prefix. A structure says it in its own convolutions.
         structure: any structure, in place of degree, preset and all that concerns its maps.
         impl: implementation of :func:`padre3d.ops.padre.padre`.
         gain: scale of the factors Y_i, i >= 2, at the start.
@@ -75,6 +77,7 @@ class PADRe(Mixer):
         dilation: int = 1,
         separable: bool = False,
         grid_impl: str = "auto",
+        causal: bool = False,
     ) -> None:
         super().__init__()
         if layout not in (None, *LAYOUTS):
@@ -82,7 +85,7 @@ class PADRe(Mixer):
         if layout == "grid" and impl == "triton":
             raise ValueError("PADRe layout='grid': expected impl='eager', got 'triton'")
         if structure is None:
-            options = dict(dilation=dilation, separable=separable)
+            options = dict(dilation=dilation, separable=separable, causal=causal)
             dims = 2 if layout == "grid" else dims
             structure = _preset(preset, degree, kernel_size, dims, **options)
             structure = replace(structure, normalise=normalise, basis=basis)
@@ -92,6 +95,12 @@ class PADRe(Mixer):
         check_choice("PADRe impl", impl, tuple(IMPLEMENTATIONS))
         self.size = check_token_image("PADRe", token_dims(s), size, prefix)
         self.dim, self.structure, self.impl, self.prefix = dim, s, impl, prefix
+        if causal and (prefix or impl == "triton"):
+            raise ValueError(
+                f"PADRe causal: expected prefix=0 and impl='eager', got {prefix} and {impl!r}"
+            )
+        if causal and not self.is_causal:
+            raise ValueError("PADRe causal: expected causal convolutions in the structure")
         gains = [1.0] + [gain] * (s.degree - 1)
         self.a = nn.ModuleList(token_weights(spec, dim) for spec in s.a)
         self.b = nn.ModuleList(
@@ -113,6 +122,12 @@ class PADRe(Mixer):
     def fused_weights(self) -> PadreWeights:
         """The weights of the fused layer."""
         return self.weights()
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether every token map looks back only."""
+        s = self.structure
+        return not self.prefix and all(map(_looks_back, (*s.a, *s.c, s.u)))
 
     @property
     def receptive_radius(self) -> int | None:
@@ -199,8 +214,14 @@ def _is_sequential(spec: TokenSpec) -> bool:
     return spec is None or isinstance(spec, Conv) and spec.dims == 1
 
 
+def _looks_back(spec: TokenSpec) -> bool:
+    return spec is None or isinstance(spec, Conv) and (spec.causal or spec.kernel_size == 1)
+
+
 def _radius(spec: TokenSpec) -> int:
-    return spec.kernel_size // 2 if isinstance(spec, Conv) else 0
+    if not isinstance(spec, Conv):
+        return 0
+    return spec.kernel_size - 1 if spec.causal else spec.kernel_size // 2
 
 
 _preset = preset  # the constructor has an argument of the same name

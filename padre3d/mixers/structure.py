@@ -54,6 +54,7 @@ class Conv:
 
     ``dims`` is 1 for sequences, 2 for images and for the occupied cells of a grid. In 2-D,
     ``dilation`` cells lie between two taps, and ``separable`` stands for k x 1 followed by 1 x k.
+    ``causal``, in 1-D, looks back only.
     """
 
     kernel_size: int
@@ -61,6 +62,7 @@ class Conv:
     groups: int | None = None
     dilation: int = 1
     separable: bool = False
+    causal: bool = False
 
     def __post_init__(self) -> None:
         if check_count("Conv.kernel_size", self.kernel_size, 1) % 2 == 0:
@@ -79,6 +81,8 @@ class Conv:
             raise ValueError(
                 f"Conv.groups: expected None (depthwise) if separable, got {self.groups}"
             )
+        if self.causal and self.dims != 1:
+            raise ValueError(f"Conv.causal: expected dims=1, got dims={self.dims}")
 
     @property
     def kernels(self) -> tuple[tuple[int, ...], ...]:

@@ -16,6 +16,7 @@ CONFIGS = [
     dict(type="padre", degree=2, preset="paper"),
     dict(type="padre", degree=4, preset="paper"),
     dict(type="padre", degree=3, preset="text"),
+    dict(type="padre", degree=3, causal=True),
     dict(type="set_attention", num_heads=4),
     dict(type="set_attention", num_heads=4, impl="explicit"),
     dict(type="padre_rational"),

@@ -8,7 +8,11 @@ from torch import nn
 from padre3d.mixers import replace_attention
 
 PADRE = dict(type="padre", degree=2, preset="paper", kernel_size=3)
-CAUSAL = dict(type="mamba", state=4)
+CAUSAL = {
+    "mamba": dict(type="mamba", state=4),
+    "padre": dict(type="padre", degree=3, kernel_size=5, causal=True),
+    "hyena": dict(type="hyena", max_tokens=32),
+}
 SMALL = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
 
 
@@ -156,10 +160,11 @@ def test_hugging_face_causal_models_refuse_a_mixer_that_looks_ahead():
             replace_attention(token_model(name), PADRE)
 
 
+@pytest.mark.parametrize("mixer", CAUSAL)
 @pytest.mark.parametrize("name", ["CLIPText", "BioGpt", "Llama"])
-def test_hugging_face_causal_models_take_a_causal_mixer(name):
+def test_hugging_face_causal_models_take_a_causal_mixer(name, mixer):
     model = token_model(name)
-    assert len(replace_attention(model, CAUSAL).replaced) == 2
+    assert len(replace_attention(model, CAUSAL[mixer]).replaced) == 2
     arguments = {} if name == "CLIPText" else dict(use_cache=False)
     assert_no_leak(model, **arguments)
     # padding on the right changes no real token
@@ -172,9 +177,28 @@ def test_hugging_face_causal_models_take_a_causal_mixer(name):
 
 def test_hugging_face_cache_is_refused():
     model = token_model("Llama")
-    replace_attention(model, CAUSAL)
+    replace_attention(model, CAUSAL["padre"])
     with pytest.raises(ValueError, match="expected no (cache|past_key_values)"):
         model(input_ids=IDS, use_cache=True)
+
+
+def test_hugging_face_llama_trains_and_generates():
+    transformers = import_or_skip("transformers")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        **SMALL, vocab_size=50, bos_token_id=0, eos_token_id=1, pad_token_id=2
+    )
+    model = transformers.LlamaForCausalLM(config)
+    replace_attention(model, CAUSAL["padre"])
+    model(input_ids=IDS, labels=IDS, use_cache=False).loss.backward()
+    mixers = [p for n, p in model.named_parameters() if ".mixer." in n]
+    assert len(mixers) == 2 * 12
+    assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in mixers)
+    model.eval()
+    longer = model.generate(IDS, max_new_tokens=3, do_sample=False, use_cache=False)
+    for step in range(10, longer.shape[1]):
+        logits = model(input_ids=longer[:, :step], use_cache=False).logits
+        assert logits[0, -1].argmax() == longer[0, step]
 
 
 def test_hugging_face_bert_is_not_understood():

@@ -6,6 +6,7 @@ from padre3d.ops.padre import (
     ChannelLowRank,
     PadreWeights,
     Pointwise,
+    TokenCausalConv1d,
     TokenChain,
     TokenConv1d,
     TokenConv2d,
@@ -45,9 +46,8 @@ def random_grid_map(rng, channels, index, bias):
 
 
 def random_token_map(rng, tokens, channels, size):
-    kind = rng.choice(
-        ["none", "dense", "low_rank", "depthwise", "grouped", "full", "image", "mean", "prefix"]
-    )
+    kinds = "none dense low_rank depthwise causal grouped full image mean prefix"
+    kind = rng.choice(kinds.split())
     bias = leaf(channels) if rng.random() < 0.5 else None
     kernel = rng.choice([1, 3, 5, 11])
     if kind == "none":
@@ -69,6 +69,8 @@ def random_token_map(rng, tokens, channels, size):
         return TokenConv2d(leaf(channels, channels // groups, kernel, kernel), size, bias, groups)
     if kind == "prefix" and tokens > 2:
         return TokenPrefix(TokenConv1d(leaf(channels, 1, kernel), bias, channels), 2)
+    if kind == "causal":
+        return TokenCausalConv1d(leaf(channels, 1, kernel), bias, channels)
     groups = {"grouped": 2, "full": 1}.get(kind, channels)
     return TokenConv1d(leaf(channels, channels // groups, kernel), bias, groups)
 

@@ -9,6 +9,7 @@ although the paper's matrices have none; with them a map is affine.
 | TokenDense | N' x N | N' N D |
 | TokenLowRank | N' x r times r x N | (N' + N) r D |
 | TokenConv1d | banded Toeplitz per channel, or per pair of channels of a group | N k D^2 / groups |
+| TokenCausalConv1d | the same, lower triangular | as TokenConv1d |
 | TokenConv2d | the same on an H x W image, N = H W | N k^2 D^2 / groups |
 | TokenGridConv | the same on the occupied cells of maps, depthwise | N k^2 D, see grid_conv.py |
 | TokenChain | a product of such matrices | their sum |
@@ -73,6 +74,16 @@ class TokenConv1d:
         image = x.transpose(1, 2).unsqueeze(2)
         out = _convolve(image, self.weight.unsqueeze(2), self.bias, self.groups)
         return out.squeeze(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class TokenCausalConv1d(TokenConv1d):
+    """A convolution that looks back only: the last of the k taps is the token itself."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, N, D) -> (G, N, D): the centred convolution, k // 2 tokens later."""
+        shift = self.weight.shape[2] // 2
+        return super().__call__(F.pad(x, (0, 0, shift, 0)))[:, : x.shape[1]]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from padre3d.ops.padre.maps import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenCausalConv1d,
     TokenChain,
     TokenConv1d,
     TokenConv2d,
@@ -120,6 +121,8 @@ def token_matrix(token_map: TokenMap, tokens: int, channels: int) -> tuple[Tenso
         return _prefix_matrix(token_map, tokens, channels)
     if isinstance(token_map, TokenChain):
         return _chain_matrix(token_map, tokens, channels)
+    if isinstance(token_map, TokenCausalConv1d):
+        return _causal_matrix(token_map, tokens, channels)
     if isinstance(token_map, TokenConv1d):
         positions = [(0, 0, n) for n in range(tokens)]
         weight = token_map.weight.double().unsqueeze(2)
@@ -162,6 +165,16 @@ def _chain_matrix(chain: TokenChain, tokens: int, channels: int) -> tuple[Tensor
         matrix = torch.einsum("mcke,kend->mcnd", left, matrix)
         bias = torch.einsum("mcnd,nd->mc", left, bias) + of_factor
     return matrix, bias
+
+
+def _causal_matrix(
+    conv: TokenCausalConv1d, tokens: int, channels: int
+) -> tuple[Tensor, Tensor | float]:
+    """Row m of the causal convolution is the centred one's of k // 2 tokens before."""
+    shift = conv.weight.shape[2] // 2
+    centred = TokenConv1d(conv.weight, conv.bias, conv.groups)
+    matrix, bias = token_matrix(centred, tokens + shift, channels)
+    return matrix[:tokens, :, shift:], bias
 
 
 def _prefix_matrix(

@@ -226,8 +226,8 @@ def _mixer_weights(weights: PadreWeights, dim: int) -> MixerWeights:
             isinstance(m, Pointwise) and m.bias is not None and m.weight.shape == (dim, dim)
             for m in maps
         ),
-        "token maps C that are not depthwise 1-D convolutions of one width with a bias": not all(
-            isinstance(c, TokenConv1d) and c.bias is not None and c.groups == dim for c in w.c
+        "token maps C but centred depthwise convolutions of one width with a bias": not all(
+            type(c) is TokenConv1d and c.bias is not None and c.groups == dim for c in w.c
         )
         or len({c.weight.shape for c in w.c}) != 1,  # type: ignore[union-attr]
     }
