@@ -29,7 +29,7 @@ from padre3d.structures.grid_index import GridIndex
 
 IMPLEMENTATIONS = ("auto", "map", "neighbours", "triton")
 # Rows whose gathered neighbours and sums stay in a core's second-level cache.
-CHUNK_BYTES = 1 << 19
+CHUNK_BYTES = 1 << 18
 
 
 def grid_convolution(
@@ -106,17 +106,25 @@ def over_neighbours(x: Tensor, taps: Tensor, neighbours: Tensor) -> Tensor:
     return out.to(x.dtype)
 
 
-@torch.library.custom_op("padre3d::neighbours_weight_gradient", mutates_args=())
-def neighbours_weight_gradient(x: Tensor, gradient: Tensor, neighbours: Tensor) -> Tensor:
-    """``sum_n gradient[n] * x[m(n, t)]``: the gradient (T, D) of the taps, at least single."""
-    rows, gradient = _with_zero_row(x), _wide(gradient)
-    out = rows.new_zeros(len(neighbours), x.shape[1])
+@torch.library.custom_op("padre3d::over_neighbours_backward", mutates_args=())
+def over_neighbours_backward(
+    gradient: Tensor, x: Tensor, taps: Tensor, neighbours: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`over_neighbours` with respect to x (N, D) and the taps (T, D).
+
+    Neighbourhood is mutual: if m lies under tap t of n, n lies under the opposite tap of m. So both
+    come from one gather of the gradients around each token.
+    """
+    rows, taps, tokens = _with_zero_row(gradient), _wide(taps).contiguous(), _wide(x)
+    of_x, of_opposite = torch.zeros_like(rows[1:]), torch.zeros_like(taps)
     for start, stop, gathered in _chunks(rows):
-        of_rows = gradient[start:stop]
-        for total, found in zip(out, neighbours[:, start:stop], strict=True):
+        into, of_rows = of_x[start:stop], tokens[start:stop]
+        found_under = neighbours[:, start:stop]
+        for tap, total, found in zip(taps.flip(0), of_opposite, found_under, strict=True):
             torch.index_select(rows, 0, found, out=gathered)
+            into.addcmul_(gathered, tap)
             total += gathered.mul_(of_rows).sum(0)
-    return out
+    return of_x.to(x.dtype), of_opposite.flip(0)
 
 
 @register_flop_formula(torch.ops.padre3d.over_neighbours, get_raw=True)
@@ -148,25 +156,19 @@ def _(x: Tensor, taps: Tensor, neighbours: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-@neighbours_weight_gradient.register_fake
-def _(x: Tensor, gradient: Tensor, neighbours: Tensor) -> Tensor:
-    return _wide(x).new_empty(len(neighbours), x.shape[1])
+@over_neighbours_backward.register_fake
+def _(gradient: Tensor, x: Tensor, taps: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), _wide(taps).new_empty(taps.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-    """Neighbourhood is mutual: m under tap t of n has n under the opposite tap."""
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
     x, taps, neighbours = ctx.saved_tensors
-    gradient = gradient.contiguous()
-    of_x = of_taps = None
-    if ctx.needs_input_grad[0]:
-        of_x = over_neighbours(gradient, taps.flip(0), neighbours)
-    if ctx.needs_input_grad[1]:
-        of_taps = neighbours_weight_gradient(x, gradient, neighbours).to(taps.dtype)
-    return of_x, of_taps, None
+    of_x, of_taps = over_neighbours_backward(gradient.contiguous(), x, taps, neighbours)
+    return of_x, of_taps.to(taps.dtype), None
 
 
 over_neighbours.register_autograd(_backward, setup_context=_save)
