@@ -7,6 +7,9 @@ they are, times ``intensity_scale``.
 
 from __future__ import annotations
 
+from pathlib import Path
+from warnings import warn
+
 import numpy as np
 
 from padre3d.io.cloud import MAX_INTENSITY_COUNTS, Cloud, IntensityInfo
@@ -92,6 +95,29 @@ def cloud_from_fields(fields: dict[str, np.ndarray], options: ReadOptions, layou
         intensity = _set_intensity(points, by_name[name], f"field {name}", options, warnings)
     time = _set_lag(points, by_name, options, given, warnings)
     return Cloud(points, layout, time, intensity, tuple(warnings), tuple(fields))
+
+
+def lags_of_column(column: np.ndarray, path: Path | str, time_lag: bool | None) -> np.ndarray:
+    """Time lags of an unnamed fifth column.
+
+    Args:
+        column: (P,) values.
+        path: how errors and warnings name the cloud.
+        time_lag: whether the values are time lags; None: :mod:`padre3d.io.time_field` tells.
+
+    Returns:
+        (P,) lags in s, of the column's type.
+
+    Raises:
+        ValueError: if a time lag is not in seconds.
+    """
+    try:
+        lag, _, warning = column_lag(column, time_lag, None)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if warning:
+        warn(f"{path}: {warning}", stacklevel=2)
+    return lag.astype(column.dtype)
 
 
 def intensity_warning(low: float, high: float, whole: bool) -> str:
