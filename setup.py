@@ -26,6 +26,7 @@ setup(
     extras_require={
         "detection": requirements("requirements.txt"),
         "models": requirements("requirements/extras.txt"),
+        "recordings": requirements("requirements/recordings.txt"),
         "test": requirements("requirements/test.txt"),
     },
 )
