@@ -30,12 +30,12 @@ class Expected:
     Attributes:
         range_m: x, y, z least, then most.
         sweeps: in a cloud.
-        points: in range, of a cloud of so many sweeps.
+        points: in range, of a cloud of so many sweeps; None where nobody counted.
     """
 
     range_m: tuple[float, ...] = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
     sweeps: int = 10
-    points: int = 240_000
+    points: int | None = 240_000
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,24 @@ class Verdict:
     facts: tuple[tuple[str, str], ...]
     advice: tuple[str, ...]
 
+    def short(self) -> str:
+        """The facts in one line."""
+        facts = dict(self.facts)
+        unit = facts["extent"].rsplit(": ", 1)[-1]
+        ground = "no ground seen" if self.ground_m is None else f"ground z {self.ground_m:.2f} m"
+        forward = facts["axes"].split("; ")[0]
+        return "; ".join(
+            [
+                f"{self.in_range:,} points in range",
+                unit,
+                forward,
+                ground,
+                f"intensity {facts['intensity']}",
+                f"time {facts['time']}",
+                facts["density"].split("; ")[-1],
+            ]
+        )
+
     def text(self, title: str) -> str:
         """The whole report."""
         lines = [title, *(f"  {topic:<10} {text}" for topic, text in self.facts)]
@@ -70,7 +88,10 @@ class Verdict:
 
 
 def examine(
-    cloud: Cloud, frame: InputFrame | None = None, expected: Expected | None = None
+    cloud: Cloud,
+    frame: InputFrame | None = None,
+    expected: Expected | None = None,
+    dropped: Dropped | None = None,
 ) -> Verdict:
     """Look a cloud over.
 
@@ -78,10 +99,13 @@ def examine(
         cloud: as read.
         frame: the frame it is taken to be in; the model's by default.
         expected: what the model expects.
+        dropped: what was dropped from the cloud before; None: it is dropped here.
     """
     frame = InputFrame() if frame is None else frame
     expected = Expected() if expected is None else expected
-    points, dropped = drop_unusable(cloud.points)
+    points = cloud.points
+    if dropped is None:
+        points, dropped = drop_unusable(points)
     in_range = int(inside(frame.to_model(points), expected.range_m).sum())
     spans = _spans(points)
     unit = unit_of(points)
@@ -203,10 +227,11 @@ def _time_text(cloud: Cloud) -> str:
 
 
 def _density_text(in_range: int, sweeps: int, expected: Expected) -> str:
-    return (
-        f"{in_range // sweeps:,} points in range a sweep, {sweeps} sweeps; trained on about "
-        f"{expected.points // expected.sweeps:,} a sweep, {expected.sweeps} sweeps"
-    )
+    trained = f"trained on {expected.sweeps} sweeps"
+    if expected.points is not None:
+        trained += f" of about {expected.points // expected.sweeps:,}"
+    plural = "sweep" if sweeps == 1 else "sweeps"
+    return f"{in_range // sweeps:,} points in range a sweep, {sweeps} {plural}; {trained}"
 
 
 def _preset_advice(cloud: Cloud) -> list[str]:
