@@ -134,7 +134,7 @@ def test_the_short_report(tmp_path, infer, capsys):
     said = capsys.readouterr().err
     assert "1897 points (3 with NaN or infinity, 100 at the origin dropped), 3 boxes" in said
     short = "1,897 points in range; metres (guess); forward taken as y; ground z -1.84 m; intensity"
-    assert f"  {short} 0.05" in said
+    assert f"  {short} 0 to 1 (column 4); time none: one sweep, lag 0; trained on 10" in said
     assert "! no intensity exceeds 1, the model expects 0 to 255: --intensity-scale 255" in said
     assert said.splitlines()[-1].startswith(
         "1 file, 0 failed; boxes: car 1, truck 1, pedestrian 1; "
@@ -246,7 +246,7 @@ def test_classes_and_thresholds(tmp_path, infer):
 def test_csv(tmp_path, infer, capsys):
     infer(cloud(tmp_path / "a.bin"), "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert list(rows[0]) == "frame name score x y z l w h yaw vx vy".split()
+    assert list(rows[0]) == ["frame", "name", "score", *"xyzlwh", "yaw", "vx", "vy"]
     assert [r["name"] for r in rows] == ["car", "truck", "pedestrian"]
     values = [float(rows[0][key]) for key in ("x", "y", "z", "l", "w", "h", "yaw", "vx")]
     np.testing.assert_allclose(values, [*road(COUNT)[0], 4, 2, 1.5, 0.5, 3], atol=1e-4)
@@ -443,7 +443,7 @@ def test_folders_and_files_are_not_mixed_up(tmp_path, infer):
         (("--axes", "kitti", "--yaw", "nan"), "--yaw: expected a finite number, got nan"),
         (("--origin", "1,2"), "--origin: expected X,Y,Z, got '1,2'"),
         (("--columns", "2"), "--columns: expected 3 or more, got 2"),
-        (("--out", "/dev/null/a.json"), "Not a directory"),
+        (("--out", "/dev/null/a.json"), "/dev/null"),
     ],
 )
 def test_options_that_cannot_be(tmp_path, infer, options, match):
@@ -470,7 +470,6 @@ def test_configs_that_are_none(tmp_path, infer, monkeypatch):
     refused(infer, r"^error: config .*c\.py: .*Nothing is not in the", path)
     (tmp_path / "c.py").write_text("model = = 3\n")
     refused(infer, r"^error: config .*c\.py: ", path)
-    with pytest.raises(Exception, match=r"not in the") as raised:
-        (tmp_path / "c.py").write_text("model = dict(type='Nothing')\n")
+    (tmp_path / "c.py").write_text("model = dict(type='Nothing')\n")
+    with pytest.raises(KeyError, match="not in the"):
         infer(path, "--debug")
-    assert not isinstance(raised.value, SystemExit)
