@@ -2,7 +2,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: install demo test lint
+.PHONY: install demo test lint fuzz
 
 install: $(INSTALLED)
 
@@ -19,3 +19,8 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+# Damaged and hostile files against every reader; INPUTS for each.
+INPUTS ?= 100000
+fuzz: $(INSTALLED)
+	PADRE3D_FUZZ_INPUTS=$(INPUTS) $(PY) -m pytest tests/fuzz --timeout 0

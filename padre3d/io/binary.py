@@ -102,18 +102,26 @@ def _load_npy(path: Path) -> np.ndarray:
             shape, _, dtype = reader(file, max_header_size=NPY_HEADER_BYTES)
         except Exception as error:  # numpy's parser lets SyntaxError, TokenError and others out.
             raise ValueError(f"expected a complete .npy array of numbers: {error!r}") from error
+        # numpy takes True for a length.
+        if not all(type(length) is int and length >= 0 for length in shape):
+            raise ValueError(f"expected a .npy array of numbers, got shape {shape}")
         if dtype.hasobject:
             raise ValueError("expected a .npy array of numbers, got Python objects")
         promised = dtype.itemsize
         for length in shape:
             promised *= length
         got = path.stat().st_size - file.tell()
-        if promised < 0 or got < promised or not all(length >= 0 for length in shape):
+        if got < promised:
             raise ValueError(
                 f"expected a complete .npy array of shape {shape}, {promised} bytes, got {got}"
             )
         file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False, max_header_size=NPY_HEADER_BYTES)
+        try:
+            return np.lib.format.read_array(
+                file, allow_pickle=False, max_header_size=NPY_HEADER_BYTES
+            )
+        except Exception as error:
+            raise ValueError(f"expected a complete .npy array of numbers: {error!r}") from error
 
 
 def _guess_columns(values: np.ndarray, dtype: str) -> int:
