@@ -2,7 +2,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: install demo test test-avx2 lint
+.PHONY: install demo test test-avx2 lint fuzz
 
 install: $(INSTALLED)
 
@@ -30,3 +30,8 @@ lint: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# Damaged and hostile files against every reader; INPUTS for each.
+INPUTS ?= 100000
+fuzz: $(INSTALLED)
+	PADRE3D_FUZZ_INPUTS=$(INPUTS) $(PY) -m pytest tests/fuzz --timeout 0

@@ -37,6 +37,7 @@ setup(
     extras_require={
         "detection": requirements("requirements.txt"),
         "models": requirements("requirements/extras.txt"),
+        "recordings": requirements("requirements/recordings.txt"),
         "test": requirements("requirements/test.txt"),
     },
 )

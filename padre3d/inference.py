@@ -27,7 +27,8 @@ def init_model(config: str | Path, checkpoint: str | Path, device: str = "cpu") 
         The detector in evaluation mode.
 
     Raises:
-        ValueError: if the checkpoint is not whole or belongs to another config.
+        ValueError: if the config has no model, or the checkpoint is not whole or belongs to another
+            config.
         FileNotFoundError: if a file is missing.
     """
     if not Path(config).is_file():
@@ -38,6 +39,8 @@ def init_model(config: str | Path, checkpoint: str | Path, device: str = "cpu") 
     from padre3d.plugin import MODELS
 
     cfg = Config.fromfile(config)
+    if "model" not in cfg:
+        raise ValueError(f"config {config}: expected a model in it, got {_first(sorted(cfg))}")
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
     model = MODELS.build(cfg.model)
     load_weights(model, checkpoint)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -9,7 +11,7 @@ from mmdet3d.structures.points import LiDARPoints
 
 from padre3d.data.point_files import check_finite, read_points
 from padre3d.data.sweeps import TIME_LAG_COLUMN, add_sweeps, sweeps_of_info
-from padre3d.io.columns import lags_of_column
+from padre3d.io.time_field import column_lag
 
 
 class LoadSweeps(BaseTransform):
@@ -82,7 +84,12 @@ class LoadSweeps(BaseTransform):
         else:
             # A copy: the points of an array in memory are the caller's.
             points = points.copy()
-            lags = lags_of_column(points[:, TIME_LAG_COLUMN], path, self.time_lag)
+            try:
+                lags, _, warning = column_lag(points[:, TIME_LAG_COLUMN], self.time_lag, None)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+            if warning:
+                warnings.warn(f"{path}: {warning}", stacklevel=2)
             points[:, TIME_LAG_COLUMN] = lags
         results["points"] = LiDARPoints(torch.from_numpy(points), points_dim=self.load_dim)
         return results

@@ -14,8 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from padre3d.data.point_files import read_points
+from padre3d.io.poses import rigid_inverse
+from padre3d.io.sweeps import (
+    TIME_LAG_COLUMN,
+    PastSweep,
+    accumulate_sweeps,
+    without_close_points,
+)
 
-TIME_LAG_COLUMN = 4
+__all__ = [
+    "TIME_LAG_COLUMN",
+    "Sweep",
+    "add_sweeps",
+    "load_cloud",
+    "rigid_inverse",
+    "sweeps_of_info",
+    "without_close_points",
+]
 
 
 @dataclass(frozen=True)
@@ -33,14 +48,6 @@ class Sweep:
     time_lag_s: float
 
 
-def rigid_inverse(transform: np.ndarray) -> np.ndarray:
-    """Inverse (4, 4) of a rotation with translation (4, 4)."""
-    inverse = np.eye(4)
-    inverse[:3, :3] = transform[:3, :3].T
-    inverse[:3, 3] = -transform[:3, :3].T @ transform[:3, 3]
-    return inverse
-
-
 def sweeps_of_info(info: dict, root: str = "") -> list[Sweep]:
     """Past sweeps of an mmdet3d info, nearest in time first.
 
@@ -56,20 +63,6 @@ def sweeps_of_info(info: dict, root: str = "") -> list[Sweep]:
         )
         for sweep in info.get("lidar_sweeps", [])
     ]
-
-
-def without_close_points(points: np.ndarray, radius_m: float) -> np.ndarray:
-    """Points outside the square ``|x| < radius, |y| < radius``: the ego vehicle's own returns."""
-    close = (np.abs(points[:, 0]) < radius_m) & (np.abs(points[:, 1]) < radius_m)
-    return points[~close]
-
-
-def _read_sweep(sweep: Sweep, columns: int, close_radius_m: float) -> np.ndarray:
-    points = without_close_points(read_points(sweep.path, columns), close_radius_m)
-    motion = sweep.lidar_from_sensor.astype(np.float32)
-    points[:, :3] = points[:, :3] @ motion[:3, :3].T + motion[:3, 3]
-    points[:, TIME_LAG_COLUMN] = sweep.time_lag_s
-    return points
 
 
 def load_cloud(
@@ -99,9 +92,12 @@ def load_cloud(
     Raises:
         FileNotFoundError, ValueError: see :func:`padre3d.data.point_files.read_points`.
     """
-    key_points = read_points(path, columns)
     return add_sweeps(
-        key_points, sweeps, num_sweeps=num_sweeps, close_radius_m=close_radius_m, pad=pad
+        read_points(path, columns),
+        sweeps,
+        num_sweeps=num_sweeps,
+        close_radius_m=close_radius_m,
+        pad=pad,
     )
 
 
@@ -123,10 +119,10 @@ def add_sweeps(
         As :func:`load_cloud`.
     """
     columns = key_points.shape[1]
-    key_points = key_points.copy()
-    key_points[:, TIME_LAG_COLUMN] = 0
-    past = [_read_sweep(s, columns, close_radius_m) for s in sweeps[: num_sweeps - 1]]
-    missing = num_sweeps - 1 - len(past)
-    if pad and missing:
-        past += [past[-1] if past else without_close_points(key_points, close_radius_m)] * missing
-    return np.concatenate([key_points, *past])
+    past = [
+        PastSweep(read_points(s.path, columns), s.lidar_from_sensor, s.time_lag_s)
+        for s in sweeps[: num_sweeps - 1]
+    ]
+    return accumulate_sweeps(
+        key_points, past, num_sweeps=num_sweeps, close_radius_m=close_radius_m, pad=pad
+    )

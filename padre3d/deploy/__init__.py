@@ -17,5 +17,6 @@ Importing this package, and :class:`Runtime`, needs numpy and msgspec alone.
 from padre3d.backends.base import BackendError
 from padre3d.backends.registry import BACKENDS
 from padre3d.runtime.runtime import FrameReport, Runtime
+from padre3d.runtime.sweep_buffer import SweepBuffer
 
-__all__ = ["BACKENDS", "BackendError", "FrameReport", "Runtime"]
+__all__ = ["BACKENDS", "BackendError", "FrameReport", "Runtime", "SweepBuffer"]

@@ -1,73 +1,101 @@
 """What the columns of a point table mean: the rules every file format shares.
 
-The model reads x, y, z (m), intensity (0-255) and time lag (s: how much older than the newest sweep
-a point is). Files disagree about the last two:
-
-* Fifth column of whole numbers: the ring (beam) index of a single nuScenes sweep; the lag is 0.
-  Anything else in it: the time lag. ``time_lag`` True or False decides instead of the values.
-* A named time field (.pcd, .ply) is a lag in seconds, or epoch time stamps (s, ms, us or ns; their
-  magnitude tells), of which the newest has lag 0.
-* No fourth column: intensity 0. Intensities are taken as they are, times ``intensity_scale``.
+The model reads x, y, z (m), intensity (0-255) and time lag (s). :mod:`padre3d.io.time_field` has
+the rules of the time. No fourth column or intensity field: intensity 0; intensities are taken as
+they are, times ``intensity_scale``.
 """
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
+from warnings import warn
 
 import numpy as np
 
-from padre3d.structures.points import point_limits
+from padre3d.io.cloud import Cloud, IntensityInfo
+from padre3d.io.options import UNITS_M, ReadOptions
+from padre3d.io.time_field import TimeInfo, column_lag, find_time, is_whole, named_lag
+from padre3d.structures.points import INTENSITY_LIMIT
 
 MAX_INTENSITY = 255.0
-LAG_RANGE_S = (-1.0, 10.0)
-# An epoch stamp of the years 1973 to 2286 lies between 1e8 and 1e10 s.
-EPOCH_UNITS_S = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e8, 1.0))
+INTENSITY_NAMES = (
+    "intensity",
+    "i",
+    "intensities",
+    "reflectivity",
+    "reflectance",
+    "remission",
+    "remissions",
+)
+# CloudCompare writes every value beside the coordinates as scalar_NAME.
+PREFIX = "scalar_"
 
 
-def drop_invalid(points: np.ndarray) -> tuple[np.ndarray, int]:
-    """Drop rows with a NaN, an infinity or an absurd number in any column.
-
-    Args:
-        points: (P, C) points; :func:`padre3d.structures.points.point_limits` has the limits.
-
-    Returns:
-        ``(points, dropped)``: the (P - dropped, C) usable rows in their order, and how many went.
-    """
-    keep = (np.abs(points) <= np.array(point_limits(points.shape[1]), np.float32)).all(axis=1)
-    dropped = int(len(points) - keep.sum())
-    return (points[keep] if dropped else points), dropped
-
-
-def is_whole(values: np.ndarray) -> bool:
-    """Whether all finite values are whole numbers, as ring indices are."""
-    values = values[np.isfinite(values)]
-    return bool((values == np.rint(values)).all())
-
-
-def points_from_table(
-    table: np.ndarray, path: Path, time_lag: bool | None, intensity_scale: float
-) -> np.ndarray:
+def cloud_from_table(table: np.ndarray, options: ReadOptions, layout: str) -> Cloud:
     """Turn an unnamed table (.bin, .npy) into points.
 
     Args:
         table: (P, 3), (P, 4) or (P, 5) numbers.
-        path: how errors name the file.
-        time_lag: whether a fifth column is a time lag; None: unless it holds whole numbers.
-        intensity_scale: factor for the fourth column.
-
-    Returns:
-        (P, 5) float32 points.
+        options: how to read it.
+        layout: the table in words.
 
     Raises:
-        ValueError: if a time lag is not in seconds.
+        ValueError: if an option needs what the table lacks, or the time lag is none.
     """
+    columns = table.shape[1]
+    if options.intensity_field is not None:
+        raise ValueError(
+            f"--intensity-field {options.intensity_field}: expected columns with names, got "
+            f"{columns} without; --fields names them"
+        )
+    if columns < 5 and (options.time_lag or options.time_unit):
+        raise ValueError(
+            f"--time-lag, --time-unit: expected a fifth column with times, got {columns} columns"
+        )
     points = np.zeros((len(table), 5), np.float32)
-    points[:, : table.shape[1]] = table
-    if table.shape[1] == 5:
-        points[:, 4] = lags_of_column(points[:, 4], path, time_lag)
-    _scale_intensity(points, path, intensity_scale)
-    return points
+    warnings: list[str] = []
+    _set_xyz(points, [table[:, axis] for axis in range(3)], options)
+    intensity = IntensityInfo()
+    if columns > 3:
+        intensity = _set_intensity(points, table[:, 3], "column 4", options, warnings)
+    time = TimeInfo()
+    if columns > 4:
+        lag, time, warning = column_lag(table[:, 4], options.time_lag, options.time_unit)
+        points[:, 4] = lag
+        warnings += [warning] if warning else []
+    return Cloud(points, layout, time, intensity, tuple(warnings))
+
+
+def cloud_from_fields(fields: dict[str, np.ndarray], options: ReadOptions, layout: str) -> Cloud:
+    """Turn named fields (.pcd, .ply, named columns, messages) into points.
+
+    Args:
+        fields: (P,) arrays by name: x, y, z, perhaps an intensity and a time, in any case.
+        options: how to read them.
+        layout: the file in words.
+
+    Raises:
+        ValueError: if x, y or z is missing, a field that an option names is, or the time field
+            holds no times of one cloud.
+    """
+    by_name = {name.lower().removeprefix(PREFIX): values for name, values in fields.items()}
+    given = ", ".join(fields) or "none"
+    missing = [name for name in "xyz" if name not in by_name]
+    if missing:
+        raise ValueError(f"expected fields x, y, z, got {given} (missing: {', '.join(missing)})")
+    warnings: list[str] = []
+    points = np.zeros((len(by_name["x"]), 5), np.float32)
+    _set_xyz(points, [by_name[axis] for axis in "xyz"], options)
+    name = _intensity_name(by_name, options, given)
+    intensity = IntensityInfo()
+    if name is None:
+        warnings.append(
+            f"no intensity field among {given}, intensity is 0; --intensity-field chooses one"
+        )
+    else:
+        intensity = _set_intensity(points, by_name[name], f"field {name}", options, warnings)
+    time = _set_lag(points, by_name, options, given, warnings)
+    return Cloud(points, layout, time, intensity, tuple(warnings), tuple(fields))
 
 
 def lags_of_column(column: np.ndarray, path: Path | str, time_lag: bool | None) -> np.ndarray:
@@ -75,99 +103,100 @@ def lags_of_column(column: np.ndarray, path: Path | str, time_lag: bool | None) 
 
     Args:
         column: (P,) values.
-        path: how errors name the cloud.
-        time_lag: whether the values are time lags; None: unless they are whole numbers.
+        path: how errors and warnings name the cloud.
+        time_lag: whether the values are time lags; None: :mod:`padre3d.io.time_field` tells.
 
     Returns:
-        (P,) lags in s: the column, or zeros.
+        (P,) lags in s, of the column's type.
 
     Raises:
         ValueError: if a time lag is not in seconds.
     """
-    if time_lag is None:
-        time_lag = not is_whole(column)
-    if not time_lag:
-        return np.zeros_like(column)
-    _check_lag(column, path, "column 5")
-    return column
+    try:
+        lag, _, warning = column_lag(column, time_lag, None)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if warning:
+        warn(f"{path}: {warning}", stacklevel=2)
+    return lag.astype(column.dtype)
 
 
-def points_from_fields(
-    fields: dict[str, np.ndarray], path: Path, time_lag: bool | None, intensity_scale: float
-) -> np.ndarray:
-    """Turn named fields (.pcd, .ply) into points.
-
-    Args:
-        fields: (P,) arrays by name: x, y, z, perhaps an intensity and a time, in any case.
-        path: how errors name the file.
-        time_lag: False ignores a time field; otherwise it is used where there is one.
-        intensity_scale: factor for the intensity.
-
-    Returns:
-        (P, 5) float32 points.
-
-    Raises:
-        ValueError: if x, y or z is missing, a time is neither a lag in seconds nor an epoch stamp,
-            or ``time_lag`` is True and there is no time field.
-    """
-    by_name = {name.lower(): values for name, values in fields.items()}
-    missing = [name for name in "xyz" if name not in by_name]
-    if missing:
-        raise ValueError(
-            f"{path}: expected fields x, y, z, got {', '.join(fields) or 'none'} "
-            f"(missing: {', '.join(missing)})"
+def intensity_warning(low: float, high: float, whole: bool) -> str:
+    """What to do about intensities of another range than the model's; empty if they fit."""
+    expected = f"the model expects 0 to {MAX_INTENSITY:g}"
+    if low < 0 or high > MAX_INTENSITY:
+        scale = MAX_INTENSITY / max(abs(low), abs(high))
+        return f"intensity is {low:g} to {high:g}, {expected}: try --intensity-scale {scale:.3g}"
+    if 0 < high <= 1 and not whole:
+        return (
+            f"no intensity exceeds 1, {expected}: --intensity-scale {MAX_INTENSITY:g} rescales "
+            "intensities given as 0 to 1"
         )
-    points = np.zeros((len(by_name["x"]), 5), np.float32)
-    for axis, name in enumerate("xyz"):
-        points[:, axis] = by_name[name]
-    intensity = _first(by_name, ("intensity", "i", "scalar_intensity", "reflectance"))
-    if intensity is None:
-        warnings.warn(f"{path}: no intensity field, intensity is 0", stacklevel=3)
-    else:
-        points[:, 3] = intensity
-    stamps = _first(by_name, ("time", "t", "timestamp", "time_lag"))
-    if stamps is None and time_lag:
-        raise ValueError(
-            f"{path}: expected a field time, t, timestamp or time_lag, got {', '.join(fields)}"
+    return ""
+
+
+def _set_xyz(points: np.ndarray, xyz: list[np.ndarray], options: ReadOptions) -> None:
+    """Coordinates in metres about the origin, subtracted before float32 takes their digits."""
+    scale = UNITS_M[options.unit]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for axis, values in enumerate(xyz):
+            if options.origin is not None:
+                values = np.asarray(values, np.float64) - options.origin[axis]
+            points[:, axis] = values if scale == 1 else np.asarray(values, np.float64) * scale
+
+
+def _set_intensity(
+    points: np.ndarray,
+    values: np.ndarray,
+    source: str,
+    options: ReadOptions,
+    warnings: list[str],
+) -> IntensityInfo:
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asarray(values, np.float64)
+        values = np.tanh(values) if options.intensity_tanh else values
+        points[:, 3] = values * options.intensity_scale
+    finite = points[np.abs(points[:, 3]) <= INTENSITY_LIMIT, 3]
+    if len(finite) == 0:
+        return IntensityInfo(source, scale=options.intensity_scale)
+    low, high = float(finite.min()), float(finite.max())
+    warning = intensity_warning(low, high, is_whole(finite))
+    if warning:
+        warnings.append(warning)
+    return IntensityInfo(source, low, high, options.intensity_scale)
+
+
+def _intensity_name(by_name: dict[str, np.ndarray], options: ReadOptions, given: str) -> str | None:
+    if options.intensity_field is not None:
+        wanted = options.intensity_field.lower().removeprefix(PREFIX)
+        if wanted not in by_name:
+            raise ValueError(f"--intensity-field {options.intensity_field}: got fields {given}")
+        return wanted
+    preferred = (options.preferred_intensity or "", *INTENSITY_NAMES)
+    return next((name for name in preferred if name in by_name), None)
+
+
+def _set_lag(
+    points: np.ndarray,
+    by_name: dict[str, np.ndarray],
+    options: ReadOptions,
+    given: str,
+    warnings: list[str],
+) -> TimeInfo:
+    name = find_time(by_name)
+    if name is None:
+        if options.time_lag or options.time_unit:
+            raise ValueError(
+                "expected a field time, t, timestamp, time_stamp, offset_time or time_lag with "
+                f"--time-lag or --time-unit, got {given}"
+            )
+        return TimeInfo()
+    if options.time_lag is False:
+        return TimeInfo(f"field {name}", "ignored")
+    points[:, 4], info = named_lag(by_name[name], name, options.time_lag, options.time_unit)
+    if info.kind == "unknown" and len(points):
+        warnings.append(
+            f"field {name} has too few digits for stamps of one cloud (float32?): lag 0 is used; "
+            "--no-time-lag says that it is to be ignored"
         )
-    if stamps is not None and time_lag is not False:
-        points[:, 4] = _lag_of(stamps, path)
-    _scale_intensity(points, path, intensity_scale)
-    return points
-
-
-def _first(fields: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:
-    return next((fields[name] for name in names if name in fields), None)
-
-
-def _lag_of(stamps: np.ndarray, path: Path) -> np.ndarray:
-    """Lag in seconds of lags or epoch stamps (P,)."""
-    finite = stamps[np.isfinite(stamps)]
-    oldest = float(finite.min()) if len(finite) else 0.0
-    for least, unit_s in EPOCH_UNITS_S:
-        if oldest >= least:
-            # Subtract before scaling: a stamp in ns keeps its digits only as an integer.
-            return (finite.max() - stamps).astype(np.float64) * unit_s
-    _check_lag(stamps, path, "the time field")
-    return stamps
-
-
-def _check_lag(lag_s: np.ndarray, path: Path | str, what: str) -> None:
-    finite = lag_s[np.isfinite(lag_s)]
-    low, high = LAG_RANGE_S
-    if len(finite) and (finite.min() < low or finite.max() > high):
-        raise ValueError(
-            f"{path}: expected {what} to be a time lag between {low:g} and {high:g} s, "
-            f"got {finite.min():g} to {finite.max():g} (time_lag=False ignores it)"
-        )
-
-
-def _scale_intensity(points: np.ndarray, path: Path, scale: float) -> None:
-    points[:, 3] *= scale
-    values = points[np.isfinite(points[:, 3]), 3]
-    if len(values) and 0 < values.max() <= 1 and not is_whole(values):
-        warnings.warn(
-            f"{path}: no intensity exceeds 1, the model expects 0 to {MAX_INTENSITY:g}; "
-            f"intensity_scale={MAX_INTENSITY:g} rescales intensities given as 0 to 1",
-            stacklevel=4,
-        )
+    return info

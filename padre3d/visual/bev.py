@@ -10,7 +10,7 @@ import numpy as np
 
 from padre3d.structures.boxes import Detections, box_arrays
 from padre3d.visual.raster import rasterise
-from padre3d.visual.sheet import Sheet
+from padre3d.visual.sheet import NUSCENES_LABELS, Sheet
 from padre3d.visual.style import class_colours
 
 MAP_PX = 1400
@@ -63,6 +63,8 @@ def draw_bev(
     range_m: float = 54.0,
     title: str = "",
     score_labels: bool = True,
+    axis_labels: tuple[str, str] = NUSCENES_LABELS,
+    forward_rad: float = np.pi / 2,
 ) -> None:
     """Write a picture (PNG, 1600 x 1715 px) of one frame.
 
@@ -77,6 +79,8 @@ def draw_bev(
         range_m: half the side of the square shown.
         title: a line above the map.
         score_labels: whether to write the score beside each box.
+        axis_labels: what x and y are in the frame of points and boxes.
+        forward_rad: direction of forward in that frame, counter-clockwise from +x.
 
     Raises:
         ValueError: if the boxes are not as :func:`~padre3d.structures.boxes.box_arrays` wants them
@@ -87,7 +91,8 @@ def draw_bev(
     shown = box_arrays(Detections(boxes, scores, labels), class_names)
     annotated = None if gt is None else box_arrays(gt, class_names)
     sheet = Sheet(1, MAP_PX, range_m)
-    _draw_map(sheet, 0, title, points, shown, class_names, annotated, with_scores)
+    axes = sheet.add_map(0, title, axis_labels, forward_rad)
+    _draw_map(sheet, axes, 0, points, shown, class_names, annotated, with_scores)
     sheet.add_height_bar()
     sheet.save(path)
 
@@ -122,15 +127,16 @@ def draw_bev_pair(
     for column, boxes in enumerate((predicted, annotated)):
         shown = box_arrays(boxes, class_names)
         with_scores = score_labels and column == 0
-        _draw_map(sheet, column, titles[column], points, shown, class_names, None, with_scores)
+        axes = sheet.add_map(column, titles[column])
+        _draw_map(sheet, axes, column, points, shown, class_names, None, with_scores)
     sheet.add_height_bar()
     sheet.save(path)
 
 
 def _draw_map(
     sheet: Sheet,
+    axes: Any,
     column: int,
-    title: str,
     points: np.ndarray,
     shown: Detections,
     class_names: Sequence[str],
@@ -138,7 +144,6 @@ def _draw_map(
     with_scores: bool,
 ) -> None:
     """One map with everything on it; only boxes that reach into the view are drawn and counted."""
-    axes = sheet.add_map(column, title)
     limit = sheet.range_m
     axes.imshow(
         rasterise(points, limit, sheet.map_px // PIXELS_PER_CELL),

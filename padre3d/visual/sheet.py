@@ -1,6 +1,7 @@
 """The sheet a picture is drawn on: maps with axes in metres, range rings and the ego marker.
 
-The nuScenes LiDAR frame has x to the right and y forward, so plain axes show forward upwards.
+Maps show x to the right and y upwards; the labels say which of them is forward, and so does the
+ego marker. In the nuScenes LiDAR frame forward is upwards.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from padre3d.visual.style import BACKGROUND, GRID, HEIGHT_RAMP, HEIGHT_RANGE_M, 
 DPI = 200
 LEFT_PX, RIGHT_PX, BOTTOM_PX, TOP_PX = 125, 75, 215, 100
 TITLE_LENGTH = 48
+NUSCENES_LABELS = ("x, right (m)", "y, forward (m)")
 
 
 def shortened(title: str) -> str:
@@ -56,8 +58,21 @@ class Sheet:
         # A figure with a canvas of its own needs no window system and no global state.
         FigureCanvasAgg(self.figure)
 
-    def add_map(self, column: int, title: str) -> Any:
-        """Axes of the map in a column (0 is the left one): rings, ego marker, metres, no points."""
+    def add_map(
+        self,
+        column: int,
+        title: str,
+        axis_labels: tuple[str, str] = NUSCENES_LABELS,
+        forward_rad: float = np.pi / 2,
+    ) -> Any:
+        """Axes of the map in a column (0 is the left one): rings, ego marker, metres, no points.
+
+        Args:
+            column: place of the map.
+            title: the line above it.
+            axis_labels: what the x and the y axis are.
+            forward_rad: where the ego marker points, counter-clockwise from +x.
+        """
         left = column * (LEFT_PX + self.map_px + RIGHT_PX) + LEFT_PX
         axes = self._add_axes(left, BOTTOM_PX, self.map_px, self.map_px)
         limits = (-self.range_m, self.range_m)
@@ -67,11 +82,13 @@ class Sheet:
         axes.tick_params(colors=MUTED, labelsize=8, length=3)
         for spine in axes.spines.values():
             spine.set_color(GRID)
-        axes.set_xlabel("x, right (m)", color=MUTED, fontsize=8, labelpad=2)
-        axes.set_ylabel("y, forward (m)", color=MUTED, fontsize=8, labelpad=0)
+        axes.set_xlabel(axis_labels[0], color=MUTED, fontsize=8, labelpad=2)
+        axes.set_ylabel(axis_labels[1], color=MUTED, fontsize=8, labelpad=0)
         axes.set_title(shortened(title), color=INK, fontsize=11, loc="left", pad=8)
         _draw_rings(axes, ticks[ticks > 0])
-        axes.plot([0], [0], marker=(3, 0, 0), markersize=8, color=INK, zorder=6)
+        # Turned by 0 degrees, the triangle points upwards.
+        marker = (3, 0, np.rad2deg(forward_rad) - 90)
+        axes.plot([0], [0], marker=marker, markersize=8, color=INK, zorder=6)
         return axes
 
     def add_legend(self, column: int, handles: list[Any]) -> None:

@@ -8,7 +8,15 @@ from padre3d.structures.classes import NUSCENES_CLASSES
 from padre3d.visual import draw_bev, draw_bev_pair
 from padre3d.visual.bev import box_outlines, boxes_in_view
 from padre3d.visual.raster import rasterise
-from padre3d.visual.sheet import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, ring_step_m, shortened
+from padre3d.visual.sheet import (
+    BOTTOM_PX,
+    LEFT_PX,
+    RIGHT_PX,
+    TOP_PX,
+    Sheet,
+    ring_step_m,
+    shortened,
+)
 from padre3d.visual.style import HEIGHT_RAMP, class_colours
 
 NO_POINTS = np.zeros((0, 5), np.float32)
@@ -140,3 +148,12 @@ def test_bad_input_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"boxes: expected shape \(K, 9\), got \(1, 7\)"):
         draw_bev(NO_POINTS, np.ones((1, 7)), [0], None, NUSCENES_CLASSES, path=path)
     assert not path.exists()
+
+
+def test_axis_labels_and_marker_of_another_frame():
+    sheet = Sheet(1, 400, 20.0)
+    axes = sheet.add_map(0, "", ("x, forward (m)", "y, left (m)"), 0.0)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x, forward (m)", "y, left (m)")
+    (marker,) = (line.get_marker() for line in axes.lines)
+    # Three corners, filled, turned clockwise by a quarter: it points along x.
+    assert marker == (3, 0, -90)

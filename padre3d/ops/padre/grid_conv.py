@@ -62,9 +62,10 @@ def grid_convolution(
     if impl == "map":
         return on_map(x, weight, bias, index, dilation)
     if impl == "triton":
-        from padre3d.ops.padre import triton  # needs Triton, which the core does without
+        # needs Triton, which the core does without
+        from padre3d.ops.padre.triton.grid import grid_convolution as fused
 
-        out = triton.grid_convolution(x, weight, index, dilation)
+        out = fused(x, weight, index, dilation)
     else:
         height, width = weight.shape[2:]
         taps = weight.flatten(1).t()

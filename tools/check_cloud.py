@@ -1,0 +1,66 @@
+"""Look point clouds over before inference: ``python tools/check_cloud.py POINTS [POINTS ...]``.
+
+Says for each file what it holds, whether the model can use it, and the option that mends it; the
+same options are those of tools/infer.py. Nothing is written and no model is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cloud_args import add_reading_arguments, input_frame, reading_options
+
+from padre3d.io import SUFFIXES, point_files, read_cloud
+from padre3d.io.report import Expected, examine
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "points", nargs="+", type=Path, help=f"{', '.join(SUFFIXES)} files or a folder of them"
+    )
+    parser.add_argument(
+        "--range",
+        type=float,
+        default=54.0,
+        metavar="M",
+        help="half the side of the square that the model sees",
+    )
+    add_reading_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Report every file; returns how many could not be read."""
+    if not args.range > 0:
+        raise ValueError(f"--range: expected a positive number of metres, got {args.range}")
+    files = point_files(args.points)
+    options, frame = reading_options(args, files), input_frame(args)
+    expected = Expected((-args.range, -args.range, -5.0, args.range, args.range, 3.0))
+    failures = 0
+    for path in files:
+        try:
+            cloud = read_cloud(path, options[path.suffix.lower()])
+        except (ValueError, ImportError) as error:
+            failures += 1
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            print(examine(cloud, frame, expected).text(str(path)))
+    return failures
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; exit status 1 if a file could not be read."""
+    try:
+        failures = run(parse_args(argv))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    if failures:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The command line of tools/infer.py, and what of it contradicts itself."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cloud_args import add_reading_arguments
+
+from padre3d.io import SUFFIXES
+from padre3d.io.formats_out import FORMATS
+from padre3d.io.recordings import SUFFIXES as RECORDINGS
+from padre3d.io.recordings import is_recording
+from padre3d.runtime.manifest import is_exported
+
+SCORE_THR, DRAW_THR = 0.1, 0.3
+NUM_SWEEPS = 10
+
+
+def parse_args(argv: list[str] | None, description: str) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("config", help="config file")
+    add("checkpoint", help="checkpoint file of that config, or a folder of tools/export.py")
+    add(
+        "points",
+        nargs="+",
+        type=Path,
+        help=f"{', '.join(SUFFIXES)} files, a folder of them, or a recording "
+        f"({', '.join(RECORDINGS)})",
+    )
+    add("--device", help="cpu (default), cuda, cuda:1, ...; not for exported folders")
+    add("--backend", help="of an exported folder (onnxruntime): see docs/deployment.md")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    add_reading_arguments(parser)
+    _add_output_arguments(parser)
+    _add_sweep_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    recording = is_recording(args.points[0])
+    exported = is_exported(args.checkpoint)
+    posed = args.poses is not None or args.pose_topic is not None
+    rules = (
+        ("--device", args.device, not exported, "a checkpoint, got an exported folder"),
+        ("--backend", args.backend, exported, "an exported folder, got a checkpoint"),
+        ("--draw-thr", args.draw_thr, args.png, "--png"),
+        ("--topic", args.topic, recording, "a recording"),
+        ("--pose-topic", args.pose_topic, recording, "a recording"),
+        ("--fixed-frame", args.fixed_frame, args.pose_topic, "--pose-topic"),
+        ("--poses", args.poses, not recording, "files; a recording has --pose-topic"),
+        ("--sweeps", args.sweeps, posed, "--poses or --pose-topic"),
+        ("--lidar-to-ego", args.lidar_to_ego, args.poses, "--poses"),
+    )
+    for option, value, is_used, wanted in rules:
+        if value is not None and not is_used:
+            raise ValueError(f"{option}: expected {wanted}")
+    if args.format == "nuscenes" and not (posed and args.out):
+        raise ValueError("--format nuscenes: expected --out, and poses for the global frame")
+    if recording and len(args.points) > 1:
+        raise ValueError(f"expected one recording at a time, got {len(args.points)} inputs")
+    if any(map(is_recording, args.points[1:])):
+        raise ValueError("expected point files or one recording, got both")
+    if args.sweeps is not None and args.sweeps < 1:
+        raise ValueError(f"--sweeps: expected 1 or more, got {args.sweeps}")
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("boxes").add_argument
+    add("--out", type=Path, help="boxes: a file, or a folder")
+    add("--format", choices=FORMATS, default="json", help="of the boxes")
+    add("--png", type=Path, help="bird's-eye view: a file, or a folder")
+    add("--score-thr", type=float, default=SCORE_THR, help="least score kept (%(default)s)")
+    add("--class-thr", metavar="CLASS=SCORE,...", help="other least scores of single classes")
+    add("--classes", metavar="CLASS,...", help="the only classes kept")
+    add("--nms-iou", type=float, metavar="IOU", help="drop boxes of any class that overlap more")
+    add("--draw-thr", type=float, help=f"least score drawn ({DRAW_THR})")
+
+
+def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("sweeps and recordings").add_argument
+    add("--poses", type=Path, help="CSV with stamp,x,y,z,qw,qx,qy,qz: join sweeps of the frames")
+    add("--lidar-to-ego", metavar="X,Y,Z,QW,QX,QY,QZ", help="the clouds' frame in the poses'")
+    add("--sweeps", type=int, help=f"sweeps in a cloud ({NUM_SWEEPS})")
+    add("--topic", help="PointCloud2 topic of a recording; default: the only one")
+    add("--pose-topic", help="/tf or an Odometry topic: join sweeps of the recording")
+    add("--fixed-frame", help="frame of these poses; default: odom, else the topmost")
