@@ -52,6 +52,7 @@ MIXERS = {
     "padre sequence": dict(mixer=MODEL["backbone"]["mixer"]),
     "padre set": dict(mixer=dict(type="padre", degree=2, preset="paper", kernel_size=5)),
     "padre degree 3": dict(mixer=dict(type="padre", degree=3, preset="sequence", kernel_size=5)),
+    "padre grid": dict(mixer=dict(type="padre", layout="grid", kernel_size=3), pos_embed=None),
     "attention": dict(mixer=dict(type="set_attention", num_heads=2)),
 }
 
