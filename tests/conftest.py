@@ -1,17 +1,69 @@
 """Fixtures shared by all tests."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
+from pretended_device import DEVICE, PretendedDevice
 
-# The fused kernels run in Triton's interpreter. It is chosen when triton is first imported, which
-# other libraries may do.
-os.environ["TRITON_INTERPRET"] = "1"
+CUDA = torch.cuda.is_available()
+# Without a GPU the fused kernels run in Triton's interpreter. It is chosen when triton is first
+# imported, which other libraries may do.
+if not CUDA:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 pytest_plugins = ["exported_fixtures"]
 
 REPO = Path(__file__).resolve().parent.parent
+DEVICES = ("cpu", "cuda") if CUDA else ("cpu",)
+PRETENDED = "pretended"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--pretended-device",
+        action="store_true",
+        help="run the tests with a device also on one that is not there (pretended_device.py)",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "device" in metafunc.fixturenames:
+        extra = (PRETENDED,) if metafunc.config.getoption("--pretended-device") else ()
+        metafunc.parametrize("device", DEVICES + extra, indirect=True, scope="session")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Fixtures too are made inside the pretended device."""
+    pretends = hasattr(item, "callspec") and item.callspec.params.get("device") == PRETENDED
+    with PretendedDevice() if pretends else nullcontext():
+        return (yield)
+
+
+def pytest_collection_modifyitems(items):
+    without = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if item.get_closest_marker("gpu") and not CUDA:
+            item.add_marker(without)
+
+
+@pytest.fixture(scope="session")
+def device(request) -> torch.device:
+    """The CPU, then the GPU where there is one."""
+    if request.param == PRETENDED:
+        return DEVICE
+    # Single precision as on a CPU: convolutions would take ten bits of each factor.
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def kernel_device() -> torch.device:
+    """Where fused kernels run: the GPU, or the CPU in Triton's interpreter."""
+    return torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
 
 
 def _shared(name: str) -> Path:

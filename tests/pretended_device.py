@@ -19,7 +19,7 @@ import ctypes
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from numbers import Number
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +46,7 @@ KINDS = (READ, UPLOAD, SHAPE)
 WAITING_OPS = {
     aten._local_scalar_dense: READ,
     aten.equal: READ,
+    aten.allclose: READ,
     aten.bincount: READ,
     aten.nonzero: SHAPE,
     aten.masked_select: SHAPE,
@@ -85,15 +86,17 @@ class PretendedTensor(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> PretendedTensor:
-        return Tensor._make_wrapper_subclass(
-            cls,
-            held.shape,
-            strides=held.stride(),
-            storage_offset=held.storage_offset(),
-            dtype=held.dtype,
-            device=INSIDE_TORCH,
-            _extra_dispatch_keys=AUTOCAST,
-        )
+        # In inference mode too: views of parameters have their version counter.
+        with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
+            return Tensor._make_wrapper_subclass(
+                cls,
+                held.shape,
+                strides=held.stride(),
+                storage_offset=held.storage_offset(),
+                dtype=held.dtype,
+                device=INSIDE_TORCH,
+                _extra_dispatch_keys=AUTOCAST,
+            )
 
     def __init__(self, held: Tensor) -> None:
         self.held = held.detach()

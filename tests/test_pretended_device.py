@@ -1,5 +1,6 @@
 """The detector on a GPU that is not there: no operator mixes devices, and the host's waits hold."""
 
+import copy
 import warnings
 
 import pytest
@@ -32,14 +33,14 @@ LINEAR = nn.Linear(4, 4)
 
 
 @pytest.fixture
-def device():
-    with PretendedDevice() as pretended, warnings.catch_warnings():
+def pretended():
+    with PretendedDevice() as device, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield pretended
+        yield device
 
 
 @pytest.fixture
-def x(device):
+def x(pretended):
     return PretendedTensor(torch.arange(12.0).view(3, 4) - 4)
 
 
@@ -65,14 +66,14 @@ def test_a_tensor_made_without_a_device_is_refused(x):
         Wrong()(x)
 
 
-def test_a_wrong_mixer_is_found_in_the_detector(device):
-    model = host_waits.move(small_detector.build(), device)
+def test_a_wrong_mixer_is_found_in_the_detector(pretended):
+    model = host_waits.move(small_detector.build(), pretended)
     model.backbone.blocks[1].layers[0].mixer.forward = Wrong().forward
     data = small_detector.batch([small_detector.cloud(300, 1)])
     with torch.no_grad(), pytest.raises(DeviceMismatchError, match="aten.add"):
         model.test_step(data)
     with pytest.raises(DeviceMismatchError, match="aten.add"):
-        host_waits.train_step(model, data, device)
+        host_waits.train_step(model, data, pretended)
 
 
 def test_a_mistake_in_a_backward_pass_is_found(x):
@@ -81,14 +82,14 @@ def test_a_mistake_in_a_backward_pass_is_found(x):
         out.sum().backward()
 
 
-def test_a_value_read_in_the_detector_is_counted(device):
-    model = host_waits.move(small_detector.build(), device)
+def test_a_value_read_in_the_detector_is_counted(pretended):
+    model = host_waits.move(small_detector.build(), pretended)
     layer = model.backbone.blocks[0].layers[1]
     layer.mixer.register_forward_pre_hook(lambda _, args: args[0].sum().item() and None)
     with torch.no_grad():
         model.test_step(small_detector.batch([small_detector.cloud(300, 1)]))
-    assert device.counts()["backbone layers", READ] == 1
-    (wait,) = [wait for wait in device.waits if wait.stage == "backbone layers"]
+    assert pretended.counts()["backbone layers", READ] == 1
+    (wait,) = [wait for wait in pretended.waits if wait.stage == "backbone layers"]
     assert wait.line.startswith("test_pretended_device.py:")
 
 
@@ -106,7 +107,7 @@ WAITS = {
     "where": (lambda x: torch.where(x > 0), SHAPE),
     "mask": (lambda x: x[x > 0], SHAPE),
     "masked_select": (lambda x: x.masked_select(x > 0), SHAPE),
-    "assignment of a tensor by mask": (lambda x: x.__setitem__(x > 7, -x[0]), SHAPE),
+    "assignment of a tensor by mask": (lambda x: x.__setitem__(x[:, 0] > 3, -x[:1]), SHAPE),
     "unique": (lambda x: x.unique(), SHAPE),
     "repeats": (lambda x: torch.repeat_interleave(x[2].long()), SHAPE),
     "constant": (lambda x: torch.tensor([1.0], device=x.device), UPLOAD),
@@ -122,11 +123,11 @@ WAITS = {
 
 
 @pytest.mark.parametrize("name", WAITS)
-def test_a_wait_is_counted(device, x, name):
+def test_a_wait_is_counted(pretended, x, name):
     run, kind = WAITS[name]
-    with device.stage("here"):
+    with pretended.stage("here"):
         run(x)
-    assert device.counts() == {("here", kind): 1}
+    assert pretended.counts() == {("here", kind): 1}
 
 
 FREE = {
@@ -138,7 +139,7 @@ FREE = {
     "masked_fill": lambda x: x.masked_fill(x > 0, 1.0),
     "index_fill": lambda x: x.index_fill_(0, x[0, 3:].long().abs(), 1.0),
     "where": lambda x: torch.where(x > 0, x, 0.0),
-    "index": lambda x: x[x[2].long() - 4],
+    "index": lambda x: x[x[2].long() - 5],
     "topk": lambda x: x.flatten().topk(3),
     "told size": lambda x: torch.repeat_interleave(x[2].long(), output_size=22),
     "copy that does not block": lambda x: torch.zeros(3).to(x.device, non_blocking=True),
@@ -147,9 +148,9 @@ FREE = {
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_what_does_not_wait_is_not_counted(device, x, name):
+def test_what_does_not_wait_is_not_counted(pretended, x, name):
     FREE[name](x)
-    assert device.waits == []
+    assert pretended.waits == []
 
 
 REFUSED = {
@@ -191,12 +192,12 @@ def clouds(*sizes):
     return [small_detector.cloud(size, seed) for seed, size in enumerate(sizes)]
 
 
-def losses_of_a_step(model, data, device, dtype=None):
+def losses_of_a_step(model, data, pretended, dtype=None):
     """Losses of a training step after which every parameter has moved or stayed finite."""
     before = {name: held(p).clone() for name, p in model.named_parameters()}
     log = {
         name: held(value)
-        for name, value in host_waits.train_step(model, data, device, dtype).items()
+        for name, value in host_waits.train_step(model, data, pretended, dtype).items()
     }
     moved = [not torch.equal(held(p), before[name]) for name, p in model.named_parameters()]
     assert all(held(p).isfinite().all() for p in model.parameters())
@@ -205,67 +206,66 @@ def losses_of_a_step(model, data, device, dtype=None):
 
 
 @pytest.mark.parametrize("name", sorted(MIXERS))
-def test_every_mixer_detects_and_trains(device, name):
+def test_every_mixer_detects_and_trains(pretended, name):
     model = small_detector.build(mixer=small_detector.mixer_config(name))
-    data = small_detector.batch(clouds(500, 0, 300))
-    expected = small_detector.losses(model.train(), data)
-    model = small_detector.build(mixer=small_detector.mixer_config(name))
-    host_waits.move(model, device)
+    data = small_detector.batch(clouds(300, 0, 200))
+    expected = small_detector.losses(copy.deepcopy(model).train(), data)
+    host_waits.move(model, pretended)
     with torch.no_grad():
         found = model.test_step(data)
     assert [s.pred_instances_3d.scores_3d.device for s in found] == [DEVICE] * 3
     for sample in found:
         small_detector.assert_sane(sample.pred_instances_3d.to("cpu"), model)
-    log = losses_of_a_step(model, data, device)
+    log = losses_of_a_step(model, data, pretended)
     torch.testing.assert_close(
         log["loss_heatmap"], expected["loss_heatmap"].detach(), rtol=1e-3, atol=0
     )
 
 
 @pytest.mark.parametrize("name", sorted(MIXERS))
-def test_every_mixer_trains_in_mixed_precision(device, name):
+def test_every_mixer_trains_in_mixed_precision(pretended, name):
     model = small_detector.build(mixer=small_detector.mixer_config(name))
-    host_waits.move(model, device)
+    host_waits.move(model, pretended)
     products = set()
     model.backbone.blocks[0].layers[0].linear2.register_forward_hook(
         lambda _, __, out: products.add(out.dtype)
     )
-    log = losses_of_a_step(model, small_detector.batch(clouds(300, 200)), device, "float16")
+    log = losses_of_a_step(model, small_detector.batch(clouds(300, 200)), pretended, "float16")
     assert products == {torch.float16}
     assert all(value.isfinite() and value.dtype == torch.float32 for value in log.values())
 
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
-def test_the_published_model_and_its_repeated_flaws(device, dtype):
+def test_the_published_model_and_its_repeated_flaws(pretended, dtype):
     head = dict(dsvt_compat=True)
     mixer = small_detector.mixer_config("set_attention")
     model = small_detector.build(mixer=mixer, dsvt_compat=True, head=head)
-    host_waits.move(model, device)
+    host_waits.move(model, pretended)
     data = small_detector.batch(clouds(300, 200))
     with torch.no_grad():
         model.test_step(data)
-    losses_of_a_step(model, data, device, dtype)
+    losses_of_a_step(model, data, pretended, dtype)
 
 
-def test_no_point_at_all(device):
-    model = host_waits.move(small_detector.build(), device)
+def test_no_point_at_all(pretended):
+    model = host_waits.move(small_detector.build(), pretended)
     data = small_detector.batch(clouds(0, 0))
     with torch.no_grad():
         found = model.test_step(data)
     assert [len(sample.pred_instances_3d) for sample in found] == [0, 0]
     assert all(
-        value.isfinite() for value in held(host_waits.train_step(model, data, device)).values()
+        value.isfinite() for value in held(host_waits.train_step(model, data, pretended)).values()
     )
 
 
-def test_detect_hands_over_a_cloud_and_brings_boxes_back(device):
-    model = host_waits.move(small_detector.build(), device)
+def test_detect_hands_over_a_cloud_and_brings_boxes_back(pretended):
+    model = host_waits.move(small_detector.build(), pretended)
     boxes = detect(model, clouds(400)[0].numpy())
     assert len(boxes.scores) > 0
     assert (boxes.scores[:-1] >= boxes.scores[1:]).all()
 
 
-def test_inputs_of_several_kinds(device):
+def test_inputs_of_several_kinds(pretended):
     """Cross-PADRe, which is no mixer of one input."""
     torch.manual_seed(0)
     module, inputs = CrossPADRe(8, ("aab",), 3), (torch.randn(2, 5, 8), torch.randn(2, 7, 8))
@@ -275,7 +275,7 @@ def test_inputs_of_several_kinds(device):
     torch.testing.assert_close(held(out), expected)
 
 
-def test_decoding_gives_the_cpus_boxes(device):
+def test_decoding_gives_the_cpus_boxes(pretended):
     """Every filter at work: scores, range, rescoring, suppression within two classes."""
     model = small_detector.build()
     host_waits.find_every_class(model.head)

@@ -39,26 +39,27 @@ def build(name="padre", **changes):
     return VoxelBackbone(GRID, **{**settings, **MIXERS[name], **changes}).eval()
 
 
-def pillars(counts, seed=0, dim=16):
+def pillars(counts, seed=0, dim=16, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     coords = []
     for b, count in enumerate(counts):
         ids = torch.randperm(GRID.num_cells, generator=generator)[:count].sort().values
         coords.append(torch.stack([torch.full_like(ids, b), ids // GRID.nx, ids % GRID.nx], 1))
     coords = torch.cat(coords)
-    return Pillars(torch.randn((len(coords), dim), generator=generator), coords, len(counts))
+    features = torch.randn((len(coords), dim), generator=generator)
+    return Pillars(features.to(device), coords.to(device), len(counts))
 
 
 def sample(batch, b):
     rows = batch.coords[:, 0] == b
-    coords = batch.coords[rows] * torch.tensor([0, 1, 1])
+    coords = batch.coords[rows] * torch.tensor([0, 1, 1], device=rows.device)
     return Pillars(batch.features[rows], coords, 1), rows
 
 
 @torch.no_grad()
-def test_one_block_is_its_formula():
-    backbone = build(num_blocks=1)
-    given = pillars([150])
+def test_one_block_is_its_formula(device):
+    backbone = build(num_blocks=1).to(device)
+    given = pillars([150], device=device)
     yx = given.coords[:, 1:]
     x = given.features
     block = backbone.blocks[0]
@@ -109,9 +110,9 @@ def test_grid_layers_take_no_order_and_leave_the_others_theirs():
 @torch.no_grad()
 @pytest.mark.parametrize("name", MIXERS)
 @pytest.mark.parametrize("counts", [[120, 300], [300, 0, 57], [0, 1, 90, 0]])
-def test_a_sample_is_the_same_alone_and_in_a_batch(name, counts):
-    backbone = build(name)
-    batch = pillars(counts)
+def test_a_sample_is_the_same_alone_and_in_a_batch(name, counts, device):
+    backbone = build(name).to(device)
+    batch = pillars(counts, device=device)
     together = backbone(batch)
     for b in range(len(counts)):
         alone, rows = sample(batch, b)
@@ -120,18 +121,18 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(name, counts):
 
 
 @torch.no_grad()
-def test_points_to_map_are_the_same_alone_and_in_a_batch():
+def test_points_to_map_are_the_same_alone_and_in_a_batch(device):
     torch.manual_seed(1)
-    encoder = DynamicPillarEncoder(GRID, filters=(16, 16)).eval()
-    backbone = build()
-    bev = ResidualBEVBackbone(16, channels=(8, 8, 8), up_channels=(4, 4, 4)).eval()
+    encoder = DynamicPillarEncoder(GRID, filters=(16, 16)).eval().to(device)
+    backbone = build().to(device)
+    bev = ResidualBEVBackbone(16, channels=(8, 8, 8), up_channels=(4, 4, 4)).eval().to(device)
 
     def detect(clouds):
         return bev(scatter_to_map(backbone(encoder(clouds)), GRID.ny, GRID.nx))
 
     scale = torch.tensor([12.0, 9.6, 4.0, 255.0, 0.4])
     clouds = [torch.rand(n, 5) * scale - torch.tensor([6, 4.8, 3, 0, 0]) for n in (900, 200)]
-    clouds.append(torch.zeros(0, 5))
+    clouds = [points.to(device) for points in (*clouds, torch.zeros(0, 5))]
     together = detect(clouds)
     assert together.shape == (3, 12, 16, 20)
     for b, cloud in enumerate(clouds):
@@ -154,9 +155,9 @@ def test_row_zero_does_not_reach_another_sample_through_the_padding(name):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", MIXERS)
-def test_without_pillars(name, training):
-    backbone = build(name).train(training)
-    result = backbone(pillars([0, 0]))
+def test_without_pillars(name, training, device):
+    backbone = build(name).train(training).to(device)
+    result = backbone(pillars([0, 0], device=device))
     assert result.features.shape == (0, 16)
     result.features.sum().backward()
     assert all(torch.count_nonzero(p.grad) == 0 for p in backbone.parameters())
@@ -248,13 +249,13 @@ def test_export_for_any_number_of_pillars():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", MIXERS)
-def test_autocast_trains_and_stays_close(name, dtype):
-    backbone = build(name).train()
-    batch = pillars([120, 0, 90])
+def test_autocast_trains_and_stays_close(name, dtype, device):
+    backbone = build(name).train().to(device)
+    batch = pillars([120, 0, 90], device=device)
     expected = backbone(batch).features
-    with torch.autocast("cpu", dtype=dtype):
+    with torch.autocast(device.type, dtype=dtype):
         result = backbone(batch).features
-    (result.float() * torch.randn(result.shape)).sum().backward()
+    (result.float() * torch.randn(result.shape).to(device)).sum().backward()
     assert all(p.grad.isfinite().all() for p in backbone.parameters())
     # Outputs of the last LayerNorm are of order 1.
     assert (result - expected).abs().max() < 8 * torch.finfo(dtype).eps

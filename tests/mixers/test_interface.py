@@ -38,14 +38,14 @@ CONFIGS = [
 ]
 
 
-def make(cfg):
+def make(cfg, device="cpu"):
     """A mixer with every parameter random, biases too: a zero bias would hide a leak of padding."""
     torch.manual_seed(0)
     mixer = build_mixer(cfg, DIM).eval()
     with torch.no_grad():
         for parameter in mixer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return mixer
+    return mixer.to(device)
 
 
 def test_every_mixer_is_tested():
@@ -53,25 +53,25 @@ def test_every_mixer_is_tested():
 
 
 @pytest.mark.parametrize("cfg", CONFIGS, ids=str)
-def test_padding_and_its_content_change_nothing(cfg):
-    mixer = make(cfg)
-    x, pos = torch.randn(2, 23, DIM), torch.randn(2, 23, DIM)
+def test_padding_and_its_content_change_nothing(cfg, device):
+    mixer = make(cfg, device)
+    x, pos = torch.randn(2, 2, 23, DIM).to(device)
     alone = mixer(x, pos)
-    mask = torch.zeros(2, 30, dtype=torch.bool)
+    mask = torch.zeros(2, 30, dtype=torch.bool, device=device)
     mask[:, :23] = True
     for content in (0.0, 1e4, float("nan")):
-        pad = torch.full((2, 7, DIM), content)
+        pad = torch.full((2, 7, DIM), content, device=device)
         padded = mixer(torch.cat([x, pad], 1), torch.cat([pos, pad], 1), mask)
         assert padded.isfinite().all()
         assert_close_to_largest(padded[:, :23], alone)
 
 
 @pytest.mark.parametrize("cfg", CONFIGS, ids=str)
-def test_a_sequence_is_the_same_alone_and_in_a_batch(cfg):
-    mixer = make(cfg)
+def test_a_sequence_is_the_same_alone_and_in_a_batch(cfg, device):
+    mixer = make(cfg, device)
     lengths = [1, 30, 4, 0]
-    mask = torch.arange(30) < torch.tensor(lengths)[:, None]
-    x, pos = torch.randn(4, 30, DIM), torch.randn(4, 30, DIM)
+    mask = (torch.arange(30) < torch.tensor(lengths)[:, None]).to(device)
+    x, pos = torch.randn(2, 4, 30, DIM).to(device)
     together = mixer(x, pos, mask)
     assert together.isfinite().all()
     for g, length in enumerate(lengths[:3]):
@@ -80,16 +80,16 @@ def test_a_sequence_is_the_same_alone_and_in_a_batch(cfg):
 
 
 @pytest.mark.parametrize("cfg", CONFIGS, ids=str)
-def test_gradients_do_not_reach_padding_and_stay_finite(cfg):
-    mixer = make(cfg)
-    x = torch.randn(2, 12, DIM)
+def test_gradients_do_not_reach_padding_and_stay_finite(cfg, device):
+    mixer = make(cfg, device)
+    x = torch.randn(2, 12, DIM).to(device)
     x[:, 8:] = float("nan")
     x.requires_grad_()
-    mask = torch.ones(2, 12, dtype=torch.bool)
+    mask = torch.ones(2, 12, dtype=torch.bool, device=device)
     mask[:, 8:] = False
     out = mixer(x, None, mask)
     out[mask].square().sum().backward()
-    assert torch.equal(x.grad[:, 8:], torch.zeros(2, 4, DIM))
+    assert torch.count_nonzero(x.grad[:, 8:]) == 0
     assert x.grad[:, :8].abs().min() > 0
     assert all(p.grad is None or p.grad.isfinite().all() for p in mixer.parameters())
 
@@ -129,11 +129,11 @@ def test_unknown_type_lists_the_known_ones():
 
 
 @pytest.mark.parametrize("cfg", CONFIGS, ids=str)
-def test_masked_tokens_in_the_middle_are_not_seen(cfg):
-    mixer = make(cfg)
-    mask = torch.rand(2, 20) < 0.7
-    x = torch.randn(2, 20, DIM)
-    other = torch.where(mask.unsqueeze(-1), x, torch.randn(2, 20, DIM) * 100)
+def test_masked_tokens_in_the_middle_are_not_seen(cfg, device):
+    mixer = make(cfg, device)
+    mask = (torch.rand(2, 20) < 0.7).to(device)
+    x, noise = torch.randn(2, 2, 20, DIM).to(device)
+    other = torch.where(mask.unsqueeze(-1), x, noise * 100)
     torch.testing.assert_close(mixer(x, None, mask)[mask], mixer(other, None, mask)[mask])
 
 
@@ -146,13 +146,14 @@ def test_mamba_steps_over_masked_tokens():
 
 
 @pytest.mark.parametrize("cfg", CONFIGS, ids=str)
-def test_autocast_trains_in_low_precision(cfg):
+def test_autocast_trains_in_low_precision(cfg, device):
     """bfloat16 has 8 bits: a few per cent of the output's scale, and every gradient finite."""
-    mixer = make(cfg)
+    mixer = make(cfg, device)
     x, mask = torch.randn(2, 20, DIM), torch.ones(2, 20, dtype=torch.bool)
+    x, mask = x.to(device), mask.to(device)
     mask[1, 15:] = False
     expected = mixer(x, x, mask)[mask]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16):
         out = mixer(x, x, mask)[mask]
     assert (out - expected).std() < 0.05 * expected.std()
     out.float().square().mean().backward()

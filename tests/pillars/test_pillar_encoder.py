@@ -11,11 +11,11 @@ from padre3d.structures.grid import PillarGrid
 GRID = PillarGrid((-6.0, -4.5, -5.0, 6.0, 4.5, 3.0), (0.3, 0.3))
 
 
-def cloud(n, seed=0):
+def cloud(n, seed=0, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     low = torch.tensor([-7.0, -5.5, -5.5, 0, 0])
     high = torch.tensor([7.0, 5.5, 3.5, 255, 0.45])
-    return low + (high - low) * torch.rand((n, 5), generator=generator)
+    return (low + (high - low) * torch.rand((n, 5), generator=generator)).to(device)
 
 
 @pytest.fixture
@@ -56,18 +56,19 @@ def oracle(encoder, clouds):
 
 
 @torch.no_grad()
-def test_equals_a_loop_over_pillars(encoder):
+def test_equals_a_loop_over_pillars(encoder, device):
     clouds = [cloud(700, 1), cloud(300, 2)]
-    pillars = encoder(clouds)
     expected = oracle(encoder, clouds)
+    pillars = encoder.to(device)([points.to(device) for points in clouds])
     assert [tuple(c) for c in pillars.coords.tolist()] == sorted(expected)
     features = torch.stack([expected[k] for k in sorted(expected)])
-    torch.testing.assert_close(pillars.features, features, rtol=2e-5, atol=2e-5)
+    torch.testing.assert_close(pillars.features.cpu(), features, rtol=2e-5, atol=2e-5)
 
 
 @torch.no_grad()
-def test_batch_invariance_and_order_of_points(encoder):
-    clouds = [cloud(500, 1), cloud(0), cloud(400, 2), cloud(0)]
+def test_batch_invariance_and_order_of_points(encoder, device):
+    encoder.to(device)
+    clouds = [cloud(n, n, device) for n in (500, 0, 400, 0)]
     together = encoder(clouds)
     assert together.batch_size == 4
     for b in (0, 2):
@@ -78,15 +79,15 @@ def test_batch_invariance_and_order_of_points(encoder):
 
 
 @pytest.mark.parametrize("filters", [(8, 8), (8,)])
-def test_training_gradients_against_float64(filters):
+def test_training_gradients_against_float64(filters, device):
     torch.manual_seed(3)
-    encoder = DynamicPillarEncoder(GRID, filters=filters).train()
+    encoder = DynamicPillarEncoder(GRID, filters=filters).train().to(device)
     for layer in encoder.layers:
         torch.nn.init.uniform_(layer.norm.weight, -1.5, 1.5)
-    pillars = encoder([cloud(400, 1)])
-    weight = torch.randn(pillars.features.shape)
+    pillars = encoder([cloud(400, 1, device)])
+    weight = torch.randn(pillars.features.shape).to(device)
     (pillars.features * weight).sum().backward()
-    flat, cell_ids = in_range([cloud(400, 1)], encoder.grid, encoder.in_channels)
+    flat, cell_ids = in_range([cloud(400, 1, device)], encoder.grid, encoder.in_channels)
     cells, rows = torch.unique(cell_ids, return_inverse=True)
     yx = torch.stack([cells // GRID.nx, cells % GRID.nx], 1)
     x = encoder.describe(flat, rows, yx).double()
@@ -114,8 +115,8 @@ def test_training_gradients_against_float64(filters):
     ],
     ids=["empty", "out of range", "nan", "two empty"],
 )
-def test_no_pillars(encoder, clouds, training):
-    pillars = encoder.train(training)(clouds)
+def test_no_pillars(encoder, clouds, training, device):
+    pillars = encoder.to(device).train(training)([points.to(device) for points in clouds])
     assert pillars.features.shape == (0, 24)
     assert pillars.coords.shape == (0, 3)
     assert pillars.batch_size == len(clouds)
@@ -153,15 +154,16 @@ def test_wrong_input_is_named(encoder):
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_error_is_that_of_the_last_layer_alone(encoder, dtype):
+def test_autocast_error_is_that_of_the_last_layer_alone(encoder, dtype, device):
     """At 50 m a half-precision coordinate is off by centimetres; the geometry must not be."""
     far = DynamicPillarEncoder(
         PillarGrid((-54.0, -54.0, -5.0, 54.0, 54.0, 3.0), (0.3, 0.3)), filters=(16, 24)
     ).eval()
-    points = cloud(500, 3)
+    far.to(device)
+    points = cloud(500, 3, device)
     points[:, 0] += 46
     exact = far([points])
-    with torch.autocast("cpu", dtype=dtype):
+    with torch.autocast(device.type, dtype=dtype):
         half = far([points])
     assert torch.equal(half.coords, exact.coords)
     error = (half.features.float() - exact.features).abs().max() / exact.features.max()

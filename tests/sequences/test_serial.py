@@ -1,5 +1,7 @@
 """Sequence layouts by counting against the sorted definition."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,9 +27,9 @@ def sorted_rows(coords, b, cells):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=4), st.integers(0, 100))
-def test_equals_the_sorted_definition(counts, seed):
-    coords = random_coords(counts, NY, NX, seed)
-    layouts = SERIAL(coords, len(counts))
+def test_equals_the_sorted_definition(device, counts, seed):
+    coords = random_coords(counts, NY, NX, seed).to(device)
+    layouts = copy.deepcopy(SERIAL).to(device)(coords, len(counts))
     assert len(layouts) == len(PERMUTATIONS)
     for layout, cells in zip(layouts, PERMUTATIONS, strict=True):
         assert layout.index.shape == (len(counts), max(counts))
@@ -37,7 +39,7 @@ def test_equals_the_sorted_definition(counts, seed):
             if len(counts) > 1:
                 assert layout.valid[b].tolist() == [i < count for i in range(max(counts))]
         assert (layout.valid is None) == (len(counts) == 1)
-        features = torch.randn(len(coords), 3)
+        features = torch.randn(len(coords), 3).to(device)
         if len(coords):
             assert torch.equal(layout.scatter(layout.gather(features)), features)
 

@@ -1,5 +1,6 @@
 """DSVT's sets against their definition, window by window."""
 
+import copy
 import math
 
 import pytest
@@ -34,9 +35,10 @@ def expected_sets(coords, x_major):
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 250), min_size=1, max_size=3), st.integers(0, 100))
-def test_equals_the_definition(counts, seed):
-    coords = random_coords(counts, NY, NX, seed)
-    for layout, x_major in zip(SETS(coords, len(counts)), (False, True), strict=True):
+def test_equals_the_definition(device, counts, seed):
+    coords = random_coords(counts, NY, NX, seed).to(device)
+    layouts = copy.deepcopy(SETS).to(device)(coords, len(counts))
+    for layout, x_major in zip(layouts, (False, True), strict=True):
         expected = expected_sets(coords, x_major)
         assert layout.index.tolist() == expected
         for valid, row in zip(layout.valid.tolist(), expected, strict=True):
@@ -59,12 +61,12 @@ def test_no_pillars_no_sets():
         assert layout.slot.shape == (0,)
 
 
-def test_planner_puts_each_layout_at_its_key():
+def test_planner_puts_each_layout_at_its_key(device):
     """Layers ask in an order in which the shifts alternate; every one gets its own sets."""
     partitions = [WindowPartition(NY, NX, (6, 5)), PARTITION]
     layers = [("window_x_major", 1), ("window_y_major", 0), ("window_y_major", 1)] * 2
-    coords = random_coords([120, 80], NY, NX)
-    planner = TokenPlanner(partitions, layers, "set", K)
+    coords = random_coords([120, 80], NY, NX).to(device)
+    planner = TokenPlanner(partitions, layers, "set", K).to(device)
     plan = planner(coords, 2)
     assert planner.layer_to_layout == (0, 1, 2, 0, 1, 2)
     assert plan.layouts[0].index.tolist() == expected_sets(coords, True)
