@@ -92,7 +92,7 @@ def sorted_sets(coords: Tensor, partition: WindowPartition, set_size: int) -> So
     yx = coords[:, 1:]
     window = coords[:, 0] * partition.num_windows + partition.window_of(yx)
     _, window, counts = torch.unique(window, return_inverse=True, return_counts=True)
-    sets = torch.div(counts + set_size - 1, set_size, rounding_mode="roofline_bound")
+    sets = torch.div(counts + set_size - 1, set_size, rounding_mode="floor")
     owner = torch.repeat_interleave(sets)
     first_set = sets.cumsum(0) - sets
     slot = torch.arange(set_size, device=coords.device)
@@ -100,7 +100,7 @@ def sorted_sets(coords: Tensor, partition: WindowPartition, set_size: int) -> So
         set_size
     )
     total = sets[owner, None] * set_size
-    rank = torch.div(slot * counts[owner, None], total, rounding_mode="roofline_bound")
+    rank = torch.div(slot * counts[owner, None], total, rounding_mode="floor")
     rank = rank + (counts.cumsum(0) - counts)[owner, None]
     cells = max(partition.ny, partition.nx)
     indices, masks = [], []

@@ -8,7 +8,8 @@ from padre3d.mixers import MIXERS
 small_detector = pytest.importorskip("small_detector", reason="needs mmdet3d")
 
 ARGUMENTS = {"padre": dict(degree=3), "conv_control": dict(degree=3), "mamba": dict(state=4)}
-HEADS = ("set_attention", "self_attention", "sima", "castling")
+HEADS = ("set_attention", "self_attention", "sima", "castling", "linear_angular")
+HEADS += ("focused_linear", "efficient", "enhanced_linear", "knn_attention")
 
 
 @pytest.mark.parametrize("name", sorted(MIXERS))
