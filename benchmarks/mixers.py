@@ -4,14 +4,17 @@
     python benchmarks/mixers.py --mixers padre2 sdpa --tokens 4096 --dims 192
     python benchmarks/mixers.py --quick --json -
 
-Latency of one forward pass without gradients, peak memory, and the exponent with which the latency
-grows from 4,096 tokens on. A case ends at the length at which one run would take longer than
---limit-s or more memory than --limit-gb; the lengths left out are named in the result.
+Rows named *_image are the paper's form, 11 x 11 kernels on an image of the tokens; the other PADRe
+rows convolve along the sequence. Latency of one forward pass without gradients, peak memory, and
+the exponent with which the latency grows from 4,096 tokens on. A case ends at the length at which
+one run would take longer than --limit-s or more memory than --limit-gb; the lengths left out are
+named in the result.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import common  # noqa: E402
 from padre3d.mixers import build_mixer  # noqa: E402
 
-TOKENS = tuple(256 << i for i in range(11))
+TOKENS = tuple(sorted([2304, *(256 << i for i in range(11))]))  # 2304: Figure 2's 48 x 48
 DIMS = (192, 128)
 HEAD_CHANNELS = {192: 64, 128: 16}  # DeiT-T's and DSVT's heads
 GROWTH_FROM = 4096
 QUICK_GROWTH_FROM = 256
 GATE_TOKENS = 61
+GATE_IMAGE_TOKENS = 60
 QUICK = ("padre2", "padre3", "attention", "sdpa", "sima", "conv2former", "castling")
 
 
@@ -42,6 +46,8 @@ def configs(dim: int, fused: bool = True) -> dict[str, dict[str, Any]]:
         for preset, suffix in (("sequence", ""), ("paper", "_paper"))
         for d in (2, 3, 4)
     }
+    for d in (2, 3, 4):
+        padre[f"padre{d}_image"] = padre[f"padre{d}_paper"] | {"dims": 2}
     if fused:
         for d in (2, 3, 4):
             padre[f"padre{d}_triton"] = padre[f"padre{d}"] | {"impl": "triton"}
@@ -53,33 +59,61 @@ def configs(dim: int, fused: bool = True) -> dict[str, dict[str, Any]]:
         "hyena": dict(type="hyena"),
         "mamba": dict(type="mamba"),
         "castling": dict(type="castling", num_heads=heads),
+        "linear_angular": dict(type="linear_angular", num_heads=heads),
+        "focused_linear": dict(type="focused_linear", num_heads=heads),
+        "focused_linear_image": dict(type="focused_linear", num_heads=heads, dims=2),
+        "efficient": dict(type="efficient", num_heads=heads),
+        "hydra": dict(type="hydra"),
+        "enhanced_linear": dict(type="enhanced_linear", num_heads=heads),
+        "knn_attention": dict(type="knn_attention", num_heads=heads),
     }
+
+
+def set_image(mixer: nn.Module, tokens: int) -> None:
+    """Lay the tokens of a 2-D mixer out as the image nearest to a square, as high as wide or less.
+
+    The paper's Figure 2 and Table 6 are of images of 256, 1024, 2304 and 4096 tokens.
+    """
+    height = math.isqrt(tokens)
+    while tokens % height:
+        height -= 1
+    mixer.size = (height, tokens // height)
 
 
 def check(name: str, mixer: nn.Module, dim: int, dtype: torch.dtype, device: Any) -> float:
     """The gate, on a short sequence in float64.
 
-    PADRe against explicit matrices (``impl="reference"``), fused attention against the formula, the
-    others against themselves in float64.
+    PADRe against explicit matrices (``impl="oracle"``; images against themselves: 11 x 11 kernels
+    are too many entries), fused attention against the formula, the others against themselves in
+    float64.
 
     Raises:
         GateError: if the mixer to be timed computes something else.
     """
-    x = torch.randn(2, GATE_TOKENS, dim, device=device, dtype=dtype)
+    tokens = GATE_IMAGE_TOKENS if is_image(name) else GATE_TOKENS
+    x = torch.randn(2, tokens, dim, device=device, dtype=dtype)
     exact = build_mixer(configs(dim)[name], dim)
     exact.load_state_dict(mixer.state_dict())
     exact = exact.double().eval()
-    if name.startswith("padre"):
-        exact.impl = "reference"
+    if is_image(name):
+        set_image(mixer, tokens)
+        set_image(exact, tokens)
+    elif name.startswith("padre"):
+        exact.impl = "oracle"
     elif name == "sdpa":
         exact.impl = "explicit"
     expected = exact(x.double().cpu()).to(device)
     return common.gate(name, mixer(x), expected, common.tolerance_of(dtype))
 
 
+def is_image(name: str) -> bool:
+    """Whether a case mixes an image of tokens."""
+    return name.endswith("_image")
+
+
 def attention_gb(name: str, tokens: int, dim: int, dtype: torch.dtype) -> float:
     """GB of the matrices that softmax attention as written holds at once."""
-    if name != "attention":
+    if name not in ("attention", "knn_attention"):
         return 0.0
     heads = configs(dim)[name]["num_heads"]
     return 2 * heads * tokens**2 * dtype.itemsize / 1e9
@@ -95,6 +129,9 @@ def measure_length(
     """Timings and memory of all mixers at one length, interleaved."""
     device = torch.device(args.device)
     x = torch.randn(1, tokens, dim, device=device, dtype=dtype)
+    for name, mixer in mixers.items():
+        if is_image(name):
+            set_image(mixer, tokens)
     cases = {name: _case(mixer, x) for name, mixer in mixers.items()}
     slowest = max(min(common.once_ms(c, device) for _ in range(2)) for c in cases.values())
     repeats = max(3, min(args.repeats, int(args.limit_s * 2e3 / slowest)))
@@ -154,7 +191,7 @@ def _reason_to_stop(
         return f"{gb:.0f} GB for the attention matrices"
     if row:
         last = max(map(int, row))
-        power = 2 if name in ("attention", "sdpa") else 1
+        power = 2 if name in ("attention", "sdpa", "knn_attention") else 1
         seconds = row[str(last)]["min_ms"] / 1e3 * (tokens / last) ** power
         if seconds > args.limit_s:
             return f"about {seconds:.0f} s a run"
@@ -169,10 +206,13 @@ def growth(row: dict[str, Any], start: int) -> float | None:
 
 
 def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Latency of both attentions over that of PADRe-2 and PADRe-3, at every common length."""
+    """Latency of both attentions over that of PADRe-2 and PADRe-3, at every common length.
+
+    Both forms of PADRe: along a sequence, and the paper's 11 x 11 kernels on an image.
+    """
     found: dict[str, dict[str, float]] = {}
     for slow in ("attention", "sdpa"):
-        for fast in ("padre2", "padre3"):
+        for fast in ("padre2", "padre3", "padre2_image", "padre3_image"):
             common_lengths = rows.get(slow, {}).keys() & rows.get(fast, {}).keys()
             found[f"{slow} / {fast}"] = {
                 n: round(rows[slow][n]["median_ms"] / rows[fast][n]["median_ms"], 2)

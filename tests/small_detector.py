@@ -57,12 +57,14 @@ MIXERS = {
 }
 
 
+HEADS = ("set_attention", "self_attention", "sima", "castling", "linear_angular")
+HEADS += ("focused_linear", "efficient", "enhanced_linear", "knn_attention")
 # Arguments that a mixer cannot do without on 16 channels, or that make it cheap.
 ARGUMENTS = {
     "padre": dict(degree=3, kernel_size=5),
     "conv_control": dict(degree=3),
     "mamba": dict(state=4),
-    **{name: dict(num_heads=2) for name in ("set_attention", "self_attention", "sima", "castling")},
+    **{name: dict(num_heads=2) for name in HEADS},
 }
 
 

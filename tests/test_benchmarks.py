@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import backbone, common, mixers, report, training
 from benchmarks.clouds import GRID, pillars_of, synthetic_cloud
+from padre3d.mixers import build_mixer
 from padre3d.ops import chunked
 from padre3d.ops.padre import eager
 from padre3d.structures.grid import PillarGrid
@@ -109,6 +110,20 @@ def test_mixers_grow_and_are_compared(results):
     median = {name: row["256"]["median_ms"] for name, row in found["rows"].items()}
     ratio = found["ratios"]["attention / padre2"]["256"]
     assert ratio == pytest.approx(median["attention"] / median["padre2"], abs=0.01)
+
+
+@pytest.mark.parametrize("name", sorted(mixers.configs(32, fused=False)))
+def test_every_mixer_passes_its_gate(name):
+    """What would be timed computes what it says, images of the paper's 11 x 11 form included."""
+    torch.manual_seed(0)
+    mixer = build_mixer(mixers.configs(32)[name], 32).eval()
+    with torch.no_grad():
+        assert mixers.check(name, mixer, 32, torch.float32, CPU) < 1e-4
+    if mixers.is_image(name):
+        mixers.set_image(mixer, 2304)
+        assert mixer.size == (48, 48)
+        mixers.set_image(mixer, 512)
+        assert mixer.size == (16, 32)
 
 
 def test_training_step_rates(results):

@@ -10,6 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from padre3d.analysis.attention_costs import (
+    hyena_parameters,
+    named_attention_cost,
+    vision_mamba_cost,
+)
 from padre3d.analysis.costs import MixerCost, attention_cost, padre_cost
 
 
@@ -62,28 +67,52 @@ def row(name: str, printed: float, computed: float, unit: str, digits: int, note
 
 
 DEIT_WIDTHS = {"DeiT-T": 192, "DeiT-S": 384, "DeiT-B": 768}
-# (model, mixer) -> printed FLOPs in G, printed parameters in M
-TABLE_2 = {
+# (model, mixer) -> printed FLOPs in G, printed parameters in M; None where the paper has a dash
+TABLE_2: dict[tuple[str, str], tuple[float | None, int | None]] = {
     ("DeiT-T", "attention"): (1.3, 5),
+    ("DeiT-T", "Hydra attention"): (1.1, 6),
+    ("DeiT-T", "Efficient attention"): (1.1, 6),
+    ("DeiT-T", "Linear-angular attention"): (1.1, 6),
+    ("DeiT-T", "Enhanced linear attention"): (1.1, 6),
+    ("DeiT-T", "k-NN attention"): (1.3, 6),
+    ("DeiT-T", "Focused linear attention"): (1.1, 6),
+    ("DeiT-T", "Vision Mamba"): (2.6, 7),
     ("DeiT-T", "PADRe-2"): (1.2, 5),
     ("DeiT-T", "PADRe-3"): (1.7, 7),
     ("DeiT-S", "attention"): (4.6, 22),
+    ("DeiT-S", "SimA"): (4.6, 22),
+    ("DeiT-S", "k-NN attention"): (4.6, 22),
+    ("DeiT-S", "Vision Mamba"): (9.6, 26),
     ("DeiT-S", "PADRe-2"): (4.8, 20),
     ("DeiT-S", "PADRe-3"): (6.1, 26),
     ("DeiT-B", "attention"): (17.6, 86),
+    ("DeiT-B", "Hydra attention"): (16.9, None),
+    ("DeiT-B", "Hyena"): (None, 87),
     ("DeiT-B", "PADRe-2"): (18.8, 80),
+}
+TABLE_2_NOTES = {
+    "PADRe-2": "no convention found that gives the printed figure",
+    "PADRe-3": "no convention found that gives the printed figure",
+    "SimA": "as (Q K^T) V; Q (K^T V) would be 4.4",
+    "Enhanced linear attention": "with its 3 x 3 convolutions in the feed-forward networks",
+    "Vision Mamba": "2 MACs of its linear maps, without scans and convolutions; not a DeiT",
 }
 
 
 def table_2() -> list[Row]:
-    """DeiT on 224 x 224 images: parameters in M (the paper truncates), FLOPs = MACs in G."""
+    """DeiT on 224 x 224 images: parameters in M, cut or rounded, FLOPs = MACs in G.
+
+    Vision Mamba's FLOPs are 2 MACs: the two conventions stand in one column of the paper.
+    """
     rows = []
     for (model, mixer), (flops, parameters) in TABLE_2.items():
         cost = deit_cost(DEIT_WIDTHS[model], mixer)
-        name = f"{model} {mixer}"
-        rows.append(row(f"{name} parameters", parameters, cost.parameters / 1e6, "M", 0))
-        note = "" if mixer == "attention" else "no convention found that gives the printed figure"
-        rows.append(row(f"{name} FLOPs", flops, cost.macs / 1e9, "G", 1, note))
+        name, note = f"{model} {mixer}", TABLE_2_NOTES.get(mixer, "")
+        if parameters is not None:
+            rows.append(row(f"{name} parameters", parameters, cost.parameters / 1e6, "M", 0))
+        if flops is not None:
+            per_mac = 2 if mixer == "Vision Mamba" else 1
+            rows.append(row(f"{name} FLOPs", flops, per_mac * cost.macs / 1e9, "G", 1, note))
     return rows
 
 
@@ -91,28 +120,41 @@ def deit_cost(dim: int, mixer: str, patches: int = 196, depth: int = 12) -> Mixe
     """A DeiT with 16 x 16 patches, one class token, MLP ratio 4 and 1,000 classes.
 
     PADRe-d is the paper preset with 11 x 11 kernels, its convolutions on the patches alone; FLOPs
-    are MACs, attention's two matrix products included.
+    are MACs, attention's two matrix products included. "Vision Mamba" is a model of its own. For
+    "Hyena" the parameters count, its FFTs do not.
     """
+    if mixer == "Vision Mamba":
+        return vision_mamba_cost(dim, patches)
     tokens = patches + 1
-    if mixer == "attention":
-        one = attention_cost(tokens, dim, dim // 64)
-    else:
-        degree = int(mixer[-1])
-        one = padre_cost(tokens, dim, degree, dims=2)
-        dense = padre_cost(tokens, dim, degree, kernel_size=1)
-        taps = (one.macs - dense.macs) // tokens
-        one = MixerCost(one.parameters, one.macs - taps, one.pointwise)
+    one = _deit_mixer(dim, mixer, tokens)
     embed = 16 * 16 * 3 * dim
     norms, mlp = 4 * dim, 8 * dim**2 + 5 * dim
+    inside = (0, 0)
+    if mixer == "Enhanced linear attention":  # 3 x 3 depthwise with a bias between the two maps
+        inside = (4 * dim * 10, 4 * dim * 9 * patches)
     parameters = (
         (embed + dim)
         + (tokens + 1) * dim
-        + depth * (one.parameters + norms + mlp)
+        + depth * (one.parameters + norms + mlp + inside[0])
         + 2 * dim
         + 1000 * (dim + 1)
     )
-    macs = patches * embed + depth * (one.macs + tokens * 8 * dim**2) + 1000 * dim
+    mlp_macs = tokens * 8 * dim**2 + inside[1]
+    macs = patches * embed + depth * (one.macs + mlp_macs) + 1000 * dim
     return MixerCost(parameters, macs, 0)
+
+
+def _deit_mixer(dim: int, mixer: str, tokens: int) -> MixerCost:
+    """One mixer of a DeiT, a class token among its tokens."""
+    if mixer == "Hyena":
+        return MixerCost(hyena_parameters(dim), 4 * tokens * dim**2, 0)
+    if not mixer.startswith("PADRe-"):
+        return named_attention_cost(mixer, tokens, dim, dim // 64, prefix=1).total
+    degree = int(mixer[-1])
+    one = padre_cost(tokens, dim, degree, dims=2)
+    dense = padre_cost(tokens, dim, degree, kernel_size=1)
+    taps = (one.macs - dense.macs) // tokens
+    return MixerCost(one.parameters, one.macs - taps, one.pointwise)
 
 
 def table_3() -> list[Row]:
@@ -211,18 +253,29 @@ def table_6() -> list[Row]:
 
     PADRe: 2 MACs (11 x 11 kernels) plus biases, Hadamard products and sums once. Self-attention
     (3 heads): 2 MACs of its four linear maps plus two operations per entry of the 3 attention
-    matrices; neither its two matrix products nor its biases are in the printed figure.
+    matrices; the two linear attentions: 2 MACs of their linear maps and convolutions. The products
+    between queries, keys and values are in none of the printed figures, nor are biases.
     """
     tokens, dim, heads = 4096, 192, 3
-    linear = tokens * 4 * dim**2
-    attention = 2 * linear + 2 * heads * tokens**2
-    note = "without the two matrix products, which cost another 12.9 G"
-    rows = [row("self-attention", 1.31, attention / 1e9, "G", 2, note)]
+    rows = []
+    for name, printed in TABLE_6_ATTENTIONS.items():
+        cost = named_attention_cost(name, tokens, dim, heads)
+        flops = 2 * cost.maps
+        if name == "attention":
+            flops += 2 * heads * tokens**2
+        note = f"without the two products, another {2 * cost.products / 1e9:.1f} G"
+        label = "self-attention" if name == "attention" else name
+        rows.append(row(label, printed, flops / 1e9, "G", 2, note))
     for degree, printed in ((2, 1.10), (3, 2.28), (4, 3.27)):
-        cost = padre_cost(tokens, dim, degree, dims=2)
-        flops = 2 * cost.macs + cost.pointwise
+        cost_of_padre = padre_cost(tokens, dim, degree, dims=2)
+        flops = 2 * cost_of_padre.macs + cost_of_padre.pointwise
         rows.append(row(f"PADRe-{degree}", printed, flops / 1e9, "G", 2))
     return rows
 
 
+TABLE_6_ATTENTIONS = {
+    "attention": 1.31,
+    "Linear-angular attention": 1.22,
+    "Focused linear attention": 1.25,
+}
 TABLES = {2: table_2, 3: table_3, 4: table_4, 6: table_6}

@@ -8,7 +8,13 @@ from padre3d.checks import check_count
 from padre3d.mixers.castling import Castling
 from padre3d.mixers.conv2former import Conv2Former
 from padre3d.mixers.conv_control import ConvControl
+from padre3d.mixers.efficient import EfficientAttention
+from padre3d.mixers.enhanced_linear import EnhancedLinear
+from padre3d.mixers.focused_linear import FocusedLinear
+from padre3d.mixers.hydra import Hydra
 from padre3d.mixers.hyena import Hyena
+from padre3d.mixers.knn_attention import KNNAttention
+from padre3d.mixers.linear_angular import LinearAngular
 from padre3d.mixers.mamba import Mamba
 from padre3d.mixers.mixer import Mixer
 from padre3d.mixers.padre import PADRe
@@ -27,6 +33,12 @@ MIXERS: dict[str, type[Mixer]] = {
     "hyena": Hyena,
     "mamba": Mamba,
     "castling": Castling,
+    "linear_angular": LinearAngular,
+    "focused_linear": FocusedLinear,
+    "efficient": EfficientAttention,
+    "hydra": Hydra,
+    "enhanced_linear": EnhancedLinear,
+    "knn_attention": KNNAttention,
 }
 
 

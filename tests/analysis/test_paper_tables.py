@@ -4,6 +4,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from padre3d.analysis.attention_costs import (
+    NAMES,
+    hyena_parameters,
+    named_attention_cost,
+    vision_mamba_cost,
+)
 from padre3d.analysis.costs import attention_cost, padre_cost
 from padre3d.analysis.paper_tables import (
     REAL_FRAME,
@@ -14,7 +20,8 @@ from padre3d.analysis.paper_tables import (
     table_4,
 )
 from padre3d.backbone import VoxelBackbone
-from padre3d.mixers import PADRe, SetAttention
+from padre3d.mixers import PADRe, SetAttention, build_mixer
+from padre3d.mixers.hyena_filters import PublishedFilter
 from padre3d.structures.grid import PillarGrid
 
 GRID = PillarGrid((-9.0, -9.0, -5.0, 9.0, 9.0, 3.0), (0.3, 0.3))
@@ -54,6 +61,57 @@ def test_table_4_parameters_are_those_of_our_backbone(name, mixer):
     backbone = VoxelBackbone(GRID, mixer=mixer, pos_embed=None)
     parameters = sum(p.numel() for p in backbone.parameters())
     assert backbone_cost(REAL_FRAME, name).parameters == parameters
+
+
+MIXERS = {
+    "attention": dict(type="set_attention", num_heads=4, impl="explicit"),
+    "SimA": dict(type="sima", num_heads=4),
+    "k-NN attention": dict(type="knn_attention", num_heads=4),
+    "Hydra attention": dict(type="hydra"),
+    "Efficient attention": dict(type="efficient", num_heads=4),
+    "Enhanced linear attention": dict(type="enhanced_linear", num_heads=4),
+    "Linear-angular attention": dict(type="linear_angular", num_heads=4),
+    "Focused linear attention": dict(
+        type="focused_linear", num_heads=4, tokens=31, dims=2, size=(5, 6), prefix=1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_named_costs_are_those_of_the_modules(name):
+    cost = named_attention_cost(name, 31, 16, 4, prefix=1)
+    module = build_mixer(MIXERS[name], 16)
+    assert cost.parameters == sum(p.numel() for p in module.parameters())
+    with FlopCounterMode(display=False) as counter:
+        module(torch.randn(1, 31, 16))
+    found = counter.get_total_flops() // 2
+    if name in ("Enhanced linear attention", "Focused linear attention"):
+        found -= 31 * 16  # the denominators, one product per token and channel
+    if name == "Hydra attention":
+        found += 2 * 31 * 16  # Hadamard products and a sum here
+    if name == "SimA":
+        found += 2 * 31 * 16 * (31 - 4)  # Q (K^T V) here, (Q K^T) V in the printed figure
+    assert found == cost.maps + cost.products
+
+
+def test_hyena_and_vision_mamba_are_the_published_sizes():
+    mixer = build_mixer(dict(type="hyena"), 16)
+    mixer.filters = PublishedFilter(16, 197, bands=16)
+    assert hyena_parameters(16) == sum(p.numel() for p in mixer.parameters())
+    # The Vim authors' table: 7 M and 26 M.
+    assert vision_mamba_cost(192).parameters == 7_148_008
+    assert vision_mamba_cost(384).parameters == pytest.approx(25.8e6, rel=1e-3)
+    with pytest.raises(ValueError, match="attention: expected one of .*got 'best'"):
+        named_attention_cost("best", 1, 4, 1)
+
+
+def test_every_printed_figure_of_table_2_has_a_row():
+    """38 figures in 20 rows of the paper: two dashes."""
+    assert len(TABLES[2]()) == 38
+    assert [r.name for r in TABLES[6]()][1:3] == [
+        "Linear-angular attention",
+        "Focused linear attention",
+    ]
 
 
 def reconciled(number):

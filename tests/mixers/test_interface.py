@@ -35,6 +35,12 @@ CONFIGS = [
     dict(type="mamba", state=4, discretisation="euler"),
     dict(type="castling", num_heads=4),
     dict(type="castling", num_heads=4, normalise=False),
+    dict(type="linear_angular", num_heads=4),
+    dict(type="focused_linear", num_heads=4),
+    dict(type="efficient", num_heads=4),
+    dict(type="hydra"),
+    dict(type="enhanced_linear", num_heads=4),
+    dict(type="knn_attention", num_heads=4, neighbours=7),
 ]
 
 
@@ -94,8 +100,9 @@ def test_gradients_do_not_reach_padding_and_stay_finite(cfg, device):
     assert all(p.grad is None or p.grad.isfinite().all() for p in mixer.parameters())
 
 
-# SimA divides queries and keys by norms over all tokens: what depends on one token falls as 1 / L.
-SMALLEST_PART = {"sima": 1e-4}
+# SimA divides queries and keys by norms over all tokens, efficient attention by sums: what depends
+# on one token falls with their number.
+SMALLEST_PART = {"sima": 1e-4, "efficient": 1e-3}
 
 
 # Eq. 76 to the letter grows with the number of tokens: why the scheme normalises.
