@@ -26,7 +26,8 @@ def compiled(repo_root, tmp_path, arch, *options, steps=1):
     figures = json.loads(run.stdout)
     for name, kernel in figures.items():
         assert kernel["entries"] == 1, name
-        expected = steps if name.startswith("step") else 1  # one of each product in the middle
+        # One of each product in the middle; a convolution, and its gradient.
+        expected = {"step": steps, "conv": 2}.get(name[:4], 1)
         assert kernel["variants"] == expected, f"{name}: compiled anew for another pillar count"
         assert kernel["registers"] <= REGISTERS_OF_A_THREAD, name
         assert kernel["shared_bytes"] <= SHARED_BYTES[arch], name
@@ -52,6 +53,14 @@ def test_the_detectors_layer_compiles(repo_root, tmp_path, arch, dtype):
 def test_higher_degrees_and_more_channels_compile(repo_root, tmp_path):
     figures = compiled(repo_root, tmp_path, 90, "--degree", "4", "--dim", "192", steps=2)
     assert figures.keys() == FORWARD | BACKWARD | {"step", "step_backward"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_the_convolution_on_a_grid_compiles(repo_root, tmp_path, dtype):
+    figures = compiled(repo_root, tmp_path, 90, "--grid", "--dtype", dtype)
+    # The gradient of x is the same kernel with the taps turned around.
+    assert figures.keys() == {"convolve_kernel", "taps_gradient_kernel"}
+    assert all(kernel["local_bytes"] == 0 for kernel in figures.values()), figures
 
 
 @pytest.mark.slow

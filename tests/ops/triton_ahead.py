@@ -1,6 +1,7 @@
 """Compile every kernel of an encoder layer, forward and backward, for a GPU that is not there.
 
     python tests/ops/triton_ahead.py --arch 90 --dtype float16 [--dim 128] [--degree 2] [--mixer]
+    python tests/ops/triton_ahead.py --arch 90 --dtype float16 --grid   # convolutions on a grid
 
 A driver that only names its target stands in for CUDA, and launches stop after the compilation:
 the variants are the ones a real call would build. Prints JSON: registers per thread, bytes of
@@ -24,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from padre3d.backbone.encoder import EncoderLayer
 from padre3d.mixers import build_mixer
-from padre3d.ops.padre.triton import api, launch
+from padre3d.ops.padre.triton import api, grid_convolution, launch
+from padre3d.structures.grid_index import GridIndex
 from padre3d.structures.tokens import TokenPositions
 
 LENGTHS = (260, 33, 1)
@@ -93,6 +95,14 @@ def run(layer: EncoderLayer, length: int, dtype: torch.dtype, mixer_alone: bool)
     out.backward(torch.ones_like(out))
 
 
+def run_on_grid(length: int, dtype: torch.dtype, dim: int) -> None:
+    cells = torch.arange(length)
+    index = GridIndex.of(torch.stack([0 * cells, cells // 30, cells % 30], 1), 1, 30, 30)
+    x = torch.zeros(length, dim, dtype=dtype, requires_grad=True)
+    weight = torch.zeros(dim, 1, 5, 5, requires_grad=True)
+    grid_convolution(x, weight, index, 1).sum().backward()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", type=int, default=90)
@@ -101,6 +111,7 @@ def main() -> None:
     parser.add_argument("--degree", type=int, default=2)
     parser.add_argument("--mixer", action="store_true", help="the mixer alone")
     parser.add_argument("--blocks", default="{}", help="JSON that replaces block sizes")
+    parser.add_argument("--grid", action="store_true", help="the convolution on a grid")
     args = parser.parse_args()
     sizes, replaced = launch.block_sizes, json.loads(args.blocks)
     launch.block_sizes = lambda *key: sizes(*key) | replaced
@@ -109,7 +120,10 @@ def main() -> None:
     mixer = build_mixer({"type": "padre", "degree": args.degree, "impl": "triton"}, dim)
     layer = EncoderLayer(dim, 2 * dim, mixer, use_mask=True).to(dtype)
     for length in LENGTHS:
-        run(layer, length, dtype, args.mixer)
+        if args.grid:
+            run_on_grid(length, dtype, dim)
+        else:
+            run(layer, length, dtype, args.mixer)
     print(json.dumps(figures, indent=1))
 
 

@@ -45,7 +45,7 @@ def _cells_of(n, N, cells, index, NY, NX):
     return cell // (NY * NX), cell // NX % NY, cell % NX, keep
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "NY", "NX"])
 def convolve_kernel(
     x_ptr,
     taps,
@@ -76,7 +76,7 @@ def convolve_kernel(
     store_tile(out, total, n, d, D, n < N, d < D)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "NY", "NX"])
 def taps_gradient_kernel(
     x_ptr,
     gradient,
