@@ -28,7 +28,7 @@ FORMAT = 3
 # Format 2 is still read: its graphs and tables have other names for two inputs.
 READ_FORMATS = (2, FORMAT)
 OLD_NAMES = {"window_index": "places", "cell_to_pillar": "inverse"}
-LAYOUT_NAMES = ("sequence", "set")
+LAYOUT_NAMES = ("sequence", "set", "grid")
 
 Count = Annotated[int, Meta(ge=1, le=1 << 24)]
 Word = Annotated[str, Meta(min_length=1, max_length=200)]

@@ -121,16 +121,21 @@ def load_tables(path: Path, manifest: Manifest) -> tuple[EncoderTables, dict[str
         if old in arrays:
             arrays[name] = arrays.pop(old)
     try:
-        _check_token_tables(arrays, manifest.grid.num_cells)
+        _check_token_tables(arrays, manifest.grid.num_cells, manifest.layout)
         return EncoderTables.of(arrays, manifest.point_columns), arrays
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _check_token_tables(arrays: Mapping[str, np.ndarray], num_cells: int) -> None:
+def _check_token_tables(arrays: Mapping[str, np.ndarray], num_cells: int, layout: str) -> None:
     """Look-up tables: whole numbers that are cells, windows or shifts of this grid."""
     shifts = len(np.atleast_1d(_named(arrays, "windows")))
     orders = len(np.atleast_1d(_named(arrays, "cells")))
+    if shifts == 0 or (orders == 0) != (layout == "grid"):
+        raise ValueError(
+            f"tables: expected windows, and orders unless all layers are on the grid, got {shifts} "
+            f"shifts and {orders} orders with layout {layout!r}"
+        )
     for name, shape, most in (
         ("cells", (orders, num_cells), num_cells),
         ("windows", (shifts, num_cells), num_cells),
@@ -138,11 +143,11 @@ def _check_token_tables(arrays: Mapping[str, np.ndarray], num_cells: int) -> Non
         ("layout_shift", (orders,), shifts),
     ):
         array = _named(arrays, name)
-        if array.shape != shape or array.dtype != np.int32 or array.size == 0:
+        if array.shape != shape or array.dtype != np.int32:
             raise ValueError(
                 f"table {name}: expected shape {shape} in int32, got {array.shape} in {array.dtype}"
             )
-        if array.min() < 0 or array.max() >= most:
+        if array.size and (array.min() < 0 or array.max() >= most):
             raise ValueError(
                 f"table {name}: expected 0 to {most - 1}, got {array.min()} to {array.max()}"
             )
