@@ -22,6 +22,12 @@ def parse_args(argv: list[str] | None, description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that the tool understands."""
     add = parser.add_argument
     add("config", help="config file")
     add("checkpoint", help="checkpoint file of that config, or a folder of tools/export.py")
@@ -38,7 +44,6 @@ def parse_args(argv: list[str] | None, description: str) -> argparse.Namespace:
     add_reading_arguments(parser)
     _add_output_arguments(parser)
     _add_sweep_arguments(parser)
-    return parser.parse_args(argv)
 
 
 def check_args(args: argparse.Namespace) -> None:

@@ -153,9 +153,9 @@ def _set_intensity(
     warnings: list[str],
 ) -> IntensityInfo:
     with np.errstate(over="ignore", invalid="ignore"):
-        values = np.asarray(values, np.float64)
-        values = np.tanh(values) if options.intensity_tanh else values
-        points[:, 3] = values * options.intensity_scale
+        points[:, 3] = np.tanh(values) if options.intensity_tanh else values
+        if options.intensity_scale != 1:
+            points[:, 3] *= options.intensity_scale
     finite = points[np.abs(points[:, 3]) <= INTENSITY_LIMIT, 3]
     if len(finite) == 0:
         return IntensityInfo(source, scale=options.intensity_scale)

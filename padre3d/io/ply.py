@@ -33,8 +33,10 @@ def read_ply(path: Path) -> dict[str, np.ndarray]:
         raise ImportError(".ply files need plyfile: pip install plyfile") from error
     content = path.read_bytes()
     header, body = _split(content)
+    short, is_last = _until_vertex(header, len(body))
     try:
-        ply = PlyData.read(io.BytesIO(_until_vertex(header, len(body)) + body))
+        # A file is mapped into memory; a stream of bytes is read row by row.
+        ply = PlyData.read(str(path) if is_last else io.BytesIO(short + body))
     except Exception as error:  # plyfile lets KeyError, TypeError, struct.error and others out.
         raise ValueError(f"expected a complete .ply file: {error}") from error
     vertices = ply["vertex"].data
@@ -50,10 +52,11 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
     return content[: stop + 1], content[stop + 1 :]
 
 
-def _until_vertex(header: bytes, body_bytes: int) -> bytes:
-    """The header without the elements after ``vertex``, if the body can hold the rest.
+def _until_vertex(header: bytes, body_bytes: int) -> tuple[bytes, bool]:
+    """The header without the elements after ``vertex``, and whether there are none.
 
-    Faces are not read: a mesh may have millions, of a length that only a slow loop finds.
+    Raises ValueError unless the body can hold what the header promises until there. Faces after
+    the vertices are not read: a mesh may have millions, of a length that only a slow loop finds.
     """
     lines = header.decode("ascii", "replace").splitlines()
     text = any(line.split()[:2] == ["format", "ascii"] for line in lines)
@@ -75,7 +78,8 @@ def _until_vertex(header: bytes, body_bytes: int) -> bytes:
         raise ValueError(
             f"expected a complete .ply file: its header promises {least} bytes, got {body_bytes}"
         )
-    return "\n".join([*kept, "end_header", ""]).encode("ascii", "replace")
+    is_last = len(kept) == len(lines) - 1
+    return "\n".join([*kept, "end_header", ""]).encode("ascii", "replace"), is_last
 
 
 def _groups(lines: list[str]) -> Iterator[list[str]]:
