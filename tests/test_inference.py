@@ -106,7 +106,7 @@ def test_infer_one_file(tmp_path, infer, capsys):
     boxes = json.loads(out.read_text())["boxes"]
     assert [b["name"] for b in boxes] == ["car", "truck"]
     assert json.loads(printed.out)["boxes"] == boxes[:1]
-    assert "1 points (1 with NaN, infinity or absurd values dropped), 1 boxes" in printed.err
+    assert "1 points (1 with NaN or infinity dropped), 1 boxes" in printed.err
     assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 

@@ -62,8 +62,9 @@ def in_range(points: Sequence[Tensor], grid: PillarGrid, columns: int) -> tuple[
         ]
     )
     cells, inside = grid.cells_of(flat)
-    # False for NaN and infinity too.
-    inside &= (flat.abs() <= flat.new_tensor(point_limits(columns))).all(1)
+    # False for NaN and infinity too. Numbers, not a tensor of them: nothing to copy to the device.
+    for column, limit in enumerate(point_limits(columns)):
+        inside &= flat[:, column].abs() <= limit
     cell_ids = start + cells[:, 0] * grid.nx + cells[:, 1]
     # A mask as an index would count its rows anew for each tensor.
     rows = inside.nonzero().squeeze(1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 
 import pytest
@@ -26,6 +27,11 @@ def test_grid_is_run_once(lab, capsys):
     assert "4 runs, 4 of them done" in capsys.readouterr().out
 
 
+def own_peak_mib():
+    """Linux counts what the parent held at the fork; here that is the whole test process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def test_row_tells_where_it_comes_from(lab):
     lab.define(variants={"low": {"gain": 0.25}}, seeds=(0,))
     lab.call("--threads", "2")
@@ -40,7 +46,7 @@ def test_row_tells_where_it_comes_from(lab):
     assert (row["params"], row["macs"]) == (100, 2000)
     assert row["device"]
     assert row["seconds"] == row["run_seconds"] > 0
-    assert 1 < row["peak_memory_mib"] < 1000
+    assert 1 < row["peak_memory_mib"] < 1000 + own_peak_mib()
     assert row["date"].endswith("+00:00")
 
 
@@ -48,7 +54,7 @@ def test_peak_memory_is_the_commands(lab):
     lab.script.write_text(lab.script.read_text() + "\nkept = bytearray(300 * 2**20)\n")
     lab.define(seeds=(0,))
     lab.call("--only", "low")
-    assert 300 < lab.lines()[0]["peak_memory_mib"] < 1000
+    assert 300 < lab.lines()[0]["peak_memory_mib"] < 1000 + own_peak_mib()
 
 
 def test_threads_and_niceness(lab):
