@@ -473,3 +473,20 @@ def test_configs_that_are_none(tmp_path, infer, monkeypatch):
     (tmp_path / "c.py").write_text("model = dict(type='Nothing')\n")
     with pytest.raises(KeyError, match="not in the"):
         infer(path, "--debug")
+
+
+def test_exported_folders_take_no_device_and_keep_their_files(tmp_path, infer, repo_root):
+    import infer as module
+
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    path = str(cloud(tmp_path / "a.bin"))
+    for options, match in (
+        (("--device", "cpu"), "--device: expected a checkpoint, got an exported folder"),
+        (("--out", str(folder / "manifest.json")), "expected a file of its own, got the input"),
+        (("--out", str(folder)), "--out .*exported: expected a file to write, got another"),
+    ):
+        with pytest.raises(SystemExit, match=match):
+            module.main([str(tmp_path / "c.py"), str(folder), path, *options])
+    assert (folder / "manifest.json").read_text() == "{}"
