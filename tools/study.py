@@ -11,6 +11,7 @@ Any call goes on where an earlier one was killed. See docs/studies.md.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -54,6 +55,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     report("--markdown", action="store_true", help="with --report: print Markdown")
     report("--plot", type=Path, metavar="PICTURE", help="draw accuracy against cost")
     report("--cost", choices=list(LABELS), default="params", help="of --plot")
+    report("--metrics", help="of --report, separated by commas (default: the study's)")
+    report("--finished", action="store_true", help="of --report: variants with results only")
     report("--metric", help="of --plot (default: the study's first)")
     args = parser.parse_args(argv)
     if (args.json or args.markdown) and not args.report:
@@ -114,11 +117,28 @@ def print_plan(runs: Sequence[Run], rows: Sequence[Row], settings: Settings) -> 
     print(f"{len(runs)} runs, {len(done)} of them done")
 
 
+def with_metrics(study: Study, names: Sequence[str]) -> Study:
+    """The study with some of its metrics.
+
+    Raises:
+        ValueError: if it has no metric of a name.
+    """
+    unknown = [name for name in names if name not in study.metrics]
+    if unknown:
+        raise ValueError(f"--metrics: expected some of {list(study.metrics)}, got {unknown[0]!r}")
+    kept = {key: name for key, name in study.rename.items() if name in names}
+    return dataclasses.replace(study, metrics=tuple(names), rename=kept)
+
+
 def report(args: argparse.Namespace, runs: Sequence[Run], rows: Sequence[Row]) -> None:
     """``--report`` and ``--plot``."""
     study = runs[0].study
     done = list(done_rows(runs, rows).values())
     variants = [name for name in study.variants if any(run.variant == name for run in runs)]
+    if args.finished:
+        variants = [name for name in variants if any(row["name"] == name for row in done)]
+    if args.metrics:
+        study = with_metrics(study, args.metrics.split(","))
     if args.json:
         text = json.dumps(json_rows(study, variants, done), indent=1)
         if args.json == "-":

@@ -114,3 +114,13 @@ def test_plot(reported, capsys):
     assert "not in the picture: none" in capsys.readouterr().err
     assert reported.call("--plot", str(picture), "--cost", "macs") == 2
     assert "no variant has both accuracy and MACs" in capsys.readouterr().err
+
+
+def test_some_metrics_of_finished_variants(reported, capsys):
+    call = ["--report", "--markdown", "--finished", "--metrics", "accuracy"]
+    assert reported.call(*call) == 0
+    out, _ = capsys.readouterr()
+    first = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("| ")]
+    assert first[2:] == ["low", "high", "single"]
+    assert reported.call("--report", "--metrics", "speed") == 2
+    assert "--metrics: expected some of ['accuracy'" in capsys.readouterr().err
