@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from padre3d.checks import check_shape
 from padre3d.ops.padre.maps import Pointwise, TokenConv1d
 from padre3d.ops.padre.triton import launch
-from padre3d.ops.padre.triton.launch import LayerWeights, MixerWeights, Rows, Saved
+from padre3d.ops.padre.triton.records import LayerWeights, MixerWeights, Rows, Saved
 from padre3d.ops.padre.weights import PadreWeights
 from padre3d.structures.tokens import TokenPositions
 
