@@ -23,6 +23,7 @@ from torch import nn
 LAYOUTS = {
     "sequence": dict(type="padre", preset="sequence", kernel_size=5),
     "set": dict(type="set_attention", num_heads=2),
+    "grid": dict(type="padre", layout="grid", kernel_size=3),
 }
 STEPS = ("inference", "training", "fp16 training")
 STAGES = (

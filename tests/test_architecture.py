@@ -32,7 +32,7 @@ RULE = {
         "training",
     },
     "ops": {"checks", "structures"},
-    "mixers": {"checks", "structures", "ops"},
+    "mixers": BASE | {"ops"},
     "pillars": BASE,
     "sequences": {"checks", "structures"},
     "backbone": BASE | {"mixers", "ops", "sequences"},

@@ -9,9 +9,11 @@ it).
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from padre3d.layers.half_precision import full_precision
 from padre3d.mixers.heads import Heads, linear_attention
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs
 
@@ -41,5 +43,10 @@ class EnhancedLinear(Mixer):
         check_mixer_inputs(x, pos, mask, self.dim)
         q, k, v = self.heads.project(x, pos, mask)
         q, k = F.relu(q), F.relu(k)  # masked keys are zero
-        weights = q @ k.sum(-2, keepdim=True).transpose(-1, -2)
-        return self.heads.out(self.heads.merge(linear_attention(q, k, v) / (weights + EPSILON)))
+        # Sums over all tokens and a quotient of small numbers have no room in half precision.
+        work = torch.promote_types(q.dtype, torch.float32)
+        with full_precision(q):
+            q, k = q.to(work), k.to(work)
+            weights = q @ k.sum(-2, keepdim=True).transpose(-1, -2)
+            out = linear_attention(q, k, v.to(work)) / (weights + EPSILON)
+        return self.heads.out(self.heads.merge(out.to(v.dtype)))

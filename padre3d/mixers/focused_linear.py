@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.checks import check_count
+from padre3d.layers.half_precision import full_precision
 from padre3d.mixers.heads import Heads, linear_attention
 from padre3d.mixers.linear_maps import TokenWeights
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs, zero_masked
@@ -80,8 +81,9 @@ class FocusedLinear(Mixer):
             t.unflatten(-1, self.heads.shape).transpose(1, 2)
             for t in (self._focus(q), zero_masked(self._focus(k), mask), v)
         )
-        out = linear_attention(q, k, v.to(q.dtype))
-        out = out / (q @ k.sum(-2, keepdim=True).transpose(-1, -2) + EPSILON)
+        with full_precision(q):
+            out = linear_attention(q, k, v.to(q.dtype))
+            out = out / (q @ k.sum(-2, keepdim=True).transpose(-1, -2) + EPSILON)
         out = out.to(v.dtype) + self._local(v)
         return self.heads.out(self.heads.merge(out))
 

@@ -137,5 +137,5 @@ def test_what_does_not_fit_is_named():
         build_mixer(dict(type="padre", layout="grid", prefix=1), DIM)(x, None, None, index)
     with pytest.raises(ValueError, match="expected dims=2 with a dilation or a separable kernel"):
         build_mixer(dict(type="padre", separable=True), DIM)
-    with pytest.raises(ValueError, match="dilation: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="dilation: expected an integer >= 1, got 0"):
         build_mixer(dict(type="padre", layout="grid", dilation=0), DIM)
