@@ -1,6 +1,6 @@
 """A small character model of Python's standard library: attention against causal PADRe.
 
-    python examples/char_lm.py                               # three seeds, 11 processor minutes
+    python examples/char_lm.py                      # three seeds, 11 minutes of processor time
     python examples/char_lm.py --steps 50 --seeds 0 --json -
 
 The paper's preliminary language study (section 5) in small: a causal transformer, its

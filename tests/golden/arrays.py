@@ -12,15 +12,15 @@ from padre3d.structures.pillars import Pillars
 
 
 class Golden:
-    """One file of reference arrays; integers come as int64 tensors."""
+    """One file of reference arrays; integers come as int64 tensors on ``device``."""
 
-    def __init__(self, path: Path, prefix: str = ""):
+    def __init__(self, path: Path, prefix: str = "", device: torch.device | str = "cpu"):
         self.arrays = np.load(path, allow_pickle=False)
-        self.prefix = prefix
+        self.prefix, self.device = prefix, device
 
     def __getitem__(self, key: str) -> Tensor:
         array = torch.from_numpy(self.arrays[self.prefix + key])
-        return array.long() if array.dtype == torch.int32 else array
+        return (array.long() if array.dtype == torch.int32 else array).to(self.device)
 
     @property
     def config(self) -> dict:
@@ -35,7 +35,7 @@ class Golden:
 
     def load_into(self, module: nn.Module, keys: KeyMap) -> nn.Module:
         module.load_state_dict(rename(self.state(), keys), strict=True)
-        return module.eval()
+        return module.eval().to(self.device)
 
 
 def pillars_from_reference(features: Tensor, coords_bzyx: Tensor, batch_size: int):
@@ -44,5 +44,5 @@ def pillars_from_reference(features: Tensor, coords_bzyx: Tensor, batch_size: in
     key = (coords[:, 0] * 10_000 + coords[:, 1]) * 10_000 + coords[:, 2]
     order = key.argsort()
     ours_of = torch.empty_like(order)
-    ours_of[order] = torch.arange(len(order))
+    ours_of[order] = torch.arange(len(order), device=order.device)
     return Pillars(features[order], coords[order], batch_size), ours_of

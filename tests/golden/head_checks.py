@@ -40,7 +40,7 @@ def build_head(golden, config, in_channels, state):
         dsvt_compat=True,
     )
     head.load_state_dict(convert_head(state), strict=True)
-    return head.eval()
+    return head.eval().to(golden.device)
 
 
 def our_cells(index_xy, grid):

@@ -12,8 +12,8 @@ from .arrays import Golden, pillars_from_reference
 
 
 @pytest.fixture(scope="module")
-def partition_arrays(golden_dir):
-    return Golden(golden_dir / "input_layer.npz", "pillar/")
+def partition_arrays(golden_dir, device):
+    return Golden(golden_dir / "input_layer.npz", "pillar/", device)
 
 
 def partitions_of(config):
@@ -53,8 +53,8 @@ def test_partition_into_windows_and_sets(partition_arrays):
 
 
 @pytest.fixture(scope="module")
-def golden(golden_dir):
-    return Golden(golden_dir / "backbone_small.npz")
+def golden(golden_dir, device):
+    return Golden(golden_dir / "backbone_small.npz", device=device)
 
 
 @pytest.fixture(scope="module")

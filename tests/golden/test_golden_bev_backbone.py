@@ -10,8 +10,8 @@ from .arrays import Golden
 
 
 @pytest.fixture(scope="module")
-def golden(golden_dir):
-    return Golden(golden_dir / "bev_backbone_small.npz")
+def golden(golden_dir, device):
+    return Golden(golden_dir / "bev_backbone_small.npz", device=device)
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ from .head_checks import (
 
 
 @pytest.fixture(scope="module")
-def golden(golden_dir):
-    return Golden(golden_dir / "head_small.npz")
+def golden(golden_dir, device):
+    return Golden(golden_dir / "head_small.npz", device=device)
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def head(golden):
 
 
 @pytest.fixture(scope="module")
-def tiny(golden_dir):
+def tiny(golden_dir, device):
     """The head of the whole detector: arrays, head and its input map."""
-    golden = Golden(golden_dir / "detector_tiny.npz")
+    golden = Golden(golden_dir / "detector_tiny.npz", device=device)
     weights = torch.load(golden_dir / "detector_tiny.pth", weights_only=True)["model_state"]
     state = {
         key.removeprefix("dense_head."): value

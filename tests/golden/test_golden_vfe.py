@@ -11,8 +11,8 @@ from .arrays import Golden, pillars_from_reference
 
 
 @pytest.fixture(scope="module")
-def golden(golden_dir):
-    return Golden(golden_dir / "vfe.npz")
+def golden(golden_dir, device):
+    return Golden(golden_dir / "vfe.npz", device=device)
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,15 @@ from padre3d.head.nms import rotated_nms
 from padre3d.head.rotated_iou import bev_columns, pairwise_iou_bev
 
 
-def random_boxes(n, seed):
+def random_boxes(n, seed, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     boxes = torch.rand(n, 9, generator=generator) * 3
     boxes[:, 3:6] += 0.5
-    return boxes, torch.rand(n, generator=generator)
+    return boxes.to(device), torch.rand(n, generator=generator).to(device)
 
 
-def test_kept_boxes_follow_the_definition():
-    boxes, scores = random_boxes(80, 0)
+def test_kept_boxes_follow_the_definition(device):
+    boxes, scores = random_boxes(80, 0, device)
     overlaps = pairwise_iou_bev(bev_columns(boxes), bev_columns(boxes))
     kept = []
     for i in sorted(range(80), key=lambda i: -scores[i].item()):

@@ -33,10 +33,11 @@ def test_reference_loses_the_border_of_area_classes():
     assert theirs[0].tolist() == [[0, 1]]
 
 
-def test_maxima_by_loop():
+def test_maxima_by_loop(device):
     torch.manual_seed(0)
     logits = torch.randn(2, 3, 5, 7)
-    labels, cells, _ = ProposalSelector(GRID, 3, 6, kernel=5, point_classes=())(logits)
+    select = ProposalSelector(GRID, 3, 6, kernel=5, point_classes=()).to(device)
+    labels, cells, _ = select(logits.to(device))
     for b in range(2):
         peaks = []
         for c in range(3):

@@ -33,11 +33,11 @@ def polygon(box):
     )
 
 
-def test_random_pairs_equal_polygons():
+def test_random_pairs_equal_polygons(device):
     generator = torch.Generator().manual_seed(0)
     a = random_rectangles(60, generator, origin=50.0)
     b = random_rectangles(40, generator, origin=50.0)
-    found = pairwise_iou_bev(a, b)
+    found = pairwise_iou_bev(a.to(device), b.to(device)).cpu()
     shapes_a, shapes_b = [polygon(r) for r in a], [polygon(r) for r in b]
     for i, p in enumerate(shapes_a):
         for j, q in enumerate(shapes_b):

@@ -1,5 +1,7 @@
 """Random PADRe structures of every kind of map, for the oracle and the property tests."""
 
+import dataclasses
+
 import torch
 
 from padre3d.ops.padre import (
@@ -17,6 +19,16 @@ from padre3d.ops.padre import (
     TokenPrefix,
 )
 from padre3d.structures.grid_index import GridIndex
+
+
+def moved(value, device):
+    """Weights, or any part of them, on another device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value) if field.init]
+        return type(value)(**{name: moved(getattr(value, name), device) for name in names})
+    return tuple(moved(part, device) for part in value) if isinstance(value, tuple) else value
 
 
 def leaf(*shape):

@@ -5,7 +5,7 @@ import random
 
 import pytest
 import torch
-from random_structures import leaf, leaves, random_grid, random_weights
+from random_structures import leaf, leaves, moved, random_grid, random_weights
 
 from padre3d.ops.padre import (
     PadreWeights,
@@ -75,13 +75,14 @@ def test_the_draws_hold_every_map_at_every_place():
 
 @pytest.mark.parametrize(("tokens", "size"), SIZES)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_eager_equals_explicit_matrices(seed, tokens, size):
+def test_eager_equals_explicit_matrices(seed, tokens, size, device):
     rng, batch, weights = draw(seed, tokens, size)
-    x = leaf(batch, tokens, CHANNELS)
+    weights = moved(weights, device)
+    x = leaf(batch, tokens, CHANNELS).to(device)
     mask = None
     padding = isinstance(size, GridIndex) and size.cell_to_pillar.count_nonzero() < tokens
     if padding or rng.random() < 0.5:
-        mask = torch.rand(batch, tokens) < 0.7
+        mask = (torch.rand(batch, tokens) < 0.7).to(device)
         mask[:, 0] = True
         if padding:
             mask[:, ON_MAP:] = False

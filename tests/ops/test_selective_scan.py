@@ -23,11 +23,11 @@ def problem(length, channels=3, states=4):
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 10, 49, 50, 51])
-def test_recurrence_equals_the_loop(length):
+def test_recurrence_equals_the_loop(length, device):
     torch.manual_seed(0)
-    decay = torch.rand(2, length, 3).double().requires_grad_()
-    drive = torch.randn(2, length, 3).double().requires_grad_()
-    state, expected = torch.zeros(2, 3).double(), []
+    decay = torch.rand(2, length, 3).double().to(device).requires_grad_()
+    drive = torch.randn(2, length, 3).double().to(device).requires_grad_()
+    state, expected = torch.zeros(2, 3).double().to(device), []
     for t in range(length):
         state = decay[:, t] * state + drive[:, t]
         expected.append(state)

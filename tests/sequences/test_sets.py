@@ -71,7 +71,7 @@ def test_planner_puts_each_layout_at_its_key(device):
     assert planner.layer_to_layout == (0, 1, 2, 0, 1, 2)
     assert plan.layouts[0].index.tolist() == expected_sets(coords, True)
     assert plan.layouts[2].index.tolist() == expected_sets(coords, False)
-    unshifted = WindowSets(partitions[0], K, [False])(coords, 2)[0]
+    unshifted = WindowSets(partitions[0], K, [False]).to(device)(coords, 2)[0]
     assert torch.equal(plan.layouts[1].index, unshifted.index)
     for window_index, partition in zip(plan.window_index, partitions, strict=True):
         assert torch.equal(window_index, partition.window_index_of(coords[:, 1:]))

@@ -32,8 +32,9 @@ from padre3d.structures.grid_index import GridIndex
 
 def padre(x: Tensor, weights: PadreWeights, mask: Tensor | None) -> Tensor:
     """Eqs. 1-7, one sequence at a time; returns float64."""
-    keep = torch.ones(x.shape[:2]) if mask is None else mask
-    return torch.stack([_one(row, weights, keep[g]) for g, row in enumerate(x.double())])
+    with x.device:  # where the matrices are made
+        keep = torch.ones(x.shape[:2]) if mask is None else mask
+        return torch.stack([_one(row, weights, keep[g]) for g, row in enumerate(x.double())])
 
 
 def _one(x: Tensor, weights: PadreWeights, keep: Tensor) -> Tensor:
