@@ -1,12 +1,25 @@
 """One export for the tests that only look at it."""
 
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 import pytest
 import torch
 from tiny_detector import MIXERS, build_detector, make_cloud
 
 
-def export_once(mixer, folder, config=None):
-    """(detector, cloud, folder, manifest, comparisons) of an export with dynamic pillars."""
+class ExportedDetector(NamedTuple):
+    """An export with dynamic pillars and what it was made from."""
+
+    detector: torch.nn.Module
+    cloud: np.ndarray
+    folder: Path
+    manifest: dict[str, Any]
+    comparisons: list
+
+
+def export_once(mixer, folder, config=None) -> ExportedDetector:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     from padre3d.export.export import export_detector
@@ -16,7 +29,7 @@ def export_once(mixer, folder, config=None):
     manifest, results = export_detector(
         detector, {"frame": torch.from_numpy(cloud)}, folder, config, about={"config": "tiny.py"}
     )
-    return detector, cloud, folder, manifest, results
+    return ExportedDetector(detector, cloud, folder, manifest, results)
 
 
 @pytest.fixture(
@@ -61,7 +74,7 @@ def exported_grid_and_sequence(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def masked_parts(tmp_path_factory):
-    """(detector, cloud, folder, manifest, comparisons) of two files that can be padded."""
+    """Two files that can be padded."""
     from padre3d.export.export import ExportConfig
 
     config = ExportConfig(parts="backbone,dense", masked=True)
