@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.layers.norms import RowBatchNorm, evaluation_affine
-from padre3d.pillars.segments import segment_max, segment_mean
+from padre3d.pillars.segments import linear_segment_max, segment_max, segment_mean
 from padre3d.pillars.voxelise import voxelise
 from padre3d.structures.grid import PillarGrid
 from padre3d.structures.pillars import Pillars
@@ -54,9 +54,11 @@ class PointLayer(nn.Module):
         else:
             affine = evaluation_affine(self.norm)
         weight, shift = self._folded(affine)
-        own, common = self._products(points, shared, weight)
-        largest = segment_max(own, rows, n) + shift.to(own.dtype)
-        return F.relu(largest if common is None else largest + common)
+        largest = linear_segment_max(points, weight[:, : self.point_channels], rows, n)
+        largest = largest + shift.to(largest.dtype)
+        if shared is not None:
+            largest = largest + F.linear(shared, weight[:, self.point_channels :])
+        return F.relu(largest)
 
     def reduces_first(self) -> bool:
         """Whether the maximum can be taken before the normalisation.

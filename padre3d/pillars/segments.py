@@ -1,9 +1,15 @@
-"""Reductions of points over pillars, without sorting."""
+"""Reductions of points over pillars."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+# torch.embedding_bag takes its modes as numbers.
+MAX_MODE = 2
 
 
 def segment_mean(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
@@ -25,13 +31,63 @@ def segment_max(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
     position, because the built-in backward pass shares the gradient among all equal values and
     takes several passes over (P, C) for it.
     """
-    index = rows.unsqueeze(1).expand_as(values)
-    start = values.new_full((num_rows, values.shape[1]), float("-inf"))
-    largest = start.scatter_reduce(0, index, values.detach(), "amax", include_self=True)
     if not (torch.is_grad_enabled() and values.requires_grad):
+        index = rows.unsqueeze(1).expand_as(values)
+        start = values.new_full((num_rows, values.shape[1]), float("-inf"))
+        return start.scatter_reduce(0, index, values, "amax", include_self=True)
+    order = rows.argsort(stable=True)
+    first = _first_largest(values.detach(), order, rows[order], num_rows)[1]
+    return values.gather(0, first)
+
+
+def linear_segment_max(points: Tensor, weight: Tensor, rows: Tensor, num_rows: int) -> Tensor:
+    """``segment_max(F.linear(points, weight), rows, num_rows)``, with a gradient in ``weight``.
+
+    The gradient is made of the points that are a maximum, of which there are far fewer than
+    entries of the product (P, C).
+
+    Args:
+        points: (P, K) without a gradient.
+        weight: (C, K).
+        rows: (P,) row of each point; every row must occur.
+        num_rows: number of rows.
+    """
+    if torch.is_grad_enabled() and weight.requires_grad and not points.requires_grad:
+        return _LinearSegmentMax.apply(points, weight, rows, num_rows)
+    return segment_max(F.linear(points, weight), rows, num_rows)
+
+
+class _LinearSegmentMax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, weight: Tensor, rows: Tensor, num_rows: int) -> Tensor:
+        order = rows.argsort(stable=True)
+        ordered = points[order]
+        count = torch.arange(len(order), device=order.device)
+        product = F.linear(ordered, weight)
+        largest, first = _first_largest(product, count, rows[order], num_rows)
+        ctx.save_for_backward(ordered, first)
         return largest
-    number = torch.arange(len(values), device=values.device, dtype=torch.int32).unsqueeze(1)
-    candidate = torch.where(values.detach() == largest[rows], number, len(values))
-    first = candidate.new_full(largest.shape, len(values))
-    first.scatter_reduce_(0, index, candidate, "amin", include_self=True)
-    return values.gather(0, first.long())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None]:  # type: ignore[override]
+        ordered, first = ctx.saved_tensors
+        # A column at a time: (num_rows, C, K) would be the largest tensor of a training step.
+        columns = [(column.take(first) * gradient).sum(0) for column in ordered.T.contiguous()]
+        return None, torch.stack(columns, 1), None, None
+
+
+def _first_largest(
+    values: Tensor, order: Tensor, sorted_rows: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor]:
+    """Maxima (num_rows, C) of values (P, C), and the first value's position that has it.
+
+    Args:
+        values: what to compare.
+        order: (P,) positions of the values, those of one row together and ascending.
+        sorted_rows: (P,) their rows.
+        num_rows: number of rows.
+    """
+    numbers = torch.arange(num_rows, device=order.device)
+    start = torch.searchsorted(sorted_rows, numbers)
+    largest, _, _, first = torch.embedding_bag(values, order, start, mode=MAX_MODE)
+    return largest, first
