@@ -1,6 +1,6 @@
 """The detector of the studies with one level of two BEV convolutions: context must come from tokens.
 
-SYNTHETIC_ROOT=data/synthetic60 python tools/study.py studies/detector_shallow.py
+SYNTHETIC_ROOT=data/synthetic72 python tools/study.py studies/detector_shallow.py
 """
 
 _base_ = ["study_synthetic.py"]

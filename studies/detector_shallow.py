@@ -2,7 +2,7 @@
 
 Data as for studies/detector_mixers.py.
 
-    SYNTHETIC_ROOT=data/synthetic60 python tools/study.py studies/detector_shallow.py
+    SYNTHETIC_ROOT=data/synthetic72 python tools/study.py studies/detector_shallow.py
 """
 
 from padre3d.study.detector import detector_study, mixer
