@@ -131,8 +131,11 @@ def be_deterministic(args: argparse.Namespace) -> None:
 
 
 def device_name(device: str) -> str:
-    """The GPU's name, or "cpu"."""
-    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device
+    """The name of the GPU or of the processor."""
+    from padre3d.study.environment import cpu_model
+
+    is_cuda = torch.device(device).type == "cuda"
+    return torch.cuda.get_device_name(device) if is_cuda else cpu_model()
 
 
 def show_progress(training: Any) -> None:

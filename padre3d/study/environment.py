@@ -45,7 +45,7 @@ def device_name(visible: str | None) -> str:
         names = _output(query, Path.cwd())
         if names:
             return names.splitlines()[0]
-    return _cpu_model()
+    return cpu_model()
 
 
 def torch_version() -> str | None:
@@ -56,7 +56,8 @@ def torch_version() -> str | None:
         return None
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Name of the processor, as the system gives it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
