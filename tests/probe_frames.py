@@ -41,6 +41,7 @@ def settings(steps: int = 6, seed: int = 0, amp: str | None = None, **backbone) 
         batch_size=2,
         clip_norm=10.0,
         background_weight=0.3,
+        class_balance=0.5,
         loss_weights=dict(offset=1.0, heading=0.5, log_size=0.2, velocity=0.05),
         augmentation=dict(max_angle=0.39, flip_probability=0.5),
         seed=seed,

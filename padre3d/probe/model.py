@@ -86,7 +86,7 @@ class Probe(nn.Module):
 def probe_loss(
     predicted: Predictions,
     targets: PillarTargets,
-    background_weight: float,
+    class_weights: Tensor,
     weights: Mapping[str, float],
 ) -> Tensor:
     """Cross entropy of the class plus weighted smooth L1 of the rest over foreground pillars.
@@ -94,13 +94,11 @@ def probe_loss(
     Args:
         predicted: of N pillars.
         targets: of the same pillars.
-        background_weight: weight of the background class in the cross entropy; others have 1.
+        class_weights: (classes + 1,) weights in the cross entropy, the background's last.
         weights: of ``offset``, ``heading``, ``log_size`` and ``velocity``; the mean is over the
             foreground pillars, for the velocity over those of known velocity.
     """
-    of_class = predicted.logits.new_ones(predicted.logits.shape[1])
-    of_class[-1] = background_weight
-    loss = F.cross_entropy(predicted.logits, targets.label, weight=of_class)
+    loss = F.cross_entropy(predicted.logits, targets.label, weight=class_weights)
     foreground = targets.box >= 0
     for name, weight in weights.items():
         rows = targets.velocity_known if name == "velocity" else foreground

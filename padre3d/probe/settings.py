@@ -26,7 +26,9 @@ class ProbeSettings:
         steps: number of steps.
         batch_size: frames of a step.
         clip_norm: largest norm of all gradients.
-        background_weight: class weight of the background; the others have 1.
+        background_weight: class weight of the background; the mean of the others' pillars is 1.
+        class_balance: how far rare classes weigh more, 0 to 1; see
+            :func:`padre3d.probe.balance.class_weights`.
         loss_weights: weights of offset, heading, log_size and velocity beside the class.
         augmentation: max_angle and flip_probability of :class:`Schedule`.
         seed: of weights, data order and augmentation.
@@ -43,6 +45,7 @@ class ProbeSettings:
     batch_size: int
     clip_norm: float
     background_weight: float
+    class_balance: float
     loss_weights: Mapping[str, float]
     augmentation: Mapping[str, float]
     seed: int = 0
@@ -53,6 +56,8 @@ class ProbeSettings:
             raise ValueError(
                 f"steps and batch_size: expected at least 1, got {self.steps} and {self.batch_size}"
             )
+        if not 0 <= self.class_balance <= 1:
+            raise ValueError(f"class_balance: expected 0 to 1, got {self.class_balance}")
         if set(self.loss_weights) != LOSS_NAMES:
             raise ValueError(
                 f"loss_weights: expected {sorted(LOSS_NAMES)}, got {sorted(self.loss_weights)}"

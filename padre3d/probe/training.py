@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from padre3d.io.files import write_atomic
+from padre3d.probe.balance import class_weights, pillar_counts
 from padre3d.probe.cache import FrameCache
 from padre3d.probe.frames import Frame
 from padre3d.probe.model import Probe, probe_loss
@@ -66,6 +67,10 @@ class Training:
         num_classes = len(settings.class_names)
         model = Probe(settings.grid, settings.pillar_encoder, settings.backbone, num_classes)
         self.model = model.to(self.device)
+        whole = (frames[i] for i in range(len(frames)))
+        counts = pillar_counts(whole, model.grid, num_classes)
+        balance, background = settings.class_balance, settings.background_weight
+        self.class_weights = class_weights(counts, balance, background).to(self.device)
         arguments = dict(settings.optimizer)
         kind = getattr(torch.optim, arguments.pop("type"))
         self.optimizer = kind(self.model.parameters(), **arguments)
@@ -110,9 +115,7 @@ class Training:
         with self.autocast():
             predicted, coords = self.model([frame.points for frame in frames])
         targets = batch_targets(self.model, coords, frames)
-        loss = probe_loss(
-            predicted, targets, self.settings.background_weight, self.settings.loss_weights
-        )
+        loss = probe_loss(predicted, targets, self.class_weights, self.settings.loss_weights)
         self._update(loss)
         self.losses.append(float(loss.detach()))
         self.nonfinite_losses += not math.isfinite(self.losses[-1])
