@@ -118,10 +118,10 @@ def test_scarce_cloud_trains_and_tests(model, points):
 @every_scarce_cloud
 def test_scarce_file(infer, tmp_path, points):
     np.save(tmp_path / "cloud.npy", points.numpy())
-    found = infer(tmp_path / "cloud.npy", "--time-lag", "--png", str(tmp_path / "view.png"))
-    if points is not ONE_POINT:
-        assert found == []
-    assert all(np.isfinite(box["center_m"]).all() for box in found)
+    boxes = infer(tmp_path / "cloud.npy", "--time-lag", "--png", str(tmp_path / "view.png"))
+    # One usable point may be a box, none is none.
+    assert len(boxes) <= (20 if points is ONE_POINT else 0)
+    assert all(np.isfinite(box["center_m"]).all() for box in boxes)
     assert (tmp_path / "view.png").stat().st_size > 1000
 
 

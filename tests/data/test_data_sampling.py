@@ -85,7 +85,7 @@ def test_into_an_empty_frame(tiny_root):
     empty["gt_labels_3d"] = np.zeros(0, np.int64)
     results = sampler(tiny_root, truck=1).transform(empty)
     assert results["gt_labels_3d"].tolist() == [1]
-    assert len(results["points"]) == 600 or len(results["points"]) > 60
+    assert len(results["points"]) > 60
 
 
 def test_objects_with_too_few_points_are_left_out(tiny_root):

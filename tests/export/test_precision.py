@@ -59,10 +59,11 @@ def test_half_precision(copied, tmp_path):
     types = types_of(model)
     inside = dict.fromkeys(("Conv", "Gemm", "MatMul", "Gelu"), HALF)
     inside.update(dict.fromkeys(("LayerNormalization", "Softmax", "Sigmoid", "TopK"), FLOAT))
-    for node in model.graph.node:
-        if node.op_type in inside:
-            floats = {types[n] for n in node.input if types.get(n) in (HALF, FLOAT)}
-            assert floats == {inside[node.op_type]}, node.name
+    checked = [node for node in model.graph.node if node.op_type in inside]
+    assert {node.op_type for node in checked} >= {"Gemm", "LayerNormalization", "TopK"}
+    for node in checked:
+        floats = {types[n] for n in node.input if types.get(n) in (HALF, FLOAT)}
+        assert floats == {inside[node.op_type]}, node.name
     assert {types[v.name] for v in model.graph.output} == {FLOAT, onnx.TensorProto.INT64}
     (center,) = (n for n in model.graph.node if "center" in n.output)
     assert center.op_type == "Add"
@@ -92,10 +93,11 @@ def test_eight_bit_for_tensorrt(tmp_path):
         assert constants[node.input[2]].dtype == np.int8
     types = types_of(model)
     rounded = {n.output[0] for n in rounding if n.op_type == "DequantizeLinear"}
-    for node in model.graph.node:
-        if node.op_type in ("Gemm", "Conv"):
-            floats = {types[n] for n in node.input if n}
-            assert floats == {FLOAT if rounded & set(node.input) else HALF}, node.name
+    products = [node for node in model.graph.node if node.op_type in ("Gemm", "Conv")]
+    assert len(products) > 20
+    for node in products:
+        floats = {types[n] for n in node.input if n}
+        assert floats == {FLOAT if rounded & set(node.input) else HALF}, node.name
 
 
 def test_layer_errors_by_hand(tmp_path):

@@ -45,16 +45,17 @@ def test_mixer_alone_is_the_operator(degree):
     eager, fused = mixer_of("eager", degree=degree).double(), mixer_of("triton", degree=degree)
     mask = torch.arange(20) < torch.tensor([[20], [7]])
     x = torch.randn(2, 20, 16)
-    expected = {}
+    results = []
     for mixer, tokens in ((eager, x.double()), (fused, x.clone())):
         tokens.requires_grad_()
         out = mixer(tokens, None, mask).masked_fill(~mask.unsqueeze(-1), 0.0)
         (out * torch.linspace(-1, 1, 16)).sum().backward()
-        found = {"out": out, "x": tokens.grad} | {n: p.grad for n, p in mixer.named_parameters()}
-        for name, tensor in found.items():
-            if name in expected:
-                assert error(tensor, expected[name]) < 16 * torch.finfo(torch.float32).eps, name
-            expected.setdefault(name, tensor)
+        gradients = {name: p.grad for name, p in mixer.named_parameters()}
+        results.append({"out": out, "x": tokens.grad, **gradients})
+    expected, actual = results
+    assert actual.keys() == expected.keys()
+    for name, tensor in actual.items():
+        assert error(tensor, expected[name]) < 16 * torch.finfo(torch.float32).eps, name
 
 
 def test_masked_tokens_hold_anything_and_change_nothing():

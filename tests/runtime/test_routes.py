@@ -62,12 +62,10 @@ def routes(detector, folder):
 def count(detections):
     """Boxes, by each of the three fields."""
     if hasattr(detections, "bboxes_3d"):
-        assert detections.bboxes_3d.tensor.shape[1] == 9
-        found = (detections.bboxes_3d, detections.scores_3d, detections.labels_3d)
-    else:
-        assert detections.boxes.shape[1] == 9
-        found = detections
-    (number,) = {len(values) for values in found}
+        boxes = detections.bboxes_3d.tensor
+        detections = (boxes, detections.scores_3d, detections.labels_3d)
+    (number,) = {len(values) for values in detections}
+    assert detections[0].shape == (number, 9)
     return number
 
 
