@@ -14,7 +14,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
-from small_detector import MODEL, REACH_M, assert_sane, batch, build, cloud
+from small_detector import MODEL, RANGE_M, assert_sane, batch, build, cloud
 
 import padre3d.plugin  # noqa: F401
 from padre3d.io.boxes_json import read_boxes_json
@@ -34,7 +34,7 @@ val_dataloader = test_dataloader
 """
 CELLS = 36
 VOXEL_M = [0.6, 0.6, 8.0]
-LOW_M = [-REACH_M, -REACH_M]
+LOW_M = [-RANGE_M, -RANGE_M]
 CENTRES_M = [-20, -20, -10, 20, 20, 10]
 STOCK_MAP = dict(
     backbone=dict(
