@@ -92,13 +92,12 @@ def real_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_nuscenes(tmp_path_factory) -> Path:
-    """A prepared synthetic data set: two scenes of 5 frames, one to train and one to validate."""
+    """The data set of tests/tiny_nuscenes.py, prepared. Read only."""
     pytest.importorskip("mmdet3d")
-    pytest.importorskip("embreex")
-    from padre3d.data.prepare import prepare_nuscenes
-    from padre3d.synthetic import generate
+    from tiny_nuscenes import write_tiny_nuscenes
 
-    root = tmp_path_factory.mktemp("tiny_nuscenes") / "set"
-    generate(root, num_scenes=2, seed=0, scene_seconds=2.5)
+    from padre3d.data.prepare import prepare_nuscenes
+
+    root = write_tiny_nuscenes(tmp_path_factory.mktemp("tiny_nuscenes") / "set")
     prepare_nuscenes(root, "v1.0-mini")
     return root

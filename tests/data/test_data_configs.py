@@ -16,8 +16,8 @@ EPOCH_LENGTH = 10
 
 
 @pytest.fixture
-def base(repo_root, monkeypatch, tiny_root):
-    monkeypatch.setenv("NUSCENES_ROOT", str(tiny_root))
+def base(repo_root, monkeypatch, tiny_nuscenes):
+    monkeypatch.setenv("NUSCENES_ROOT", str(tiny_nuscenes))
     return lambda name: Config.fromfile(repo_root / "configs/_base_" / name)
 
 
@@ -79,11 +79,11 @@ def test_pipelines_that_begin_with_our_loader_give_the_same_boxes(base):
         assert len(truth[0]) > 0
 
 
-def test_root_and_classes_by_options(base, tiny_root):
+def test_root_and_classes_by_options(base, tiny_nuscenes):
     cfg = base("datasets/nuscenes.py")
     cfg.merge_from_dict(
         {
-            "train_dataloader.dataset.dataset.data_root": str(tiny_root) + os.sep,
+            "train_dataloader.dataset.dataset.data_root": str(tiny_nuscenes) + os.sep,
             "train_dataloader.dataset.dataset.metainfo.classes": ["bicycle", "car"],
         }
     )

@@ -20,9 +20,9 @@ PREFIX = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_root):
+def dataset(tiny_nuscenes):
     return NuScenesSweepsDataset(
-        data_root=str(tiny_root), ann_file="nuscenes_infos_val.pkl", data_prefix=PREFIX
+        data_root=str(tiny_nuscenes), ann_file="nuscenes_infos_val.pkl", data_prefix=PREFIX
     )
 
 
@@ -137,8 +137,8 @@ def test_bad_settings_are_errors(kwargs, match):
         LoadSweeps(**kwargs)
 
 
-def test_info_lists_ten_past_sweeps_nearest_first(tiny_root):
-    infos = load(tiny_root / "nuscenes_infos_val.pkl")["data_list"]
+def test_info_lists_ten_past_sweeps_nearest_first(tiny_nuscenes):
+    infos = load(tiny_nuscenes / "nuscenes_infos_val.pkl")["data_list"]
     assert [len(i["lidar_sweeps"]) for i in infos] == [0, 10, 10, 10]
     stamps = [s["timestamp"] for s in infos[2]["lidar_sweeps"]]
     np.testing.assert_allclose(

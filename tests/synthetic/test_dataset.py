@@ -39,9 +39,9 @@ def test_categories_are_those_the_evaluation_maps_to_our_classes():
         assert category_to_detection_name(category) == name
 
 
-def test_devkit_reads_every_table_and_chain(nusc, tiny_root):
+def test_devkit_reads_every_table_and_chain(nusc, generated):
     for name in TABLES:
-        assert (tiny_root / "v1.0-mini" / f"{name}.json").is_file()
+        assert (generated / "v1.0-mini" / f"{name}.json").is_file()
     assert [scene["name"] for scene in nusc.scene] == ["scene-0061", "scene-0103"]
     for scene in nusc.scene:
         sample = nusc.get("sample", scene["first_sample_token"])
@@ -50,7 +50,7 @@ def test_devkit_reads_every_table_and_chain(nusc, tiny_root):
         while chain[-1]["next"]:
             chain.append(nusc.get("sample_data", chain[-1]["next"]))
         for data in chain:
-            assert (tiny_root / data["filename"]).stat().st_size == 1084 * 32 * 5 * 4
+            assert (generated / data["filename"]).stat().st_size == 1084 * 32 * 5 * 4
         assert set(np.diff([data["timestamp"] for data in chain])) == {50_000}
         samples = sum(data["is_key_frame"] for data in chain)
         assert (samples, len(chain)) == (scene["nbr_samples"], NUM_SWEEPS)
@@ -114,7 +114,7 @@ def test_the_lidar_frame_looks_forward_along_y(nusc):
         )
 
 
-def test_ground_truth_as_detections_scores_one(nusc, tiny_root, tmp_path):
+def test_ground_truth_as_detections_scores_one(nusc, generated, tmp_path):
     results: dict[str, list] = {}
     validated = {scene["token"] for scene in nusc.scene if scene["name"] in splits.mini_val}
     for sample in (s for s in nusc.sample if s["scene_token"] in validated):
@@ -154,8 +154,8 @@ def test_ground_truth_as_detections_scores_one(nusc, tiny_root, tmp_path):
         assert metrics.get_label_tp(name, "trans_err") == pytest.approx(0.0, abs=1e-9)
 
 
-def test_frames_are_as_dense_as_real_ones(tiny_root):
-    figures = json.loads((tiny_root / "statistics.json").read_text())
+def test_frames_are_as_dense_as_real_ones(generated):
+    figures = json.loads((generated / "statistics.json").read_text())
     assert 10_000 < figures["occupied_pillars"]["median"] < 25_000
     assert 230_000 < figures["ten_sweep_points"]["median"] < 310_000
     assert 25 < figures["boxes_per_frame"] < 80
@@ -230,13 +230,13 @@ def test_bad_arguments_are_named(tmp_path, more, message):
     assert not (tmp_path / "x").exists()
 
 
-def test_real_statistics_and_the_printed_comparison(real_dir, tiny_root):
+def test_real_statistics_and_the_printed_comparison(real_dir, generated):
     real = real_statistics(real_dir)
     assert real["boxes_per_frame"] == 69
     assert real["classes"]["barrier"]["boxes"] == 22
     assert real["occupied_pillars"]["median"] == pytest.approx(17_868, rel=0.001)
     assert real["ten_sweep_points"]["median"] == 271_156
-    text = format_statistics(json.loads((tiny_root / "statistics.json").read_text()), real)
+    text = format_statistics(json.loads((generated / "statistics.json").read_text()), real)
     assert "(69.0)" in text
     assert "(22.00)" in text
 
