@@ -1,4 +1,4 @@
-"""Every config: its data, its recipe, one training step and one test step on synthetic frames."""
+"""Every config: its data, its recipe, one training step and one test step on tiny frames."""
 
 import copy
 from pathlib import Path
@@ -18,7 +18,6 @@ CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("dsvt
 # Full-size maps take minutes on a CPU: they are cut to 80 x 80 cells, three windows a side.
 CROP_M = 12.0
 MOST_CELLS = 200
-EVERY_NTH_POINT = 4
 SEQUENCE = dict(type="padre", preset="sequence", kernel_size=11)
 PAPER = dict(type="padre", degree=2, preset="paper", kernel_size=11)
 GRID = dict(SEQUENCE, degree=2, layout="grid", kernel_size=5)
@@ -66,7 +65,7 @@ def cropped(model_cfg: dict) -> dict:
 def collate(samples: list[dict], grid) -> dict:
     """Data samples cut to the grid, as a loader would batch them."""
     low, high = grid.range_m[:2], grid.range_m[3:5]
-    points = [s["inputs"]["points"][::EVERY_NTH_POINT] for s in samples]
+    points = [s["inputs"]["points"] for s in samples]
     for s in samples:
         truth = s["data_samples"].gt_instances_3d
         if "bboxes_3d" in truth:

@@ -70,9 +70,8 @@ def test_more_processes_write_the_same(tiny_nuscenes, tmp_path, database):
     for name, entries in database.items():
         for old, new in zip(entries, again[name], strict=True):
             assert old["path"] == new["path"]
-            assert (tiny_nuscenes / old["path"]).read_bytes() == (
-                tmp_path / new["path"]
-            ).read_bytes()
+            before, after = tiny_nuscenes / old["path"], tmp_path / new["path"]
+            assert after.read_bytes() == before.read_bytes()
 
 
 def test_a_failure_leaves_the_old_database(tiny_nuscenes, tmp_path):

@@ -42,10 +42,8 @@ def test_version_and_paths_come_from_the_info_file(tiny_nuscenes):
 
 
 def test_samples_carry_the_classes(tiny_nuscenes):
-    assert build(tiny_nuscenes, ("bicycle", "car")).get_data_info(2)["classes"] == (
-        "bicycle",
-        "car",
-    )
+    classes = ("bicycle", "car")
+    assert build(tiny_nuscenes, classes).get_data_info(2)["classes"] == classes
 
 
 def test_unknown_class_is_named(tiny_nuscenes):
