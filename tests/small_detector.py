@@ -159,16 +159,16 @@ def gradients(model: torch.nn.Module, data: dict) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in model.named_parameters()}
 
 
-def assert_sane(found: InstanceData, model: torch.nn.Module) -> None:
+def assert_sane(detections: InstanceData, model: torch.nn.Module) -> None:
     """Detections of ``test_step`` that a caller can use."""
-    boxes = found.bboxes_3d
+    boxes = detections.bboxes_3d
     centres = boxes.gravity_center
     low, high = torch.tensor(model.head.decode_settings.centre_range_m).view(2, 3)
     assert torch.isfinite(boxes.tensor).all()
     assert (boxes.dims > 0).all()
     assert ((centres >= low - 1e-3) & (centres <= high + 1e-3)).all()
-    assert ((found.scores_3d >= 0) & (found.scores_3d <= 1)).all()
-    assert len(boxes) == len(found.scores_3d) == len(found.labels_3d)
+    assert ((detections.scores_3d >= 0) & (detections.scores_3d <= 1)).all()
+    assert len(boxes) == len(detections.scores_3d) == len(detections.labels_3d)
     assert len(boxes) <= model.head.selector.num_proposals
     names = len(model.class_names)
-    assert ((found.labels_3d >= 0) & (found.labels_3d < names)).all()
+    assert ((detections.labels_3d >= 0) & (detections.labels_3d < names)).all()

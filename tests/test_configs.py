@@ -134,27 +134,27 @@ def test_data_pipelines_and_hooks_build(load, path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe(load, repo_root, name):
-    cfg, wanted = load(repo_root / f"configs/{name}.py"), RECIPES[name]
-    assert cfg.train_cfg.max_epochs == wanted["epochs"]
+    cfg, recipe = load(repo_root / f"configs/{name}.py"), RECIPES[name]
+    assert cfg.train_cfg.max_epochs == recipe["epochs"]
     rise, fall = cfg.param_scheduler[:2]
     assert cfg.optim_wrapper.optimizer.type == "AdamW"
     assert cfg.optim_wrapper.optimizer.weight_decay == 0.05
     assert cfg.optim_wrapper.clip_grad.max_norm == 35
     peak = cfg.optim_wrapper.optimizer.lr * rise.eta_min_ratio
-    assert peak == pytest.approx(wanted["peak"])
-    assert rise.end == fall.begin == pytest.approx(0.4 * wanted["epochs"])
-    assert fall.end == wanted["epochs"]
-    assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=wanted["base_batch"])
+    assert peak == pytest.approx(recipe["peak"])
+    assert rise.end == fall.begin == pytest.approx(0.4 * recipe["epochs"])
+    assert fall.end == recipe["epochs"]
+    assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=recipe["base_batch"])
     assert cfg.train_dataloader.batch_size == 4
-    assert cfg.custom_hooks == [dict(type="FadeGroundTruthSampling", last_epochs=wanted["fade"])]
+    assert cfg.custom_hooks == [dict(type="FadeGroundTruthSampling", last_epochs=recipe["fade"])]
     is_cbgs = cfg.train_dataloader.dataset.type == "SeededCBGSDataset"
-    assert is_cbgs == wanted["cbgs"]
+    assert is_cbgs == recipe["cbgs"]
     dataset = cfg.train_dataloader.dataset.dataset if is_cbgs else cfg.train_dataloader.dataset
     steps = {step.type: step for step in dataset.pipeline}
     assert steps["LoadSweeps"].num_sweeps == 10
     assert list(steps).index("SampleGroundTruth") < list(steps).index("RandomFlip3D")
     assert steps["GlobalRotScaleTrans"].rot_range == pytest.approx([-torch.pi / 4, torch.pi / 4])
-    assert dict(cfg.model.backbone.mixer) == wanted["mixer"]
+    assert dict(cfg.model.backbone.mixer) == recipe["mixer"]
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)

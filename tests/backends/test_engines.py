@@ -90,11 +90,11 @@ def test_npu_emulator_gives_the_values(tmp_path, name, limit):
     cpu, npu = Runtime(path.parent), Runtime(path.parent, "qnn")
     features, cells = cpu.encode(small_detector.cloud(300, seed=2).numpy())
     detector = small_detector.build(**small_detector.MIXERS[name])
-    expected, found = (
+    expected, actual = (
         HeadOutputs(*(torch.from_numpy(outputs[name]) for name in HeadOutputs._fields))
         for outputs in (r.outputs(features, cells) for r in (cpu, npu))
     )
-    parity = compare_outputs("frame", len(cells), expected, found, detector.head)
+    parity = compare_outputs("frame", len(cells), expected, actual, detector.head)
     assert parity.matched >= 36
     assert parity.worst_relative <= limit, parity.relative
 

@@ -171,15 +171,15 @@ def extended(info):
 @pytest.mark.parametrize("frame", range(4))
 def test_a_loaded_cloud_is_extended_to_the_same_points(dataset, frame):
     info = dataset.get_data_info(frame)
-    wanted = load_cloud(info["lidar_points"]["lidar_path"], sweeps_of_info(info))
-    assert len(np.unique(wanted[:, 4])) == (10 if frame else 1)
+    expected = load_cloud(info["lidar_points"]["lidar_path"], sweeps_of_info(info))
+    assert len(np.unique(expected[:, 4])) == (10 if frame else 1)
     got = [extended(dataset.get_data_info(frame))]
     got.append(LoadSweeps().transform(dataset.get_data_info(frame))["points"].tensor)
     # mmdet3d's converter leaves empty lists out.
     if not info["lidar_sweeps"]:
         got.append(extended({k: v for k, v in info.items() if k != "lidar_sweeps"}))
     for points in got:
-        np.testing.assert_array_equal(points.numpy(), wanted)
+        np.testing.assert_array_equal(points.numpy(), expected)
 
 
 RINGS = np.array([[1, 2, 3, 200, 0], [5, 0, 1, 7, 31], [0.5, 0.5, -1, 3, 7]], np.float32)

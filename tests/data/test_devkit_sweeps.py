@@ -64,12 +64,12 @@ def as_devkit(cloud):
 def test_sweep_buffer(nusc, calibrated):
     for scene in nusc.scene:
         sample = last_sample(nusc, scene)
-        wanted = devkit_cloud(nusc, sample)
+        expected = devkit_cloud(nusc, sample)
         got = as_devkit(buffered(nusc, sample, calibrated))
-        assert wanted.shape == got.shape
-        assert len(np.unique(wanted[:, 4])) == 10
-        np.testing.assert_allclose(got[:, :4], wanted[:, :4], rtol=0, atol=TOLERANCE_M)
-        np.testing.assert_allclose(got[:, 4], wanted[:, 4], atol=2e-6)
+        assert expected.shape == got.shape
+        assert len(np.unique(expected[:, 4])) == 10
+        np.testing.assert_allclose(got[:, :4], expected[:, :4], rtol=0, atol=TOLERANCE_M)
+        np.testing.assert_allclose(got[:, 4], expected[:, 4], atol=2e-6)
 
 
 def test_load_sweeps_and_the_buffer_agree(nusc, tiny_nuscenes):

@@ -86,8 +86,8 @@ def test_fixed_number_of_pillars_is_exact():
         padded, plain = frame_inputs(graph, pillars, 700), frame_inputs(graph, pillars)
         count = len(pillars.coords)
         padded["features"][count:] = 1e3
-        expected, found = graph(**plain), graph(**padded)
-    assert_close_to_largest(found.dense_heatmap, expected.dense_heatmap)
+        expected, actual = graph(**plain), graph(**padded)
+    assert_close_to_largest(actual.dense_heatmap, expected.dense_heatmap)
     padded["valid"][:] = True
     with torch.no_grad():
         assert (graph(**padded).dense_heatmap - expected.dense_heatmap).abs().max() > 1e-4
@@ -103,8 +103,8 @@ def test_fixed_number_of_pillars_is_exact_on_sets(name):
         pillars = detector.pillar_encoder([small_detector.cloud(800)])
         padded, plain = frame_inputs(graph, pillars, 700), frame_inputs(graph, pillars)
         assert padded["index"].shape[1] > plain["index"].shape[1]
-        found, expected = graph(**padded), graph(**plain)
-    assert_close_to_largest(found.dense_heatmap, expected.dense_heatmap)
+        actual, expected = graph(**padded), graph(**plain)
+    assert_close_to_largest(actual.dense_heatmap, expected.dense_heatmap)
 
 
 @pytest.mark.parametrize("name", ["grid", "grid and sequence"])

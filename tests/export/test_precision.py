@@ -32,8 +32,8 @@ def types_of(model):
     """Element type of every tensor."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     values = (*graph.input, *graph.value_info, *graph.output)
-    found = {v.name: v.type.tensor_type.elem_type for v in values}
-    return {**found, **{t.name: t.data_type for t in graph.initializer}}
+    types = {v.name: v.type.tensor_type.elem_type for v in values}
+    return {**types, **{t.name: t.data_type for t in graph.initializer}}
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_half_precision(copied, tmp_path):
     assert {types[v.name] for v in model.graph.output} == {FLOAT, onnx.TensorProto.INT64}
     (center,) = (n for n in model.graph.node if "center" in n.output)
     assert center.op_type == "Add"
-    found = Runtime(tmp_path / "out")(cloud.numpy())
-    assert len(found.scores) > 20
+    detections = Runtime(tmp_path / "out")(cloud.numpy())
+    assert len(detections.scores) > 20
 
 
 def test_eight_bit_for_tensorrt(tmp_path):

@@ -51,10 +51,10 @@ def test_evaluation_reads_the_runtime(exported_padre):
 
     wrapper = Wrapper()
     use_runtime(wrapper, runtime)
-    (found,) = wrapper.module.predict_points([torch.from_numpy(cloud)])
+    (detections,) = wrapper.module.predict_points([torch.from_numpy(cloud)])
     expected = runtime(cloud)
-    np.testing.assert_allclose(found.boxes.numpy(), expected.boxes, rtol=1e-6)
-    np.testing.assert_array_equal(found.labels.numpy(), expected.labels)
+    np.testing.assert_allclose(detections.boxes.numpy(), expected.boxes, rtol=1e-6)
+    np.testing.assert_array_equal(detections.labels.numpy(), expected.labels)
     wrapper.module.class_names = ("car",)
     with pytest.raises(ValueError, match=r"expected the config's classes \('car',\)"):
         use_runtime(wrapper, runtime)
@@ -103,7 +103,7 @@ def test_shapes_from_a_data_set(exported_padre, tools, tiny_nuscenes, repo_root,
     build_engine.main([*arguments, str(infos)])
     line = capsys.readouterr().out
     assert "pillars of 5 frames" in line
-    usual = int(line.split("--optShapes=features:")[1].split("x")[0])
-    assert 200 < usual <= 1024
+    opt = int(line.split("--optShapes=features:")[1].split("x")[0])
+    assert 200 < opt <= 1024
     with pytest.raises(SystemExit, match="expected an info file of tools/create_data.py"):
         build_engine.main([*arguments, "missing.pkl"])

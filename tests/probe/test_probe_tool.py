@@ -117,9 +117,9 @@ def test_configs(repo_root, name):
     cfg = Config.fromfile(repo_root / f"configs/{name}.py")
     made = training_module.ProbeSettings.from_config(cfg)
     assert made.class_names == NUSCENES_CLASSES
-    wanted = {"probe_synthetic": (0.675, 64, 4), "probe_nuscenes": (0.3, 128, 8)}[name]
+    expected = {"probe_synthetic": (0.675, 64, 4), "probe_nuscenes": (0.3, 128, 8)}[name]
     backbone = made.backbone
-    assert (made.grid["cell_m"][0], backbone["dim"], 2 * backbone["num_blocks"]) == wanted
+    assert (made.grid["cell_m"][0], backbone["dim"], 2 * backbone["num_blocks"]) == expected
     assert made.pillar_encoder["filters"][-1] == backbone["dim"]
 
 

@@ -25,8 +25,8 @@ def graph(*tensors, nodes=(), sparse=()):
     return onnx.helper.make_graph(nodes, "g", [], [], tensors, sparse_initializer=sparse)
 
 
-def model_of(place, tensor):
-    """A model with the tensor in one of the places where a tensor can be."""
+def model_of(holder, tensor):
+    """A model with the tensor in one of the fields where a tensor can be."""
     make, constant = onnx.helper.make_node, "Constant"
     body = {
         "initializer": lambda: graph(tensor),
@@ -47,26 +47,26 @@ def model_of(place, tensor):
         ),
         "function": graph,
         "training": graph,
-    }[place]()
+    }[holder]()
     model = onnx.helper.make_model(body)
-    if place == "function":
+    if holder == "function":
         node = make(constant, [], ["a"], value=tensor)
         opset = [onnx.helper.make_opsetid("", 20)]
         model.functions.append(onnx.helper.make_function("d", "f", [], ["a"], [node], opset))
-    if place == "training":
+    if holder == "training":
         model.training_info.add().initialization.CopyFrom(graph(tensor))
     return model
 
 
-PLACES = (
+HOLDERS = (
     *("initializer", "constant", "list", "branch", "branches", "sparse", "function", "training"),
 )
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_every_place_is_looked_at(tmp_path, place):
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_every_holder_is_looked_at(tmp_path, holder):
     path = tmp_path / "model.onnx"
-    path.write_bytes(model_of(place, external("w", "../secret")).SerializeToString())
+    path.write_bytes(model_of(holder, external("w", "../secret")).SerializeToString())
     assert external_files(path) == {"../secret"}
 
 

@@ -30,11 +30,11 @@ def routes(detector, folder):
     evaluated = copy.deepcopy(detector)
     use_runtime(evaluated, Runtime(folder))
 
-    def batch_of(model, place):
+    def batch_of(model, row):
         def run(cloud):
             clouds = [small_detector.cloud(900), torch.from_numpy(np.float32(cloud))]
-            clouds = clouds if place else clouds[::-1]
-            return model.predict_points(clouds)[place]
+            clouds = clouds if row else clouds[::-1]
+            return model.predict_points(clouds)[row]
 
         return run
 

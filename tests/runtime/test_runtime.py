@@ -26,16 +26,16 @@ from padre3d.runtime.folder import sha256  # noqa: E402
 from padre3d.structures.boxes import Detections  # noqa: E402
 
 
-def assert_same_boxes(found, expected):
+def assert_same_boxes(detections, expected):
     """Equal up to rounding; boxes are matched by class and nearest centre."""
-    assert len(found.scores) == len(expected.scores)
-    assert len(found.scores) > 5
+    assert len(detections.scores) == len(expected.scores)
+    assert len(detections.scores) > 5
     for box, score, label in zip(*expected, strict=True):
-        rows = np.flatnonzero(found.labels == label)
-        distance = np.abs(found.boxes[rows] - box)[:, :3].max(1)
-        row = rows[(distance + np.abs(found.scores[rows] - score)).argmin()]
-        np.testing.assert_allclose(found.boxes[row, :6], box[:6], atol=1e-3)
-        np.testing.assert_allclose(found.scores[row], score, atol=1e-4)
+        rows = np.flatnonzero(detections.labels == label)
+        distance = np.abs(detections.boxes[rows] - box)[:, :3].max(1)
+        row = rows[(distance + np.abs(detections.scores[rows] - score)).argmin()]
+        np.testing.assert_allclose(detections.boxes[row, :6], box[:6], atol=1e-3)
+        np.testing.assert_allclose(detections.scores[row], score, atol=1e-4)
 
 
 def test_boxes_are_those_of_eager_torch(exported):
@@ -56,12 +56,12 @@ def test_inputs_are_those_of_torch(exported, size):
     with torch.no_grad():
         expected = frame_inputs(graph, detector.pillar_encoder([torch.from_numpy(cloud)]), size)
     sets = expected["index"].shape[1] if detector.backbone.planner.layout == "set" else None
-    found = runtime.inputs(*runtime.encode(cloud), size or 1, sets)
+    actual = runtime.inputs(*runtime.encode(cloud), size or 1, sets)
     for name, value in expected.items():
-        assert found[name].dtype == value.numpy().dtype
-    assert_close_to_largest(torch.from_numpy(found["features"]), expected.pop("features"))
+        assert actual[name].dtype == value.numpy().dtype
+    assert_close_to_largest(torch.from_numpy(actual["features"]), expected.pop("features"))
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value.numpy(), err_msg=name)
+        np.testing.assert_array_equal(actual[name], value.numpy(), err_msg=name)
 
 
 def test_no_torch_is_needed(exported_padre, tmp_path):
@@ -77,13 +77,13 @@ class Block:
 sys.meta_path.insert(0, Block())
 import numpy as np
 from padre3d.deploy import Runtime
-found = Runtime({str(folder)!r})(np.load({str(tmp_path / "cloud.npy")!r}))
-np.savez({str(tmp_path / "found.npz")!r}, **found._asdict())
+detections = Runtime({str(folder)!r})(np.load({str(tmp_path / "cloud.npy")!r}))
+np.savez({str(tmp_path / "detections.npz")!r}, **detections._asdict())
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    with np.load(tmp_path / "found.npz") as found:
-        assert_same_boxes(Detections(**found), Runtime(folder)(cloud))
+    with np.load(tmp_path / "detections.npz") as detections:
+        assert_same_boxes(Detections(**detections), Runtime(folder)(cloud))
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +123,12 @@ def test_nearest_pillars_are_kept(buckets, caplog):
     distance = np.square(runtime.grid.centres_m(cells)).sum(1)
     nearest = cells[np.argsort(distance, kind="stable")[:200]]
     with caplog.at_level(logging.WARNING, logger="padre3d"):
-        found = runtime(cloud)
+        detections = runtime(cloud)
     assert runtime.last.dropped == len(cells) - 200
     assert f"the {len(cells) - 200} farthest were dropped" in caplog.text
     near = np.isin(cells_of(cloud, runtime.grid), nearest)
     np.testing.assert_array_equal(runtime.encode(cloud[near])[1], np.sort(nearest))
-    assert_same_boxes(found, detect(detector, cloud[near]))
+    assert_same_boxes(detections, detect(detector, cloud[near]))
 
 
 def test_a_dynamic_graph_without_mask_is_not_padded(exported_padre, monkeypatch):

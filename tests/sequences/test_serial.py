@@ -19,10 +19,10 @@ SERIAL = SerialOrders(NY, NX, PERMUTATIONS)
 
 
 def sorted_rows(coords, b, cells):
-    """Rows of sample b sorted by the place of their cell: the definition."""
-    place = {cell: i for i, cell in enumerate(cells.tolist())}
+    """Rows of sample b sorted by the position of their cell: the definition."""
+    position = {cell: i for i, cell in enumerate(cells.tolist())}
     rows = [i for i, c in enumerate(coords.tolist()) if c[0] == b]
-    return sorted(rows, key=lambda i: place[int(coords[i, 1] * NX + coords[i, 2])])
+    return sorted(rows, key=lambda i: position[int(coords[i, 1] * NX + coords[i, 2])])
 
 
 @settings(max_examples=25, deadline=None)

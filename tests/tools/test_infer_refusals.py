@@ -18,10 +18,10 @@ def test_never_over_its_inputs(tmp_path, infer):
     before = path.read_bytes()
     (tmp_path / "link.json").symlink_to(path)
     os.link(path, tmp_path / "hard.json")
-    wanted = "expected a file of its own, got the input"
+    message = "expected a file of its own, got the input"
     for option in ("--out", "--png"):
         for name in ("a.bin", "c.py", "w.pth", "link.json", "hard.json"):
-            refused(infer, rf"^error: {option} .*{name}: {wanted}", path, option, tmp_path / name)
+            refused(infer, rf"^error: {option} .*{name}: {message}", path, option, tmp_path / name)
     both = tmp_path / "same"
     match = "--png .*same: expected a file of its own, got the file of --out"
     refused(infer, match, path, "--out", both, "--png", both)
