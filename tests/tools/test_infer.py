@@ -130,7 +130,7 @@ def test_a_closed_pipe_is_no_traceback(tmp_path, repo_root):
     script.write_text(
         f"import sys\nsys.path[:0] = {[str(repo_root / 'tools'), str(repo_root), *sys.path]!r}\n"
         f"sys.path.insert(0, {str(repo_root / 'tests/tools')!r})\n"
-        "import infer\nfrom test_infer import Stub\n"
+        "import infer\nfrom infer_stub import Stub\n"
         "infer.init_model = lambda *_: Stub()\ninfer.main(sys.argv[1:])\n"
     )
     path = cloud(tmp_path / "a.bin")
