@@ -13,11 +13,12 @@ CUDA = torch.cuda.is_available()
 # imported, which other libraries may do.
 if not CUDA:
     os.environ.setdefault("TRITON_INTERPRET", "1")
+NATIVE = os.environ.get("TRITON_INTERPRET") != "1"
 
 pytest_plugins = ["exported_fixtures"]
 
 REPO = Path(__file__).resolve().parent.parent
-DEVICES = ("cpu", "cuda") if CUDA else ("cpu",)
+DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu)) if CUDA else ("cpu",)
 PRETENDED = "pretended"
 
 
@@ -43,9 +44,12 @@ def pytest_runtest_protocol(item):
         return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
 def pytest_collection_modifyitems(items):
     without = pytest.mark.skip(reason="needs a CUDA device")
     for item in items:
+        if NATIVE and "kernel_device" in item.fixturenames:
+            item.add_marker("gpu")
         if item.get_closest_marker("gpu") and not CUDA:
             item.add_marker(without)
 
@@ -63,7 +67,15 @@ def device(request) -> torch.device:
 @pytest.fixture(scope="session")
 def kernel_device() -> torch.device:
     """Where fused kernels run: the GPU, or the CPU in Triton's interpreter."""
-    return torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
+    return torch.device("cuda" if NATIVE else "cpu")
+
+
+@pytest.fixture
+def on_kernel_device(kernel_device):
+    """New tensors lie where fused kernels run."""
+    torch.backends.cudnn.allow_tf32 = False
+    with torch.device(kernel_device):
+        yield kernel_device
 
 
 def _shared(name: str) -> Path:

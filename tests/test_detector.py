@@ -70,15 +70,15 @@ def test_checkpointing_changes_no_gradient(name):
         torch.testing.assert_close(cheap.get_buffer(key), value, msg=key)
 
 
+@pytest.mark.parametrize("device_type", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @every_mixer
-def test_mixed_precision_trains_like_single_precision(monkeypatch, name, dtype):
-    if not torch.cuda.is_available():
+def test_mixed_precision_trains_like_single_precision(monkeypatch, name, dtype, device_type):
+    if device_type == "cpu":
         # mmengine builds the wrapper beside a GPU only, and refuses float16 without one.
         monkeypatch.setattr(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
         monkeypatch.setattr(amp, "autocast", lambda dtype: torch.autocast("cpu", dtype))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    single = build(**MIXERS[name]).to(device).train()
+    single = build(**MIXERS[name]).to(device_type).train()
     mixed = copy.deepcopy(single)
     data = batch([cloud(1200, 1), cloud(900, 2)])
     before = parameters_to_vector(single.parameters()).detach()

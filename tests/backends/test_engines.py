@@ -80,6 +80,23 @@ def test_without_a_gpu_there_is_an_error(rtx, exported_padre):
         Runtime(exported_padre.folder, RTX)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["padre", "grid"])
+def test_engines_give_the_values_of_onnxruntime(rtx, request, tmp_path, name):
+    exported = request.getfixturevalue(f"exported_{name}")
+    folder = shutil.copytree(exported.folder, tmp_path / "out")  # the engine is kept in there
+    with Runtime(folder, RTX) as gpu:
+        cpu = Runtime(folder)
+        features, cells = cpu.encode(exported.cloud)
+        expected, actual = (
+            HeadOutputs(*(torch.from_numpy(outputs[name]) for name in HeadOutputs._fields))
+            for outputs in (r.outputs(features, cells) for r in (cpu, gpu))
+        )
+    parity = compare_outputs("frame", len(cells), expected, actual, exported.detector.head)
+    assert parity.matched >= 36
+    assert parity.worst_relative <= 0.01, parity.relative  # products of ten bits (TF32)
+
+
 @pytest.mark.slow
 # On the grid the worst is the height, whose values are small: 3 mm of them.
 @pytest.mark.parametrize(("name", "limit"), [("padre", 0.01), ("grid", 0.02)])

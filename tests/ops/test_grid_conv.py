@@ -10,6 +10,7 @@ from padre3d.ops.padre import TokenGridConv
 from padre3d.ops.padre.grid_conv import grid_convolution
 from padre3d.structures.grid_index import GridIndex
 
+pytestmark = pytest.mark.usefixtures("on_kernel_device")
 IMPLEMENTATIONS = ["map", "neighbours", "triton"]
 KERNELS = [((1, 1), 1), ((3, 3), 1), ((5, 3), 2), ((1, 7), 1), ((7, 7), 1), ((3, 3), 50)]
 

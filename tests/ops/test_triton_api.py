@@ -14,6 +14,8 @@ from padre3d.structures.grid import PillarGrid
 from padre3d.structures.pillars import Pillars
 from padre3d.structures.tokens import TokenLayout, TokenPositions
 
+pytestmark = pytest.mark.usefixtures("on_kernel_device")
+
 
 def mixer_of(impl, dim=16, **arguments):
     torch.manual_seed(1)
@@ -96,10 +98,10 @@ def test_evaluation_looks_positions_up_as_training_does():
     torch.testing.assert_close(evaluation, training, rtol=1e-5, atol=1e-5)
 
 
-def test_autocast_is_as_exact_as_eager_autocast():
+def test_autocast_is_as_exact_as_eager_autocast(kernel_device):
     case = Case([33, 5])
     oracle = case.run(fused=False, dtype=torch.float64)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(kernel_device.type, torch.bfloat16):
         fused, eager = case.run(True, torch.float32), case.run(False, torch.float32)
     assert fused["out"].dtype == eager["out"].dtype == torch.float32
     slack = torch.finfo(torch.bfloat16).eps / 2  # eager code may be exact by luck
@@ -150,9 +152,9 @@ def test_other_types_and_devices_are_refused(monkeypatch):
     mixer = mixer_of("triton")
     with pytest.raises(ValueError, match="torch.float64"):
         mixer.double()(torch.randn(1, 8, 16).double())
-    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(ValueError, match="CUDA device, got cpu"):
-        mixer.float()(torch.randn(1, 8, 16))
+        mixer.float().cpu()(torch.randn(1, 8, 16, device="cpu"))
 
 
 def test_missing_triton_is_named():
