@@ -39,7 +39,7 @@ def expected_box(index, seconds):
 def test_head(infos):
     assert infos["metainfo"]["version"] == "v1.0-mini"
     assert infos["metainfo"]["categories"] == mmdet3d_categories()
-    assert [i["sample_idx"] for i in infos["data_list"]] == [0, 1, 2, 3]
+    assert [i["sample_idx"] for i in infos["data_list"]] == [0, 1, 2, 3, 4]
 
 
 def mmdet3d_categories():

@@ -112,7 +112,7 @@ def test_translation_size_and_rotation_of_the_submission_are_the_annotations(
             velocity = nusc.box_velocity(nearest["token"])[:2]
             np.testing.assert_allclose(box["velocity"], velocity, atol=1e-3)
             compared += 1
-    assert compared == 20
+    assert compared == 25
 
 
 def test_given_annotations_win_over_those_of_the_data_set(dataset, tiny_nuscenes):

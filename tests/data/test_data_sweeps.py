@@ -139,7 +139,7 @@ def test_bad_settings_are_errors(kwargs, match):
 
 def test_info_lists_ten_past_sweeps_nearest_first(tiny_nuscenes):
     infos = load(tiny_nuscenes / "nuscenes_infos_val.pkl")["data_list"]
-    assert [len(i["lidar_sweeps"]) for i in infos] == [0, 10, 10, 10]
+    assert [len(i["lidar_sweeps"]) for i in infos] == [0, 10, 10, 10, 10]
     stamps = [s["timestamp"] for s in infos[2]["lidar_sweeps"]]
     np.testing.assert_allclose(
         infos[2]["timestamp"] - np.array(stamps), 0.05 * np.arange(1, 11), atol=1e-5
