@@ -23,11 +23,11 @@ every_mixer = pytest.mark.parametrize("name", MIXERS)
 
 @pytest.mark.parametrize("form", ["plain", "in one block", "in blocks of 16 rows"])
 @every_mixer
-def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form):
-    model = build(**MIXERS[name]).requires_grad_(False)
+def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form, device):
+    model = build(**MIXERS[name]).requires_grad_(False).to(device)
     if form == "in blocks of 16 rows":
         monkeypatch.setattr(chunked, "CHUNK_BYTES", 16 * 16 * 4)
-    clouds = [cloud(n, seed) for seed, n in enumerate([900, 0, 300, 1, 1500, 0])]
+    clouds = [cloud(n, i).to(device) for i, n in enumerate([900, 0, 300, 1, 1500, 0])]
     with torch.set_grad_enabled(form == "plain"):
         alone = [model.forward_points([points]) for points in clouds]
         orders = ([0, 1, 2, 3, 4, 5], [5, 4, 2], [3, 0], [4, 4, 1, 0])
@@ -42,8 +42,8 @@ def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form):
 
 
 @every_mixer
-def test_checkpointing_changes_no_gradient(name):
-    plain = build(**MIXERS[name])
+def test_checkpointing_changes_no_gradient(name, device):
+    plain = build(**MIXERS[name]).to(device)
     cheap = copy.deepcopy(plain)
     calls = []
     for block in cheap.backbone.blocks:
