@@ -2,7 +2,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: install demo test test-avx2 lint fuzz
+.PHONY: install demo test test-avx2 test-gpu lint fuzz
 
 install: $(INSTALLED)
 
@@ -25,6 +25,11 @@ test-avx2: export MKL_CBWR = AVX2
 test-avx2: export OPENBLAS_CORETYPE = Haswell
 test-avx2: $(INSTALLED)
 	$(PY) -m pytest tests/test_detector.py tests/ops tests/backbone tests/mixers tests/head tests/golden
+
+# What runs on a CUDA device: native Triton kernels, graph capture, AMP, engines, and every test with
+# a device.
+test-gpu: $(INSTALLED)
+	$(PY) -m pytest -m "gpu and not slow"
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

@@ -6,7 +6,7 @@ the public code computes them:
 | step | published | ours |
 |---|---|---|
 | order within windows | unique windows, two sorts per shift | prefix sums over the grid |
-| position embedding | the network on every pillar, for each layer | once per place of a window |
+| position embedding | the network on every pillar, for each layer | once per cell of a window |
 | attention | ``nn.MultiheadAttention`` with its default averaged weights | fused, in blocks |
 | back from sets | ``unique`` over all slots in every layer | one gather |
 | rows | passes over all of them | blocks that stay in the cache |

@@ -91,8 +91,8 @@ class PADReDetector(Base3DDetector):
         occupied = torch.zeros(len(points), dtype=torch.bool, device=pillars.coords.device)
         occupied.index_fill_(0, pillars.coords[:, 0], True)
         return [
-            found if seen else found.select(slice(0))
-            for found, seen in zip(detections, occupied.tolist(), strict=True)
+            of_sample if seen else of_sample.select(slice(0))
+            for of_sample, seen in zip(detections, occupied.tolist(), strict=True)
         ]
 
     def extract_feat(self, batch_inputs: dict) -> Tensor:

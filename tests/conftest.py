@@ -13,11 +13,12 @@ CUDA = torch.cuda.is_available()
 # imported, which other libraries may do.
 if not CUDA:
     os.environ.setdefault("TRITON_INTERPRET", "1")
+NATIVE = os.environ.get("TRITON_INTERPRET") != "1"
 
 pytest_plugins = ["exported_fixtures"]
 
 REPO = Path(__file__).resolve().parent.parent
-DEVICES = ("cpu", "cuda") if CUDA else ("cpu",)
+DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu)) if CUDA else ("cpu",)
 PRETENDED = "pretended"
 
 
@@ -43,9 +44,12 @@ def pytest_runtest_protocol(item):
         return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
 def pytest_collection_modifyitems(items):
     without = pytest.mark.skip(reason="needs a CUDA device")
     for item in items:
+        if NATIVE and "kernel_device" in item.fixturenames:
+            item.add_marker("gpu")
         if item.get_closest_marker("gpu") and not CUDA:
             item.add_marker(without)
 
@@ -63,7 +67,15 @@ def device(request) -> torch.device:
 @pytest.fixture(scope="session")
 def kernel_device() -> torch.device:
     """Where fused kernels run: the GPU, or the CPU in Triton's interpreter."""
-    return torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
+    return torch.device("cuda" if NATIVE else "cpu")
+
+
+@pytest.fixture
+def on_kernel_device(kernel_device):
+    """New tensors lie where fused kernels run."""
+    torch.backends.cudnn.allow_tf32 = False
+    with torch.device(kernel_device):
+        yield kernel_device
 
 
 def _shared(name: str) -> Path:
@@ -92,13 +104,12 @@ def real_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_nuscenes(tmp_path_factory) -> Path:
-    """A prepared synthetic data set: two scenes of 5 frames, one to train and one to validate."""
+    """The data set of tests/tiny_nuscenes.py, prepared. Read only."""
     pytest.importorskip("mmdet3d")
-    pytest.importorskip("embreex")
-    from padre3d.data.prepare import prepare_nuscenes
-    from padre3d.synthetic import generate
+    from tiny_nuscenes import write_tiny_nuscenes
 
-    root = tmp_path_factory.mktemp("tiny_nuscenes") / "set"
-    generate(root, num_scenes=2, seed=0, scene_seconds=2.5)
+    from padre3d.data.prepare import prepare_nuscenes
+
+    root = write_tiny_nuscenes(tmp_path_factory.mktemp("tiny_nuscenes") / "set")
     prepare_nuscenes(root, "v1.0-mini")
     return root

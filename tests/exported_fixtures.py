@@ -1,15 +1,16 @@
 """One export for the tests that only look at it."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_detector import MIXERS, build_detector, make_cloud
 
 
-class ExportedDetector(NamedTuple):
+@dataclass(frozen=True)
+class ExportedDetector:
     """An export with dynamic pillars and what it was made from."""
 
     detector: torch.nn.Module
@@ -19,17 +20,19 @@ class ExportedDetector(NamedTuple):
     comparisons: list
 
 
-def export_once(mixer, folder, config=None) -> ExportedDetector:
+def export_once(name, folder, config=None) -> ExportedDetector:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
+    import small_detector
+
     from padre3d.export.export import export_detector
 
-    detector = build_detector(mixer)
-    cloud = make_cloud(1500)
+    detector = small_detector.build(**small_detector.MIXERS[name])
+    cloud = small_detector.cloud(1500)
     manifest, results = export_detector(
-        detector, {"frame": torch.from_numpy(cloud)}, folder, config, about={"config": "tiny.py"}
+        detector, {"frame": cloud}, folder, config, about={"config": "small.py"}
     )
-    return ExportedDetector(detector, cloud, folder, manifest, results)
+    return ExportedDetector(detector, cloud.numpy(), folder, manifest, results)
 
 
 @pytest.fixture(
@@ -49,27 +52,27 @@ def exported(request):
 
 @pytest.fixture(scope="session")
 def exported_padre(tmp_path_factory):
-    return export_once(MIXERS["padre"], tmp_path_factory.mktemp("padre") / "out")
+    return export_once("padre", tmp_path_factory.mktemp("padre") / "out")
 
 
 @pytest.fixture(scope="session")
 def exported_attention(tmp_path_factory):
-    return export_once(MIXERS["attention"], tmp_path_factory.mktemp("attention") / "out")
+    return export_once("attention", tmp_path_factory.mktemp("attention") / "out")
 
 
 @pytest.fixture(scope="session")
 def exported_padre_on_sets(tmp_path_factory):
-    return export_once(MIXERS["padre on sets"], tmp_path_factory.mktemp("sets") / "out")
+    return export_once("padre on sets", tmp_path_factory.mktemp("sets") / "out")
 
 
 @pytest.fixture(scope="session")
 def exported_grid(tmp_path_factory):
-    return export_once(MIXERS["grid"], tmp_path_factory.mktemp("grid") / "out")
+    return export_once("grid", tmp_path_factory.mktemp("grid") / "out")
 
 
 @pytest.fixture(scope="session")
 def exported_grid_and_sequence(tmp_path_factory):
-    return export_once(MIXERS["grid and sequence"], tmp_path_factory.mktemp("mixed") / "out")
+    return export_once("grid and sequence", tmp_path_factory.mktemp("both") / "out")
 
 
 @pytest.fixture(scope="session")
@@ -78,4 +81,4 @@ def masked_parts(tmp_path_factory):
     from padre3d.export.export import ExportConfig
 
     config = ExportConfig(parts="backbone,dense", masked=True)
-    return export_once(MIXERS["padre"], tmp_path_factory.mktemp("parts") / "out", config)
+    return export_once("padre", tmp_path_factory.mktemp("parts") / "out", config)

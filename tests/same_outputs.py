@@ -13,14 +13,14 @@ from padre3d.head import HeadOutputs
 ROUNDING = 64 * torch.finfo(torch.float32).eps
 
 
-def assert_close_to_largest(found: Tensor, expected: Tensor, rounding: float = ROUNDING) -> None:
+def assert_close_to_largest(actual: Tensor, expected: Tensor, rounding: float = ROUNDING) -> None:
     """Sums of large terms may be small: the largest value of the tensor sets the tolerance."""
     largest = float(expected.abs().max()) if expected.numel() else 0.0
-    torch.testing.assert_close(found, expected, rtol=0, atol=rounding * max(1.0, largest))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=rounding * max(1.0, largest))
 
 
 def assert_same_outputs(
-    found: HeadOutputs,
+    actual: HeadOutputs,
     expected: HeadOutputs,
     head: nn.Module,
     rounding: float = ROUNDING,
@@ -31,7 +31,7 @@ def assert_same_outputs(
     Rounding may exchange tied proposals: one that the other side lacks must be a tie of the
     heatmap. ``least`` proposals, half of them by default, are the same on both sides.
     """
-    result = compare_outputs("", 0, expected, found, head)
+    result = compare_outputs("", 0, expected, actual, head)
     assert result.lost == 0, result
     assert result.matched >= (expected.query_labels.shape[1] / 2 if least is None else least), (
         result

@@ -1,4 +1,7 @@
-"""A detector of a few thousand weights, its clouds and samples, for tests of the whole chain."""
+"""A detector of a few thousand weights, its clouds and samples, for tests of the whole chain.
+
+The only one: training, inference, export and the runtime are tested on it.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from mmengine.structures import InstanceData
 
 import padre3d.plugin  # noqa: F401
 
-REACH_M = 10.8
+RANGE_M = 10.8
 MODEL = dict(
     type="PADReDetector",
     data_preprocessor=dict(type="Det3DDataPreprocessor"),
-    grid=dict(range_m=(-REACH_M, -REACH_M, -5.0, REACH_M, REACH_M, 3.0), cell_m=(0.6, 0.6)),
+    grid=dict(range_m=(-RANGE_M, -RANGE_M, -5.0, RANGE_M, RANGE_M, 3.0), cell_m=(0.6, 0.6)),
     pillar_encoder=dict(type="DynamicPillarEncoder", in_channels=5, filters=(16, 16)),
     backbone=dict(
         type="VoxelBackbone",
@@ -44,18 +47,21 @@ MODEL = dict(
         num_heads=2,
         ffn_channels=16,
         branch_channels=16,
-        num_proposals=20,
+        num_proposals=40,
         local_radius=2,
     ),
 )
+PADRE = MODEL["backbone"]["mixer"]
+GRID_PADRE = dict(type="padre", layout="grid", kernel_size=3)
+# Settings of the backbone: a mixer for every layer, or one for each layer of a block.
 MIXERS = {
-    "padre sequence": dict(mixer=MODEL["backbone"]["mixer"]),
-    "padre set": dict(mixer=dict(type="padre", degree=2, preset="paper", kernel_size=5)),
-    "padre degree 3": dict(mixer=dict(type="padre", degree=3, preset="sequence", kernel_size=5)),
-    "padre grid": dict(mixer=dict(type="padre", layout="grid", kernel_size=3), pos_embed=None),
+    "padre": dict(mixer=PADRE),
+    "padre on sets": dict(mixer=dict(PADRE, preset="paper")),
+    "padre degree 3": dict(mixer=dict(PADRE, degree=3)),
     "attention": dict(mixer=dict(type="set_attention", num_heads=2)),
+    "grid": dict(mixer=dict(GRID_PADRE, dilation=2), pos_embed=None),
+    "grid and sequence": dict(mixers=[dict(GRID_PADRE, degree=3, separable=True), PADRE]),
 }
-
 
 HEADS = ("set_attention", "self_attention", "sima", "castling", "linear_angular")
 HEADS += ("focused_linear", "efficient", "enhanced_linear", "knn_attention")
@@ -74,13 +80,17 @@ def mixer_config(name: str) -> dict:
 
 
 def build(seed: int = 0, head: dict | None = None, **backbone: object) -> torch.nn.Module:
-    """The detector with running statistics of a training step, in evaluation mode."""
+    """The detector in evaluation mode, its norms with statistics and factors of a trained one."""
     cfg = copy.deepcopy(MODEL)
     cfg["backbone"].update(copy.deepcopy(backbone))
     cfg["head"].update(head or {})
     torch.manual_seed(seed)
     with DefaultScope.overwrite_default_scope("mmdet3d"):
         model = MODELS.build(cfg)
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.2)
     model.train()
     with torch.no_grad():
         for _ in range(3):
@@ -88,15 +98,15 @@ def build(seed: int = 0, head: dict | None = None, **backbone: object) -> torch.
     return model.eval()
 
 
-def cloud(num_points: int, seed: int) -> torch.Tensor:
-    """(num_points, 5) points on rough ground and in a few boxes."""
+def cloud(num_points: int, seed: int = 0) -> torch.Tensor:
+    """(num_points, 5) points on rough ground, some of it out of range, and in a few boxes."""
     draw = torch.Generator().manual_seed(seed)
     points = torch.rand(num_points, 5, generator=draw)
-    points[:, :2] = (points[:, :2] - 0.5) * 2 * REACH_M
+    points[:, :2] = (points[:, :2] - 0.5) * 2.1 * RANGE_M
     points[:, 2] = points[:, 2] * 0.2 - 1.8
     for row, box in enumerate(BOXES):
         inside = points[row :: 2 * len(BOXES)]
-        inside[:, :2] = (inside[:, :2] / REACH_M / 2) * box[3:5] + box[:2]
+        inside[:, :2] = (inside[:, :2] / RANGE_M / 2.1) * box[3:5] + box[:2]
         inside[:, 2] = box[2] + (inside[:, 2] + 1.7) * 5 * box[5]
     points[:, 3] *= 255
     points[:, 4] *= 0.45
@@ -149,16 +159,16 @@ def gradients(model: torch.nn.Module, data: dict) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in model.named_parameters()}
 
 
-def assert_sane(found: InstanceData, model: torch.nn.Module) -> None:
+def assert_sane(detections: InstanceData, model: torch.nn.Module) -> None:
     """Detections of ``test_step`` that a caller can use."""
-    boxes = found.bboxes_3d
+    boxes = detections.bboxes_3d
     centres = boxes.gravity_center
     low, high = torch.tensor(model.head.decode_settings.centre_range_m).view(2, 3)
     assert torch.isfinite(boxes.tensor).all()
     assert (boxes.dims > 0).all()
     assert ((centres >= low - 1e-3) & (centres <= high + 1e-3)).all()
-    assert ((found.scores_3d >= 0) & (found.scores_3d <= 1)).all()
-    assert len(boxes) == len(found.scores_3d) == len(found.labels_3d)
+    assert ((detections.scores_3d >= 0) & (detections.scores_3d <= 1)).all()
+    assert len(boxes) == len(detections.scores_3d) == len(detections.labels_3d)
     assert len(boxes) <= model.head.selector.num_proposals
     names = len(model.class_names)
-    assert ((found.labels_3d >= 0) & (found.labels_3d < names)).all()
+    assert ((detections.labels_3d >= 0) & (detections.labels_3d < names)).all()

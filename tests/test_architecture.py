@@ -125,6 +125,15 @@ def test_the_runtime_knows_neither_torch_nor_mmdet3d(repo_root):
         assert not modules & {"torch", "mmdet3d", "mmengine", "mmcv"}, name
 
 
+def test_the_runtime_needs_what_its_hosts_install(repo_root):
+    """``numpy msgspec onnxruntime`` of the README and of the wheel's smoke test."""
+    needed = set().union(*_external(repo_root, ("runtime", "deploy")).values())
+    assert needed == {"msgspec", "numpy"}
+    line = f"pip install {' '.join(sorted(needed, key=['numpy', 'msgspec'].index))} onnxruntime"
+    for name in ("README.md", "docs/deployment.md", ".github/workflows/ci.yml"):
+        assert line in (repo_root / name).read_text(), name
+
+
 def test_the_core_needs_torch_alone(repo_root):
     for name, modules in _external(repo_root, CORE).items():
         assert modules <= {"torch", "numpy", "triton"}, name

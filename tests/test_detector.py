@@ -23,11 +23,11 @@ every_mixer = pytest.mark.parametrize("name", MIXERS)
 
 @pytest.mark.parametrize("form", ["plain", "in one block", "in blocks of 16 rows"])
 @every_mixer
-def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form):
-    model = build(**MIXERS[name]).requires_grad_(False)
+def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form, device):
+    model = build(**MIXERS[name]).requires_grad_(False).to(device)
     if form == "in blocks of 16 rows":
         monkeypatch.setattr(chunked, "CHUNK_BYTES", 16 * 16 * 4)
-    clouds = [cloud(n, seed) for seed, n in enumerate([900, 0, 300, 1, 1500, 0])]
+    clouds = [cloud(n, i).to(device) for i, n in enumerate([900, 0, 300, 1, 1500, 0])]
     with torch.set_grad_enabled(form == "plain"):
         alone = [model.forward_points([points]) for points in clouds]
         orders = ([0, 1, 2, 3, 4, 5], [5, 4, 2], [3, 0], [4, 4, 1, 0])
@@ -42,8 +42,8 @@ def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form):
 
 
 @every_mixer
-def test_checkpointing_changes_no_gradient(name):
-    plain = build(**MIXERS[name])
+def test_checkpointing_changes_no_gradient(name, device):
+    plain = build(**MIXERS[name]).to(device)
     cheap = copy.deepcopy(plain)
     calls = []
     for block in cheap.backbone.blocks:
@@ -52,33 +52,33 @@ def test_checkpointing_changes_no_gradient(name):
     turn_on_activation_checkpointing(cheap, blocks)
     data = batch([cloud(900, 1), cloud(0, 2), cloud(700, 3)])
     # The dense heatmap alone: the other losses depend on which proposals are taken and matched.
-    found = []
+    gradients = []
     for model in (plain.train(), cheap.train()):
         losses(model, data)["loss_heatmap"].backward()
-        found.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
-    wanted, got = found
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    expected, got = gradients
     assert len(calls) == 2 * len(blocks), "the blocks were not computed again"
     assert (
-        got.keys() == wanted.keys() >= {n for n, _ in plain.backbone.named_parameters("backbone")}
+        got.keys() == expected.keys() >= {n for n, _ in plain.backbone.named_parameters("backbone")}
     )
     # Of a bias in front of a batch norm the gradient is 0 but for rounding.
-    rounding = 1e-6 * max(float(gradient.abs().max()) for gradient in wanted.values())
-    for key, gradient in wanted.items():
+    rounding = 1e-6 * max(float(gradient.abs().max()) for gradient in expected.values())
+    for key, gradient in expected.items():
         difference = float((got[key] - gradient).abs().max())
         assert difference <= 1e-3 * float(gradient.abs().max()) + rounding, key
     for key, value in plain.named_buffers():
         torch.testing.assert_close(cheap.get_buffer(key), value, msg=key)
 
 
+@pytest.mark.parametrize("device_type", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @every_mixer
-def test_mixed_precision_trains_like_single_precision(monkeypatch, name, dtype):
-    if not torch.cuda.is_available():
+def test_mixed_precision_trains_like_single_precision(monkeypatch, name, dtype, device_type):
+    if device_type == "cpu":
         # mmengine builds the wrapper beside a GPU only, and refuses float16 without one.
         monkeypatch.setattr(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
         monkeypatch.setattr(amp, "autocast", lambda dtype: torch.autocast("cpu", dtype))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    single = build(**MIXERS[name]).to(device).train()
+    single = build(**MIXERS[name]).to(device_type).train()
     mixed = copy.deepcopy(single)
     data = batch([cloud(1200, 1), cloud(900, 2)])
     before = parameters_to_vector(single.parameters()).detach()
@@ -109,20 +109,20 @@ def test_synchronised_normalisation_replaces_every_layer():
     synchronised.load_state_dict(weights, strict=True)
 
     data = batch([cloud(1200, 1), cloud(900, 2)])
-    wanted, got = losses(plain, data), losses(synchronised, data)
-    assert float(got["loss_heatmap"]) == pytest.approx(float(wanted["loss_heatmap"]), rel=1e-4)
+    expected, got = losses(plain, data), losses(synchronised, data)
+    assert float(got["loss_heatmap"]) == pytest.approx(float(expected["loss_heatmap"]), rel=1e-4)
     # Rounding may give a box to another proposal.
-    assert float(total(got)) == pytest.approx(float(total(wanted)), rel=0.05)
+    assert float(total(got)) == pytest.approx(float(total(expected)), rel=0.05)
     for key, value in plain.state_dict().items():
         torch.testing.assert_close(synchronised.state_dict()[key], value, rtol=1e-4, atol=1e-5)
 
     plain.load_state_dict(synchronised.state_dict(), strict=True)
     points = [cloud(800, 3)]
     with torch.no_grad():
-        wanted = plain.eval().forward_points(points)
+        expected = plain.eval().forward_points(points)
         for model in (synchronised.eval(), revert_sync_batchnorm(synchronised).eval()):
             got = model.forward_points(points)
-            assert_same_outputs(got, wanted, model.head, rounding=1e-4)
+            assert_same_outputs(got, expected, model.head, rounding=1e-4)
 
 
 def test_submanifold_descriptor_trains():
@@ -148,9 +148,9 @@ def test_repeated_steps_lower_the_loss():
 def test_boxes_cross_to_mmdet3d_and_back():
     truth = sample().gt_instances_3d.bboxes_3d
     torch.testing.assert_close(to_gravity_boxes(truth), BOXES)
-    found = to_instances(Detections(BOXES, torch.tensor([0.9, 0.5, 0.1]), torch.arange(3)))
-    torch.testing.assert_close(found.bboxes_3d.gravity_center, BOXES[:, :3])
-    torch.testing.assert_close(found.bboxes_3d.bottom_height, BOXES[:, 2] - BOXES[:, 5] / 2)
-    torch.testing.assert_close(found.bboxes_3d.tensor[:, 3:], BOXES[:, 3:])
-    assert found.scores_3d.tolist() == pytest.approx([0.9, 0.5, 0.1])
-    assert found.labels_3d.tolist() == [0, 1, 2]
+    detections = to_instances(Detections(BOXES, torch.tensor([0.9, 0.5, 0.1]), torch.arange(3)))
+    torch.testing.assert_close(detections.bboxes_3d.gravity_center, BOXES[:, :3])
+    torch.testing.assert_close(detections.bboxes_3d.bottom_height, BOXES[:, 2] - BOXES[:, 5] / 2)
+    torch.testing.assert_close(detections.bboxes_3d.tensor[:, 3:], BOXES[:, 3:])
+    assert detections.scores_3d.tolist() == pytest.approx([0.9, 0.5, 0.1])
+    assert detections.labels_3d.tolist() == [0, 1, 2]

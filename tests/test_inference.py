@@ -33,10 +33,10 @@ class NearestPoint(nn.Module):
 
 def test_boxes_come_best_first():
     points = np.array([[1, 2, 0, 9, 0], [3, 4, 0, 9, 0]], np.float32)
-    found = detect(NearestPoint(), points)
-    assert found.scores.tolist() == pytest.approx([0.9, 0.3])
-    assert found.labels.tolist() == [0, 1]
-    np.testing.assert_allclose(found.boxes[0], [2, 3, 0, 4, 2, 1, 0, 0, 0])
+    detections = detect(NearestPoint(), points)
+    assert detections.scores.tolist() == pytest.approx([0.9, 0.3])
+    assert detections.labels.tolist() == [0, 1]
+    np.testing.assert_allclose(detections.boxes[0], [2, 3, 0, 4, 2, 1, 0, 0, 0])
 
 
 def test_wrong_columns():
@@ -117,7 +117,7 @@ def test_infer_a_folder_and_a_file(tmp_path, infer):
     arguments = ["c.py", "w.pth", str(folder), cloud(tmp_path / "z.pcd.bin", 7.0)]
     infer.main([*arguments, "--out", str(tmp_path / "out")])
     xs = {p.name: json.loads(p.read_text()) for p in (tmp_path / "out").iterdir()}
-    assert {name: found["boxes"][0]["center_m"][0] for name, found in xs.items()} == {
+    assert {name: detections["boxes"][0]["center_m"][0] for name, detections in xs.items()} == {
         "a.pcd.json": 5.0,
         "z.pcd.json": 7.0,
     }

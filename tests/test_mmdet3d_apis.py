@@ -14,7 +14,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
-from small_detector import MODEL, REACH_M, assert_sane, batch, build, cloud
+from small_detector import MODEL, RANGE_M, assert_sane, batch, build, cloud
 
 import padre3d.plugin  # noqa: F401
 from padre3d.io.boxes_json import read_boxes_json
@@ -34,7 +34,7 @@ val_dataloader = test_dataloader
 """
 CELLS = 36
 VOXEL_M = [0.6, 0.6, 8.0]
-LOW_M = [-REACH_M, -REACH_M]
+LOW_M = [-RANGE_M, -RANGE_M]
 CENTRES_M = [-20, -20, -10, 20, 20, 10]
 STOCK_MAP = dict(
     backbone=dict(
@@ -180,18 +180,18 @@ def files(tmp_path_factory, repo_root):
 def clouds(files):
     for name in ("sweeps", "single"):
         path = files / f"{name}.pcd.bin"
-        wanted = read_boxes_json(files / f"{name}.pcd.json", NUSCENES_CLASSES)
-        yield path, np.fromfile(path, np.float32).reshape(-1, 5), wanted
+        expected = read_boxes_json(files / f"{name}.pcd.json", NUSCENES_CLASSES)
+        yield path, np.fromfile(path, np.float32).reshape(-1, 5), expected
 
 
-def assert_same(scores, labels, boxes, wanted):
+def assert_same(scores, labels, boxes, expected):
     """mmdet3d's boxes against those that tools/infer.py wrote with four digits."""
     scores, labels = np.asarray(scores), np.asarray(labels)
     boxes = LiDARInstance3DBoxes(torch.as_tensor(boxes), box_dim=9)
     rows = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], 1).numpy()
     kept = np.flatnonzero(scores >= SCORE_THR)
-    assert len(kept) == len(wanted.boxes) > 3
-    for box, score, label in zip(*wanted, strict=True):
+    assert len(kept) == len(expected.boxes) > 3
+    for box, score, label in zip(*expected, strict=True):
         distance = np.abs(rows[kept, :6] - box[:6]).max(1) + np.abs(scores[kept] - score)
         match = kept[distance.argmin()]
         np.testing.assert_allclose(turned(rows[match]), turned(box), atol=1e-3)
@@ -205,9 +205,9 @@ def turned(box):
     return [*box[:6], np.sin(box[6]), np.cos(box[6]), *box[7:]]
 
 
-def assert_result(result, wanted):
-    found = result.pred_instances_3d
-    assert_same(found.scores_3d, found.labels_3d, found.bboxes_3d.tensor, wanted)
+def assert_result(result, expected):
+    detections = result.pred_instances_3d
+    assert_same(detections.scores_3d, detections.labels_3d, detections.bboxes_3d.tensor, expected)
 
 
 def test_the_inferencer_gives_the_boxes_of_our_tool(files):
@@ -216,37 +216,37 @@ def test_the_inferencer_gives_the_boxes_of_our_tool(files):
         [sys.executable, "-c", DEMO, str(files)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    for path, _, wanted in clouds(files):
+    for path, _, expected in clouds(files):
         out = json.loads((files / f"out/preds/{path.stem}.json").read_text())
         assert out["box_type_3d"] == "LiDAR"
-        assert_same(out["scores_3d"], out["labels_3d"], out["bboxes_3d"], wanted)
+        assert_same(out["scores_3d"], out["labels_3d"], out["bboxes_3d"], expected)
 
 
 def test_the_inferencer_takes_arrays_and_folders(files, tmp_path):
     inferencer = LidarDet3DInferencer(str(files / "small.py"), str(files / "small.pth"), "cpu")
-    for path, points, wanted in clouds(files):
+    for path, points, expected in clouds(files):
         before = points.copy()
-        found = inferencer(dict(points=points), return_datasamples=True)
-        assert_result(found["predictions"][0], wanted)
+        results = inferencer(dict(points=points), return_datasamples=True)
+        assert_result(results["predictions"][0], expected)
         np.testing.assert_array_equal(points, before)
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    found = inferencer(dict(points=str(tmp_path)), batch_size=2, return_datasamples=True)
-    by_name = {r.lidar_path.rsplit("/")[-1]: r for r in found["predictions"]}
-    for path, _, wanted in clouds(files):
-        assert_result(by_name[path.name], wanted)
+    results = inferencer(dict(points=str(tmp_path)), batch_size=2, return_datasamples=True)
+    by_name = {r.lidar_path.rsplit("/")[-1]: r for r in results["predictions"]}
+    for path, _, expected in clouds(files):
+        assert_result(by_name[path.name], expected)
 
 
 def test_inference_detector(files):
     model = init_model(str(files / "small.py"), str(files / "small.pth"), device="cpu")
     assert tuple(model.dataset_meta["classes"]) == NUSCENES_CLASSES
     assert len(model.dataset_meta["palette"]) == len(NUSCENES_CLASSES)
-    paths, arrays, wanted = zip(*clouds(files), strict=True)
+    paths, arrays, expected = zip(*clouds(files), strict=True)
     results, _ = inference_detector(model, [str(path) for path in paths])
-    for path, boxes, result in zip(paths, wanted, results, strict=True):
+    for path, boxes, result in zip(paths, expected, results, strict=True):
         assert_result(inference_detector(model, str(path))[0], boxes)
         assert_result(result, boxes)
     # Last: mmdet3d 1.4 writes the loader of arrays into the model's config.
-    for points, boxes in zip(arrays, wanted, strict=True):
+    for points, boxes in zip(arrays, expected, strict=True):
         assert_result(inference_detector(model, points)[0], boxes)
     nothing, _ = inference_detector(model, np.zeros((0, 5), np.float32))
     assert len(nothing.pred_instances_3d) == 0
@@ -296,18 +296,18 @@ def train_and_test(cfg):
 
 
 def test_our_backbone_in_a_stock_centerpoint():
-    _, found = train_and_test(CENTERPOINT)
-    assert 0 < len(found) <= 50
-    assert torch.isfinite(found.bboxes_3d.tensor).all()
-    assert ((found.scores_3d >= 0) & (found.scores_3d <= 1)).all()
+    _, detections = train_and_test(CENTERPOINT)
+    assert 0 < len(detections) <= 50
+    assert torch.isfinite(detections.bboxes_3d.tensor).all()
+    assert ((detections.scores_3d >= 0) & (detections.scores_3d <= 1)).all()
 
 
 def test_stock_map_layers_in_our_detector():
     stock = dict(type="StockBEVBackbone", stride=2, **STOCK_MAP)
-    model, found = train_and_test(dict(MODEL, bev_backbone=stock))
+    model, detections = train_and_test(dict(MODEL, bev_backbone=stock))
     assert model.head.grid.nx == CELLS // 2
-    assert_sane(found, model)
-    assert len(found) > 0
+    assert_sane(detections, model)
+    assert len(detections) > 0
     wrong = MODELS.build(dict(MODEL, bev_backbone=dict(stock, stride=4)))
     with pytest.raises(ValueError, match=r"expected shape \(B, 32, 9, 9\), got \(1, 32, 18, 18\)"):
         wrong.forward_points([cloud(300, 1)])
@@ -357,12 +357,12 @@ def test_the_middle_encoder_is_the_backbone_before_stock_scatter():
     )
     with torch.no_grad():
         got = encoder(features, coors, samples)
-        mixed = model.backbone(pillars).features
+        backbone_features = model.backbone(pillars).features
         z = torch.zeros_like(pillars.coords[:, :1])
         rows = torch.cat([pillars.coords[:, :1], z, pillars.coords[:, 1:]], 1)
-        wanted = scatter(mixed, rows, 2)
+        expected = scatter(backbone_features, rows, 2)
         one = encoder(features[coors[:, 0] == 0], coors[coors[:, 0] == 0])
-    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(got, expected)
     torch.testing.assert_close(one[0], got[0], atol=1e-5, rtol=1e-4)
 
 

@@ -212,9 +212,9 @@ def test_every_mixer_detects_and_trains(pretended, name):
     expected = small_detector.losses(copy.deepcopy(model).train(), data)
     host_waits.move(model, pretended)
     with torch.no_grad():
-        found = model.test_step(data)
-    assert [s.pred_instances_3d.scores_3d.device for s in found] == [DEVICE] * 3
-    for sample in found:
+        results = model.test_step(data)
+    assert [s.pred_instances_3d.scores_3d.device for s in results] == [DEVICE] * 3
+    for sample in results:
         small_detector.assert_sane(sample.pred_instances_3d.to("cpu"), model)
     log = losses_of_a_step(model, data, pretended)
     torch.testing.assert_close(
@@ -251,8 +251,8 @@ def test_no_point_at_all(pretended):
     model = host_waits.move(small_detector.build(), pretended)
     data = small_detector.batch(clouds(0, 0))
     with torch.no_grad():
-        found = model.test_step(data)
-    assert [len(sample.pred_instances_3d) for sample in found] == [0, 0]
+        results = model.test_step(data)
+    assert [len(sample.pred_instances_3d) for sample in results] == [0, 0]
     assert all(
         value.isfinite() for value in held(host_waits.train_step(model, data, pretended)).values()
     )
@@ -283,12 +283,12 @@ def test_decoding_gives_the_cpus_boxes(pretended):
         outputs = model.forward_points(clouds(500, 300))
         outputs = outputs._replace(center=outputs.center * 0.2, dim=outputs.dim + 1)
         expected = model.head.predict(outputs, score_thr=0.1)
-        found = model.head.predict(HeadOutputs(*map(PretendedTensor, outputs)), score_thr=0.1)
+        detections = model.head.predict(HeadOutputs(*map(PretendedTensor, outputs)), score_thr=0.1)
     proposals = model.head.selector.num_proposals
-    for cpu, ours in zip(expected, found, strict=True):
+    for cpu, ours in zip(expected, detections, strict=True):
         assert 0 < len(cpu.boxes) < proposals
-        for wanted, got in zip(cpu, ours, strict=True):
-            torch.testing.assert_close(held(got), wanted)
+        for of_cpu, of_device in zip(cpu, ours, strict=True):
+            torch.testing.assert_close(held(of_device), of_cpu)
 
 
 def test_every_layout_is_counted():

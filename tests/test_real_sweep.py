@@ -94,17 +94,17 @@ def train(model, frames, steps, peak_rate):
 def predict(model, points):
     """What ``test_step`` gives, as arrays with gravity centres."""
     with torch.no_grad():
-        found = model.eval().test_step(batch([points]))[0].pred_instances_3d
-    boxes = to_gravity_boxes(found.bboxes_3d).double()
-    values = (v.numpy() for v in (boxes, found.scores_3d.double(), found.labels_3d))
-    found = Detections(*values)
-    return found.select(found.scores >= LEAST_SCORE)
+        detections = model.eval().test_step(batch([points]))[0].pred_instances_3d
+    boxes = to_gravity_boxes(detections.bboxes_3d).double()
+    values = (v.numpy() for v in (boxes, detections.scores_3d.double(), detections.labels_3d))
+    detections = Detections(*values)
+    return detections.select(detections.scores >= LEAST_SCORE)
 
 
-def pairs(found, annotated):
+def pairs(detections, annotated):
     """Rows of found and annotated boxes of one class whose centres are near, each used once."""
-    distance = np.linalg.norm(found.boxes[:, None, :2] - annotated.boxes[None, :, :2], axis=2)
-    possible = (distance < NEAR_M) & (found.labels[:, None] == annotated.labels)
+    distance = np.linalg.norm(detections.boxes[:, None, :2] - annotated.boxes[None, :, :2], axis=2)
+    possible = (distance < NEAR_M) & (detections.labels[:, None] == annotated.labels)
     rows = np.stack(linear_sum_assignment(np.where(possible, distance, 1e3)), 1)
     return rows[possible[tuple(rows.T)]].T
 
@@ -118,24 +118,24 @@ def count_inside(points, box):
     return int((offsets <= box[3:6] / 2).all(1).sum())
 
 
-def measure(found, annotated, points):
+def measure(detections, annotated, points):
     """How well the found boxes match the annotated ones."""
-    mine, theirs = pairs(found, annotated)
-    difference = found.boxes[mine] - annotated.boxes[theirs]
+    mine, theirs = pairs(detections, annotated)
+    difference = detections.boxes[mine] - annotated.boxes[theirs]
     is_long = np.isin(annotated.labels[theirs], LONG)
     yaw_error = np.abs(np.remainder(difference[:, 6] + math.pi, 2 * math.pi) - math.pi)
-    seen = [count_inside(points, found.boxes[i]) for i in mine[is_long]]
-    wanted = [count_inside(points, annotated.boxes[i]) for i in theirs[is_long]]
+    seen = [count_inside(points, detections.boxes[i]) for i in mine[is_long]]
+    annotated_counts = [count_inside(points, annotated.boxes[i]) for i in theirs[is_long]]
     return dict(
         annotated=len(annotated.boxes),
         recall=len(mine) / len(annotated.boxes),
-        precision=len(mine) / max(len(found.boxes), 1),
+        precision=len(mine) / max(len(detections.boxes), 1),
         long_boxes=int(is_long.sum()),
         yaw_error_rad=float(yaw_error[is_long].mean()),
         z_error_m=float(np.abs(difference[:, 2]).mean()),
         centre_error_m=float(np.linalg.norm(difference[:, :2], axis=1).mean()),
         size_error_m=float(np.abs(difference[:, 3:6]).mean()),
-        points_kept=sum(seen) / max(sum(wanted), 1),
+        points_kept=sum(seen) / max(sum(annotated_counts), 1),
     )
 
 
@@ -158,20 +158,20 @@ def test_the_boxes_of_a_real_sweep_are_found_again(repo_root, frame, tmp_path):
     assert before["recall"] >= 0.5, "of a sweep that was only seen turned"
     assert before["yaw_error_rad"] < 0.3
     log = train(model, lambda: (cloud, boxes, labels), FIXED_STEPS, PEAK_RATES[1])
-    found = predict(model, cloud)
-    figures = measure(found, annotated, points) | dict(losses=log)
+    detections = predict(model, cloud)
+    figures = measure(detections, annotated, points) | dict(losses=log)
     print(json.dumps(figures, indent=1))
     for folder in {tmp_path, Path(os.environ.get("PADRE3D_PICTURES", tmp_path))}:
         picture = folder / "real_sweep.png"
         draw_bev(
             points,
-            found.boxes,
-            found.labels,
-            found.scores,
+            detections.boxes,
+            detections.labels,
+            detections.scores,
             NUSCENES_CLASSES,
             path=picture,
             gt=annotated,
-            title="A real sweep: found, annotated (dashed)",
+            title="A real sweep: detections, annotated (dashed)",
         )
         assert picture.stat().st_size > 10_000
     assert figures["recall"] >= 0.9

@@ -1,8 +1,8 @@
-"""A nuScenes-schema data set of a few kilobytes with exact geometry, for tests.
+"""A nuScenes-schema data set of a few kilobytes with exact geometry: the one of all tests.
 
-Two scenes of the mini split (one to train, one to validate). A turning ego vehicle, six objects
-with constant velocity, and sweeps at 20 Hz whose points lie inside the objects at the time of the
-sweep, in the sweep's own LiDAR frame, plus some on the ground.
+Two scenes of the mini split, one of 4 key frames to train and one of 5 to validate. A turning ego
+vehicle, six objects with constant velocity, and sweeps at 20 Hz whose points lie inside the objects
+at the time of the sweep, in the sweep's own LiDAR frame, plus some on the ground.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 from pyquaternion import Quaternion
 
 SCENES = {"mini_train": "scene-0061", "mini_val": "scene-0103"}
-KEY_FRAMES = 4
+KEY_FRAMES = {"scene-0061": 4, "scene-0103": 5}
 SWEEPS_PER_KEY = 10
 START_US = 1_532_402_927_647_951
 LIDAR_HEIGHT_M = 1.84
@@ -149,25 +149,25 @@ def _fixed_tables() -> dict[str, list[dict]]:
 
 
 def _write_scene(root: Path, tables: dict, scene: str, rng: np.random.Generator) -> None:
-    samples = [token(scene, "sample", k) for k in range(KEY_FRAMES)]
+    samples = [token(scene, "sample", k) for k in range(KEY_FRAMES[scene])]
     tables["scene"].append(
         {
             "token": token(scene),
             "log_token": token("log"),
-            "nbr_samples": KEY_FRAMES,
+            "nbr_samples": len(samples),
             "first_sample_token": samples[0],
             "last_sample_token": samples[-1],
             "name": scene,
             "description": "",
         }
     )
-    for k in range(KEY_FRAMES):
+    for k in range(len(samples)):
         tables["sample"].append(
             {
                 "token": samples[k],
                 "timestamp": START_US + k * 500_000,
                 "prev": samples[k - 1] if k else "",
-                "next": samples[k + 1] if k + 1 < KEY_FRAMES else "",
+                "next": samples[k + 1] if k + 1 < len(samples) else "",
                 "scene_token": token(scene),
             }
         )
@@ -178,7 +178,7 @@ def _write_scene(root: Path, tables: dict, scene: str, rng: np.random.Generator)
 
 def _write_sweeps(root: Path, tables: dict, scene: str, samples: list, rng) -> list[list[int]]:
     """Files, poses and sample_data; returns the points of every object in every key frame."""
-    total = (KEY_FRAMES - 1) * SWEEPS_PER_KEY + 1
+    total = (len(samples) - 1) * SWEEPS_PER_KEY + 1
     data = [token(scene, "data", i) for i in range(total)]
     counts = []
     for i in range(total):
@@ -221,18 +221,18 @@ def _write_sweeps(root: Path, tables: dict, scene: str, samples: list, rng) -> l
 
 def _annotate(tables: dict, scene: str, samples: list, index: int, counts: list) -> None:
     category, _, size, yaw, _, _ = OBJECTS[index]
-    tokens = [token(scene, "annotation", index, k) for k in range(KEY_FRAMES)]
+    tokens = [token(scene, "annotation", index, k) for k in range(len(samples))]
     tables["instance"].append(
         {
             "token": token(scene, "instance", index),
             "category_token": token(category),
-            "nbr_annotations": KEY_FRAMES,
+            "nbr_annotations": len(samples),
             "first_annotation_token": tokens[0],
             "last_annotation_token": tokens[-1],
         }
     )
     attributes = [token(ATTRIBUTE_OF[category])] if category in ATTRIBUTE_OF else []
-    for k in range(KEY_FRAMES):
+    for k in range(len(samples)):
         tables["sample_annotation"].append(
             {
                 "token": tokens[k],
@@ -244,7 +244,7 @@ def _annotate(tables: dict, scene: str, samples: list, index: int, counts: list)
                 "size": list(size),
                 "rotation": list(Quaternion(axis=[0, 0, 1], radians=yaw).elements),
                 "prev": tokens[k - 1] if k else "",
-                "next": tokens[k + 1] if k + 1 < KEY_FRAMES else "",
+                "next": tokens[k + 1] if k + 1 < len(samples) else "",
                 "num_lidar_pts": counts[k][index],
                 "num_radar_pts": 0,
             }

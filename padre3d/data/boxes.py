@@ -18,10 +18,10 @@ def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
 
 def _points_in_box(points: np.ndarray, x: np.ndarray, y: np.ndarray, box: np.ndarray) -> np.ndarray:
     centre, (length, width, height, yaw) = box[:3], (float(v) for v in box[3:7])
-    reach = 0.5 * np.hypot(length, width)
+    radius = 0.5 * np.hypot(length, width)
     # The axis-aligned square around the box leaves few points for the exact test.
-    near = np.flatnonzero(np.abs(x - x.dtype.type(centre[0])) <= reach)
-    near = near[np.abs(y[near] - y.dtype.type(centre[1])) <= reach]
+    near = np.flatnonzero(np.abs(x - x.dtype.type(centre[0])) <= radius)
+    near = near[np.abs(y[near] - y.dtype.type(centre[1])) <= radius]
     offset = points[near, :3].astype(np.float64) - centre
     cos, sin = np.cos(yaw), np.sin(yaw)
     along = offset[:, 0] * cos + offset[:, 1] * sin

@@ -89,8 +89,10 @@ class DetectorGraph(nn.Module):
             cells: (N,) cell id ``y * nx + x`` of each pillar.
         """
         assert cell_to_pillar is not None
-        mixed = self.mix(features, index, slot, window_index, valid, cells, cell_to_pillar)
-        return self.dense(mixed, cell_to_pillar)
+        backbone_features = self.mix(
+            features, index, slot, window_index, valid, cells, cell_to_pillar
+        )
+        return self.dense(backbone_features, cell_to_pillar)
 
     def mix(
         self,

@@ -101,12 +101,12 @@ class Survey:
     """The attentions of a model: those to replace, and the others with the reasons.
 
     Attributes:
-        found: what can be replaced.
+        replaceable: what can be replaced.
         left: name -> why it is no self-attention to replace.
         refused: name -> why this self-attention is not understood.
     """
 
-    found: list[Attention]
+    replaceable: list[Attention]
     left: dict[str, str]
     refused: dict[str, str]
 
@@ -131,7 +131,7 @@ def survey(model: nn.Module, skip: Sequence[str]) -> Survey:
         elif kind is None or (reason := _not_understood(module, kind)):
             result.refused[name] = reason or f"{type(module).__name__} is not a known attention"
         else:
-            result.found.append(_attention(name, module, kind))
+            result.replaceable.append(_attention(name, module, kind))
     return result
 
 

@@ -88,18 +88,18 @@ def replace_attention(
     """
     cfg = dict(DEFAULT if mixer is None else mixer)
     _mixer_class(cfg)
-    found = survey(model, skip)
-    if found.refused:
+    attentions = survey(model, skip)
+    if attentions.refused:
         raise ValueError(
-            f"replace_attention: not understood: {_listed(found.refused)}. Name them in skip= to "
-            "keep them"
+            f"replace_attention: not understood: {_listed(attentions.refused)}. Name them in "
+            "skip= to keep them"
         )
-    if not found.found:
+    if not attentions.replaceable:
         raise ValueError(
             f"replace_attention: found no self-attention in {type(model).__name__}"
-            + (f"; left alone: {_listed(found.left)}" if found.left else "")
+            + (f"; left alone: {_listed(attentions.left)}" if attentions.left else "")
         )
-    if not found.found[0].name:
+    if not attentions.replaceable[0].name:
         raise ValueError(
             f"replace_attention: expected a model that contains attention, got a single "
             f"{type(model).__name__}, which cannot be replaced in place"
@@ -107,14 +107,16 @@ def replace_attention(
     masks = Masks()
     adapters = [
         _adapter(attention, _fitted(cfg, model, attention, size, prefix), masks)
-        for attention in found.found
+        for attention in attentions.replaceable
     ]
-    names = _names(model, found.found)
-    for attention, adapter in zip(found.found, adapters, strict=True):
+    names = _names(model, attentions.replaceable)
+    for attention, adapter in zip(attentions.replaceable, adapters, strict=True):
         for name in names[id(attention.module)]:
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, adapter)
-    return Replacement([n for a in found.found for n in names[id(a.module)]], found.left)
+    return Replacement(
+        [n for a in attentions.replaceable for n in names[id(a.module)]], attentions.left
+    )
 
 
 def set_token_size(model: nn.Module, size: Size) -> None:
@@ -196,9 +198,9 @@ def _mixers_with_prefix() -> list[str]:
     ]
 
 
-def _names(model: nn.Module, found: list[Attention]) -> dict[int, list[str]]:
+def _names(model: nn.Module, attentions: list[Attention]) -> dict[int, list[str]]:
     """All names of each module: one that is shared has several."""
-    names: dict[int, list[str]] = {id(attention.module): [] for attention in found}
+    names: dict[int, list[str]] = {id(attention.module): [] for attention in attentions}
     for name, module in model.named_modules(remove_duplicate=False):
         if id(module) in names:
             names[id(module)].append(name)

@@ -87,15 +87,15 @@ def linear_recurrence(decay: Tensor, drive: Tensor) -> Tensor:
     decays = decay.view(groups, chunks, chunk, *rest).unbind(2)
     drives = drive.view(groups, chunks, chunk, *rest).unbind(2)
 
-    inside, reach = [drives[0]], [decays[0]]
+    inside, decayed = [drives[0]], [decays[0]]
     for step, push in zip(decays[1:], drives[1:], strict=True):
         inside.append(step * inside[-1] + push)
-        reach.append(step * reach[-1])
+        decayed.append(step * decayed[-1])
     carries = [torch.zeros_like(drives[0][:, 0])]
-    for jump, push in zip(reach[-1].unbind(1)[:-1], inside[-1].unbind(1)[:-1], strict=True):
+    for jump, push in zip(decayed[-1].unbind(1)[:-1], inside[-1].unbind(1)[:-1], strict=True):
         carries.append(jump * carries[-1] + push)
     carry = torch.stack(carries, 1).unsqueeze(2)
-    states = torch.stack(inside, 2) + torch.stack(reach, 2) * carry
+    states = torch.stack(inside, 2) + torch.stack(decayed, 2) * carry
     return states.flatten(1, 2)[:, :length]
 
 

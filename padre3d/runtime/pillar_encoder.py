@@ -155,7 +155,7 @@ def _argsort(ids: np.ndarray) -> np.ndarray:
 
 
 def _blocks(groups: Groups) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pillars of similar numbers of points: their rows (m,), and the places (n, m) of their points.
+    """Pillars of similar numbers of points: their rows (m,) and those of their points (n, m).
 
     A pillar with fewer than n points repeats its last one, which changes no maximum.
     """

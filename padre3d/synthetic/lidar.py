@@ -68,16 +68,16 @@ class Target:
     ) -> None:
         """Keep in ``hits`` what is nearer here than what was found so far."""
         along = direction[rays]
-        found = self._scene.run(origin[rays], along, output=True)  # type: ignore[attr-defined]
-        face, reach = found["primID"], found["tfar"]
+        nearest = self._scene.run(origin[rays], along, output=True)  # type: ignore[attr-defined]
+        face, distance = nearest["primID"], nearest["tfar"]
         index = np.arange(len(hits.range_m))[rays]
-        nearer = (face >= 0) & (reach < hits.range_m[index])
+        nearer = (face >= 0) & (distance < hits.range_m[index])
         index, face = index[nearer], face[nearer]
-        normal = found["Ng"][nearer]
+        normal = nearest["Ng"][nearer]
         length = np.sqrt(np.einsum("ij,ij->i", normal, normal)) + 1e-12
         cosine = np.abs(np.einsum("ij,ij->i", normal, along[nearer])) / length
         material = self._material[face]
-        hits.range_m[index] = reach[nearer]
+        hits.range_m[index] = distance[nearer]
         hits.loss[index] = _LOSS[material]
         hits.echo[index] = _ALBEDO[material] * self._texture[face] * (0.2 + 0.8 * cosine)
 

@@ -182,9 +182,9 @@ def _side_lanes(street: Street, rng: np.random.Generator, kinds: Iterator[str]) 
         for direction in (1, -1):
             stop = [-street.half_width_m - 3.0] if green else []
             lane = Lane(direction, s + direction * half / 2, stop, side_street=True)
-            reach = MARGIN_M - 5
+            behind = MARGIN_M - 5
             front = stop[0] if green else street.half_width_m
-            fill_lane(lane, rng, (-reach, front), 45.0, kinds)
+            fill_lane(lane, rng, (-behind, front), 45.0, kinds)
             lanes.append(lane)
     return lanes
 

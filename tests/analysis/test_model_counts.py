@@ -146,6 +146,21 @@ def occupancy(points, grid):
     return image
 
 
+def mixer_costs(model, points):
+    """Closed form of a layer: (parameters, MACs of a token, other MACs, tokens of a set or 1)."""
+    mixer, dim = model.backbone.mixer, model.backbone.dim
+    if mixer.type == "set_attention":
+        one = attention_cost(90, dim, mixer.num_heads)
+        return one.parameters, one.macs // 90, 0, 90
+    if mixer.get("layout") == "grid":
+        occupied, k = occupancy(points, PillarGrid(**model.grid)), mixer.kernel_size
+        pairs = F.conv2d(occupied, torch.ones(1, 1, k, k), padding=k // 2) * occupied
+        one = padre_cost(1, dim, mixer.degree, "sequence", k, 2)
+        return one.parameters, 3 * dim**2, int(pairs.sum()) * dim, 1
+    one = padre_cost(1, dim, mixer.degree, mixer.preset, mixer.kernel_size)
+    return one.parameters, one.macs, 0, 1 if mixer.preset == "sequence" else 90
+
+
 @pytest.mark.parametrize("config", full_size_is_slow)
 def test_every_config_is_counted(count, config, tmp_path):
     """Stages add up, and the mixers cost what the closed form says for this cloud."""
@@ -163,32 +178,19 @@ def test_every_config_is_counted(count, config, tmp_path):
     assert counts["macs"] == sum(s["macs"] for s in stages.values())
     position = stages["backbone: position embeddings"]["parameters"]
     mixers, model = stages["backbone: mixers"], Config.fromfile(config).model
-    backbone = model.backbone
-    layers, mixer = 2 * backbone.num_blocks, backbone.mixer
     assert counts["parameters"] - counts["parameters_without_position_embedding"] == position
-    assert (position > 0) == (mixer.get("layout") != "grid")
+    assert (position > 0) == (model.backbone.mixer.get("layout") != "grid")
 
-    if mixer.get("layout") == "grid":
-        occupied, k = occupancy(points, PillarGrid(**model.grid)), mixer.kernel_size
-        pairs = F.conv2d(occupied, torch.ones(1, 1, k, k), padding=k // 2) * occupied
-        one = padre_cost(counts["pillars"], backbone.dim, mixer.degree, "sequence", k, 2)
-        dense = counts["pillars"] * 3 * backbone.dim**2
-        assert mixers["parameters"] == layers * one.parameters
-        assert mixers["macs"] == layers * (dense + int(pairs.sum()) * backbone.dim)
-        return
-    if mixer.type == "padre":
-        one = padre_cost(1, backbone.dim, mixer.degree, mixer.preset, mixer.kernel_size)
-    else:
-        one = attention_cost(90, backbone.dim, mixer.num_heads)
-    assert mixers["parameters"] == layers * one.parameters
-    if mixer.get("preset") == "sequence":
-        assert mixers["macs"] == layers * counts["pillars"] * one.macs
-    else:
-        per_slot = one.macs // (1 if mixer.type == "padre" else 90)
-        slots, rest = divmod(mixers["macs"], per_slot * layers // 2)
-        assert rest == 0  # whole sets of 90 slots, the same in both layers of a pair
-        assert slots % 90 == 0
-        assert slots > 2 * counts["pillars"]
+    pairs_of_layers = model.backbone.num_blocks
+    parameters, per_token, other, set_size = mixer_costs(model, points)
+    assert mixers["parameters"] == 2 * pairs_of_layers * parameters
+    # Both layers of a pair together: a set order of each has its own number of whole sets.
+    macs = mixers["macs"] - 2 * pairs_of_layers * other
+    tokens, rest = divmod(macs, pairs_of_layers * per_token)
+    assert rest == 0
+    assert tokens % set_size == 0
+    assert tokens >= 2 * counts["pillars"]
+    assert (tokens == 2 * counts["pillars"]) == (set_size == 1)
 
 
 @pytest.mark.slow

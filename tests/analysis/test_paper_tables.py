@@ -84,14 +84,14 @@ def test_named_costs_are_those_of_the_modules(name):
     assert cost.parameters == sum(p.numel() for p in module.parameters())
     with FlopCounterMode(display=False) as counter:
         module(torch.randn(1, 31, 16))
-    found = counter.get_total_flops() // 2
+    actual = counter.get_total_flops() // 2
     if name in ("Enhanced linear attention", "Focused linear attention"):
-        found -= 31 * 16  # the denominators, one product per token and channel
+        actual -= 31 * 16  # the denominators, one product per token and channel
     if name == "Hydra attention":
-        found += 2 * 31 * 16  # Hadamard products and a sum here
+        actual += 2 * 31 * 16  # Hadamard products and a sum here
     if name == "SimA":
-        found += 2 * 31 * 16 * (31 - 4)  # Q (K^T V) here, (Q K^T) V in the printed figure
-    assert found == cost.maps + cost.products
+        actual += 2 * 31 * 16 * (31 - 4)  # Q (K^T V) here, (Q K^T) V in the printed figure
+    assert actual == cost.maps + cost.products
 
 
 def test_hyena_and_vision_mamba_are_the_published_sizes():

@@ -1,4 +1,4 @@
-"""Padding to buckets changes nothing, whatever a bucket held before."""
+"""Padding to buckets changes nothing, whatever a bucket held before; on a GPU from graphs."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from padre3d.backbone.cuda_graphs import GraphedBackbone
 from padre3d.structures.grid import PillarGrid
 from padre3d.structures.pillars import Pillars
 
+pytestmark = pytest.mark.usefixtures("on_kernel_device")
 GRID = PillarGrid((0.0, 0.0, -5.0, 16.0, 16.0, 3.0), (1.0, 1.0))
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_detector
 import torch
-from tiny_detector import MIXERS, build_detector, make_cloud
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -26,9 +26,9 @@ RTX = "tensorrt-rtx"
 
 
 def export_as(precision, folder, name, **settings):
-    cloud = torch.from_numpy(make_cloud(300))
+    cloud = small_detector.cloud(300)
     config = ExportConfig(precision, tolerance=1.0, **settings)
-    detector = build_detector(MIXERS[name])
+    detector = small_detector.build(**small_detector.MIXERS[name])
     export.export_detector(detector, {"frame": cloud}, folder, config, [cloud])
     return folder / "model.onnx"
 
@@ -40,18 +40,18 @@ def rtx():
 
 def test_fp32_engines(rtx, exported):
     """Any number of pillars, every layout."""
-    sets = (2, 60, 200) if exported[0].backbone.planner.layout == "set" else None
-    engine = build_engine(RTX, exported[2] / "model.onnx", Profile(2, 400, 900, sets=sets))
+    sets = (2, 60, 200) if exported.detector.backbone.planner.layout == "set" else None
+    engine = build_engine(RTX, exported.folder / "model.onnx", Profile(2, 400, 900, sets=sets))
     assert len(engine) > 100_000
 
 
 @pytest.mark.parametrize("name", ["padre", "grid"])
 @pytest.mark.parametrize("precision", ["fp16", "int8-trt"])
 def test_typed_engines(rtx, request, tmp_path, precision, name):
-    detector, cloud, folder, _, _ = request.getfixturevalue(f"exported_{name}")
-    path = shutil.copy(folder / "model.onnx", tmp_path)
-    exporter = export.Exporter(detector, export.ExportConfig(), tmp_path)
-    inputs = exporter.inputs(torch.from_numpy(cloud), None)
+    exported = request.getfixturevalue(f"exported_{name}")
+    path = shutil.copy(exported.folder / "model.onnx", tmp_path)
+    exporter = export.Exporter(exported.detector, export.ExportConfig(), tmp_path)
+    inputs = exporter.inputs(torch.from_numpy(exported.cloud), None)
     convert(Path(path), precision, [{name: value.numpy() for name, value in inputs.items()}])
     assert len(build_engine(RTX, Path(path), Profile(2, 300, 900))) > 50_000
 
@@ -59,7 +59,7 @@ def test_typed_engines(rtx, request, tmp_path, precision, name):
 def test_what_does_not_build_is_named(rtx, exported_padre, tmp_path):
     """A torn file does not parse; a TopK of 3841 parses, so only the build can tell."""
     path = tmp_path / "model.onnx"
-    path.write_bytes((exported_padre[2] / "model.onnx").read_bytes()[:-50])
+    path.write_bytes((exported_padre.folder / "model.onnx").read_bytes()[:-50])
     with pytest.raises(ValueError, match="tensorrt-rtx does not parse it"):
         build_engine(RTX, path, Profile(2, 300, 900))
     value = onnx.helper.make_tensor_value_info
@@ -77,7 +77,24 @@ def test_without_a_gpu_there_is_an_error(rtx, exported_padre):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(BackendError, match="tensorrt-rtx.*: expected"):
-        Runtime(exported_padre[2], RTX)
+        Runtime(exported_padre.folder, RTX)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["padre", "grid"])
+def test_engines_give_the_values_of_onnxruntime(rtx, request, tmp_path, name):
+    exported = request.getfixturevalue(f"exported_{name}")
+    folder = shutil.copytree(exported.folder, tmp_path / "out")  # the engine is kept in there
+    with Runtime(folder, RTX) as gpu:
+        cpu = Runtime(folder)
+        features, cells = cpu.encode(exported.cloud)
+        expected, actual = (
+            HeadOutputs(*(torch.from_numpy(outputs[name]) for name in HeadOutputs._fields))
+            for outputs in (r.outputs(features, cells) for r in (cpu, gpu))
+        )
+    parity = compare_outputs("frame", len(cells), expected, actual, exported.detector.head)
+    assert parity.matched >= 36
+    assert parity.worst_relative <= 0.01, parity.relative  # products of ten bits (TF32)
 
 
 @pytest.mark.slow
@@ -88,13 +105,13 @@ def test_npu_emulator_gives_the_values(tmp_path, name, limit):
     pytest.importorskip("onnxruntime_qnn", reason="optional: requirements/deploy.txt")
     path = export_as("int8-qnn", tmp_path / "out", name, sizes=(512,))
     cpu, npu = Runtime(path.parent), Runtime(path.parent, "qnn")
-    features, cells = cpu.encode(make_cloud(300, seed=2))
-    detector = build_detector(MIXERS[name])
-    expected, found = (
+    features, cells = cpu.encode(small_detector.cloud(300, seed=2).numpy())
+    detector = small_detector.build(**small_detector.MIXERS[name])
+    expected, actual = (
         HeadOutputs(*(torch.from_numpy(outputs[name]) for name in HeadOutputs._fields))
         for outputs in (r.outputs(features, cells) for r in (cpu, npu))
     )
-    parity = compare_outputs("frame", len(cells), expected, found, detector.head)
+    parity = compare_outputs("frame", len(cells), expected, actual, detector.head)
     assert parity.matched >= 36
     assert parity.worst_relative <= limit, parity.relative
 

@@ -55,22 +55,22 @@ def test_golden_boxes_from_points(run, converted, tiny, golden_dir, tool, tmp_pa
     np.save(points, tiny.arrays["points"][:, 1:])
     config, checkpoint = converted
     run("infer.py", config, checkpoint, points, "--score-thr", "0", "--out", out)
-    found = json.loads(out.read_text())["boxes"]
+    boxes = json.loads(out.read_text())["boxes"]
     expected = tiny.arrays["final/pred_boxes"]
     names = tiny.arrays["class_names"][tiny.arrays["final/pred_labels"] - 1]
     scores = tiny.arrays["final/pred_scores"]
-    assert len(found) == len(expected) == 156
+    assert len(boxes) == len(expected) == 156
     # infer.py sorts by score; the digits it writes may tie, so each box finds its golden one.
-    centres = np.array([box["center_m"] for box in found])
+    centres = np.array([box["center_m"] for box in boxes])
     distance = np.linalg.norm(centres[:, None] - expected[None, :, :3], axis=2)
-    distance[np.array([box["name"] for box in found])[:, None] != names[None]] = np.inf
+    distance[np.array([box["name"] for box in boxes])[:, None] != names[None]] = np.inf
     partner = distance.argmin(1)
     assert sorted(partner) == list(range(156))
     keys = ("center_m", "size_lwh_m", "yaw_rad", "velocity_mps")
-    rows = np.array([np.concatenate([np.ravel(box[key]) for key in keys]) for box in found])
+    rows = np.array([np.concatenate([np.ravel(box[key]) for key in keys]) for box in boxes])
     # The file has four digits.
     np.testing.assert_allclose(rows, expected[partner], rtol=0, atol=1.5e-4)
-    written = [box["score"] for box in found]
+    written = [box["score"] for box in boxes]
     np.testing.assert_allclose(written, scores[partner], rtol=0, atol=1e-4)
     assert written == sorted(written, reverse=True)
 
@@ -96,5 +96,5 @@ def test_evaluation_accepts_what_the_converter_wrote(run, converted, tiny_nuscen
         metrics,
         NUSCENES_ROOT=str(tiny_nuscenes),
     )
-    found = {key.split("/")[-1]: value for key, value in json.loads(metrics.read_text()).items()}
-    assert 0 <= found["NDS"] <= 1
+    scores = {key.split("/")[-1]: value for key, value in json.loads(metrics.read_text()).items()}
+    assert 0 <= scores["NDS"] <= 1

@@ -229,8 +229,8 @@ def test_a_custom_model_arrives_in_the_modules(read, settings, tool, tmp_path):
         # The sampled objects of the base are of nuScenes' own classes.
         assert "SampleGroundTruth" not in steps
     torch.manual_seed(0)
-    found = detector.eval().predict_points([torch.rand(500, 5) * 10])[0]
-    assert torch.isfinite(found.boxes).all()
+    detections = detector.eval().predict_points([torch.rand(500, 5) * 10])[0]
+    assert torch.isfinite(detections.boxes).all()
 
 
 def test_without_rescoring(read):

@@ -1,4 +1,4 @@
-"""The tiny data set, prepared once, and the registration of what configs name."""
+"""The frames of the tiny data set, and the registration of what configs name."""
 
 from __future__ import annotations
 
@@ -11,23 +11,14 @@ from tiny_nuscenes import write_tiny_nuscenes
 pytest.importorskip("mmdet3d")
 import padre3d.plugin  # noqa: E402, F401
 from padre3d.data.datasets import NuScenesSweepsDataset  # noqa: E402
-from padre3d.data.prepare import prepare_nuscenes  # noqa: E402
 from padre3d.structures.classes import NUSCENES_CLASSES  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def tiny_root(tmp_path_factory) -> Path:
-    """A prepared data set. Read only."""
-    root = write_tiny_nuscenes(tmp_path_factory.mktemp("tiny") / "nuscenes")
-    prepare_nuscenes(root, "v1.0-mini")
-    return root
-
-
-@pytest.fixture(scope="session")
-def val_dataset(tiny_root) -> NuScenesSweepsDataset:
+def val_dataset(tiny_nuscenes) -> NuScenesSweepsDataset:
     """The frames to validate on, under the ten classes."""
     return NuScenesSweepsDataset(
-        str(tiny_root),
+        str(tiny_nuscenes),
         "nuscenes_infos_val.pkl",
         data_prefix=dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP"),
         metainfo=dict(classes=NUSCENES_CLASSES),

@@ -10,12 +10,12 @@ from padre3d.data.point_files import read_points
 
 
 @pytest.fixture(scope="module")
-def database(tiny_root):
-    return load(tiny_root / "nuscenes_dbinfos_train.pkl")
+def database(tiny_nuscenes):
+    return load(tiny_nuscenes / "nuscenes_dbinfos_train.pkl")
 
 
-def test_entries_hold_the_box_with_bottom_z_and_velocity(tiny_root, database):
-    info = load(tiny_root / "nuscenes_infos_train.pkl")["data_list"][2]
+def test_entries_hold_the_box_with_bottom_z_and_velocity(tiny_nuscenes, database):
+    info = load(tiny_nuscenes / "nuscenes_infos_train.pkl")["data_list"][2]
     entry = next(e for e in database["car"] if e["image_idx"] == 2)
     instance = info["instances"][0]
     box = np.array([*instance["bbox_3d"], *instance["velocity"]])
@@ -31,9 +31,9 @@ def test_classes_without_a_label_are_left_out(database):
     assert sorted(groups) == list(range(20))
 
 
-def test_points_come_from_all_sweeps_with_their_time_lag(tiny_root, database):
+def test_points_come_from_all_sweeps_with_their_time_lag(tiny_nuscenes, database):
     truck = next(e for e in database["truck"] if e["image_idx"] == 3)
-    points = read_points(tiny_root / truck["path"])
+    points = read_points(tiny_nuscenes / truck["path"])
     # The truck stands still, so all of its points of ten sweeps fall into the box.
     assert len(points) == truck["num_points_in_sweeps"] == 600
     assert truck["num_points_in_gt"] == 60
@@ -52,12 +52,12 @@ def test_moving_objects_lose_the_points_that_lag_behind_the_box(database):
     assert car["num_points_in_gt"] == OBJECTS[0][5]
 
 
-def test_more_processes_write_the_same(tiny_root, tmp_path, database):
-    infos = load(tiny_root / "nuscenes_infos_train.pkl")["data_list"]
+def test_more_processes_write_the_same(tiny_nuscenes, tmp_path, database):
+    infos = load(tiny_nuscenes / "nuscenes_infos_train.pkl")["data_list"]
     calls = []
     counts = write_database(
         infos,
-        tiny_root,
+        tiny_nuscenes,
         tmp_path,
         tag="nuscenes",
         classes=INFO_CLASSES,
@@ -70,24 +70,25 @@ def test_more_processes_write_the_same(tiny_root, tmp_path, database):
     for name, entries in database.items():
         for old, new in zip(entries, again[name], strict=True):
             assert old["path"] == new["path"]
-            assert (tiny_root / old["path"]).read_bytes() == (tmp_path / new["path"]).read_bytes()
+            before, after = tiny_nuscenes / old["path"], tmp_path / new["path"]
+            assert after.read_bytes() == before.read_bytes()
 
 
-def test_a_failure_leaves_the_old_database(tiny_root, tmp_path):
-    infos = load(tiny_root / "nuscenes_infos_train.pkl")["data_list"]
+def test_a_failure_leaves_the_old_database(tiny_nuscenes, tmp_path):
+    infos = load(tiny_nuscenes / "nuscenes_infos_train.pkl")["data_list"]
     kwargs = dict(tag="nuscenes", classes=INFO_CLASSES)
-    write_database(infos[:1], tiny_root, tmp_path, **kwargs)
+    write_database(infos[:1], tiny_nuscenes, tmp_path, **kwargs)
     before = sorted(p.name for p in tmp_path.rglob("*"))
     broken = [infos[0], dict(infos[1], lidar_points={"lidar_path": "gone.bin"})]
     with pytest.raises(FileNotFoundError, match=r"gone\.bin"):
-        write_database(broken, tiny_root, tmp_path, **kwargs)
+        write_database(broken, tiny_nuscenes, tmp_path, **kwargs)
     assert sorted(p.name for p in tmp_path.rglob("*")) == before
 
 
-def test_a_new_database_replaces_the_old_one(tiny_root, tmp_path):
-    infos = load(tiny_root / "nuscenes_infos_train.pkl")["data_list"]
+def test_a_new_database_replaces_the_old_one(tiny_nuscenes, tmp_path):
+    infos = load(tiny_nuscenes / "nuscenes_infos_train.pkl")["data_list"]
     for frames in (infos[:3], infos[3:]):
-        write_database(frames, tiny_root, tmp_path, tag="x", classes=INFO_CLASSES)
+        write_database(frames, tiny_nuscenes, tmp_path, tag="x", classes=INFO_CLASSES)
     files = {p.name for p in (tmp_path / "x_gt_database").iterdir()}
     entries = [e for v in load(tmp_path / "x_dbinfos_train.pkl").values() for e in v]
     assert files == {e["path"].split("/")[1] for e in entries}

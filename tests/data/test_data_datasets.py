@@ -23,44 +23,45 @@ def labels_of(dataset, index=0):
     return dataset.get_data_info(index)["ann_info"]["gt_labels_3d"].tolist()
 
 
-def test_labels_follow_the_order_of_the_classes(tiny_root):
+def test_labels_follow_the_order_of_the_classes(tiny_nuscenes):
     # Objects: car, truck, pedestrian, traffic_cone, bicycle, animal.
-    assert labels_of(build(tiny_root)) == [0, 1, 8, 9, 7, -1]
-    assert labels_of(build(tiny_root, ("bicycle", "car"))) == [1, -1, -1, -1, 0, -1]
+    assert labels_of(build(tiny_nuscenes)) == [0, 1, 8, 9, 7, -1]
+    assert labels_of(build(tiny_nuscenes, ("bicycle", "car"))) == [1, -1, -1, -1, 0, -1]
 
 
-def test_version_and_paths_come_from_the_info_file(tiny_root):
-    meta = build(tiny_root).metainfo
+def test_version_and_paths_come_from_the_info_file(tiny_nuscenes):
+    meta = build(tiny_nuscenes).metainfo
     assert meta["version"] == "v1.0-mini"
     assert meta["classes"] == NUSCENES_CLASSES
-    assert meta["ann_file"] == str(tiny_root / FILE)
-    assert meta["data_root"] == str(tiny_root)
+    assert meta["ann_file"] == str(tiny_nuscenes / FILE)
+    assert meta["data_root"] == str(tiny_nuscenes)
     given = NuScenesSweepsDataset(
-        str(tiny_root), FILE, data_prefix=PREFIX, metainfo=dict(version="v1.0-trainval")
+        str(tiny_nuscenes), FILE, data_prefix=PREFIX, metainfo=dict(version="v1.0-trainval")
     )
     assert given.metainfo["version"] == "v1.0-trainval"
 
 
-def test_samples_carry_the_classes(tiny_root):
-    assert build(tiny_root, ("bicycle", "car")).get_data_info(2)["classes"] == ("bicycle", "car")
+def test_samples_carry_the_classes(tiny_nuscenes):
+    classes = ("bicycle", "car")
+    assert build(tiny_nuscenes, classes).get_data_info(2)["classes"] == classes
 
 
-def test_unknown_class_is_named(tiny_root):
+def test_unknown_class_is_named(tiny_nuscenes):
     with pytest.raises(ValueError, match=r"expected classes among .*'car'.* unknown \['tram'\]"):
-        build(tiny_root, ("car", "tram"))
+        build(tiny_nuscenes, ("car", "tram"))
 
 
-def test_missing_and_old_info_files_say_what_to_do(tiny_root, tmp_path):
+def test_missing_and_old_info_files_say_what_to_do(tiny_nuscenes, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.pkl; make it with tools/create_data\.py"):
-        build(tiny_root, ann_file="no.pkl")
+        build(tiny_nuscenes, ann_file="no.pkl")
     write_pickle(tmp_path / FILE, {"infos": [], "metadata": {}})
     with pytest.raises(ValueError, match="expected an mmdet3d 1.1"):
         build(tmp_path)
 
 
-def test_sweeps_resolve_below_a_folder_called_samples(tiny_root, tmp_path):
+def test_sweeps_resolve_below_a_folder_called_samples(tiny_nuscenes, tmp_path):
     root = tmp_path / "samples" / "nuscenes"
-    shutil.copytree(tiny_root, root)
+    shutil.copytree(tiny_nuscenes, root)
     infos = load(root / FILE)
     for info in infos["data_list"]:
         for sweep in info["lidar_sweeps"]:
@@ -125,10 +126,10 @@ def test_cbgs_leaves_out_absent_classes():
         indices([{-1}, set()], ("car",))
 
 
-def test_cbgs_depends_on_its_seed_alone(tiny_root):
+def test_cbgs_depends_on_its_seed_alone(tiny_nuscenes):
     np.random.seed(1)
-    first = SeededCBGSDataset(build(tiny_root)).sample_indices
+    first = SeededCBGSDataset(build(tiny_nuscenes)).sample_indices
     np.random.seed(2)
-    assert SeededCBGSDataset(build(tiny_root)).sample_indices == first
-    assert SeededCBGSDataset(build(tiny_root), seed=5).sample_indices != first
+    assert SeededCBGSDataset(build(tiny_nuscenes)).sample_indices == first
+    assert SeededCBGSDataset(build(tiny_nuscenes), seed=5).sample_indices != first
     assert len(first) == 20

@@ -21,8 +21,8 @@ PREFIX = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
 
 
 @pytest.fixture(scope="module")
-def infos(tiny_root):
-    return load(tiny_root / "nuscenes_infos_val.pkl")
+def infos(tiny_nuscenes):
+    return load(tiny_nuscenes / "nuscenes_infos_val.pkl")
 
 
 def expected_box(index, seconds):
@@ -39,7 +39,7 @@ def expected_box(index, seconds):
 def test_head(infos):
     assert infos["metainfo"]["version"] == "v1.0-mini"
     assert infos["metainfo"]["categories"] == mmdet3d_categories()
-    assert [i["sample_idx"] for i in infos["data_list"]] == [0, 1, 2, 3]
+    assert [i["sample_idx"] for i in infos["data_list"]] == [0, 1, 2, 3, 4]
 
 
 def mmdet3d_categories():
@@ -81,15 +81,15 @@ def test_transforms(infos):
     np.testing.assert_allclose(sweep["lidar_points"]["lidar2sensor"], expected, atol=1e-9)
 
 
-def test_the_stock_dataset_of_mmdet3d_reads_the_infos(tiny_root):
-    stock = NuScenesDataset(str(tiny_root), "nuscenes_infos_val.pkl", data_prefix=PREFIX)
+def test_the_stock_dataset_of_mmdet3d_reads_the_infos(tiny_nuscenes):
+    stock = NuScenesDataset(str(tiny_nuscenes), "nuscenes_infos_val.pkl", data_prefix=PREFIX)
     info = stock.get_data_info(1)
     boxes = info["ann_info"]["gt_bboxes_3d"]
     centre, size, _, velocity = expected_box(0, 0.5)
     np.testing.assert_allclose(boxes.gravity_center[0], centre, atol=1e-4)
     np.testing.assert_allclose(boxes.bottom_center[0, 2], centre[2] - size[2] / 2, atol=1e-4)
     np.testing.assert_allclose(boxes.tensor[0, 7:], velocity, atol=1e-4)
-    assert (tiny_root / "sweeps/LIDAR_TOP").samefile(
+    assert (tiny_nuscenes / "sweeps/LIDAR_TOP").samefile(
         info["lidar_sweeps"][0]["lidar_points"]["lidar_path"].rsplit("/", 1)[0]
     )
 

@@ -16,9 +16,9 @@ KEY = "NuScenes metric/pred_instances_3d_NuScenes/"
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_root):
+def dataset(tiny_nuscenes):
     return NuScenesSweepsDataset(
-        str(tiny_root),
+        str(tiny_nuscenes),
         "nuscenes_infos_val.pkl",
         data_prefix=PREFIX,
         metainfo=dict(classes=NUSCENES_CLASSES),
@@ -89,12 +89,12 @@ def test_a_known_error_is_the_reported_error(dataset, columns, amount, error, ex
 
 
 def test_translation_size_and_rotation_of_the_submission_are_the_annotations(
-    dataset, tiny_root, tmp_path
+    dataset, tiny_nuscenes, tmp_path
 ):
     """z is no part of the metric, so it is compared here."""
     evaluate(dataset, format_only=True, jsonfile_prefix=str(tmp_path))
     results = json.loads((tmp_path / "pred_instances_3d/results_nusc.json").read_text())["results"]
-    nusc = NuScenes("v1.0-mini", str(tiny_root), verbose=False)
+    nusc = NuScenes("v1.0-mini", str(tiny_nuscenes), verbose=False)
     compared = 0
     for sample_token, boxes in results.items():
         annotations = [
@@ -112,11 +112,11 @@ def test_translation_size_and_rotation_of_the_submission_are_the_annotations(
             velocity = nusc.box_velocity(nearest["token"])[:2]
             np.testing.assert_allclose(box["velocity"], velocity, atol=1e-3)
             compared += 1
-    assert compared == 20
+    assert compared == 25
 
 
-def test_given_annotations_win_over_those_of_the_data_set(dataset, tiny_root):
-    metric = NuScenesDetectionMetric(data_root=str(tiny_root), ann_file="no/such.pkl")
+def test_given_annotations_win_over_those_of_the_data_set(dataset, tiny_nuscenes):
+    metric = NuScenesDetectionMetric(data_root=str(tiny_nuscenes), ann_file="no/such.pkl")
     metric.dataset_meta = dataset.metainfo
     with pytest.raises(FileNotFoundError, match=r"no/such\.pkl"):
         metric.compute_metrics([])

@@ -55,7 +55,7 @@ def test_missing_point_files(raw_root, folder):
     files = sorted((raw_root / folder / "LIDAR_TOP").iterdir())
     for file in files[-2:]:
         file.unlink()
-    fails(raw_root, FileNotFoundError, f"expected 62 LiDAR files .*missing 2: {folder}/LIDAR_TOP/")
+    fails(raw_root, FileNotFoundError, f"expected 72 LiDAR files .*missing 2: {folder}/LIDAR_TOP/")
 
 
 def test_truncated_point_file(raw_root):
@@ -105,7 +105,7 @@ def test_out_dir_and_tag(raw_root, tmp_path):
     assert "mine_gt_database" in {p.name for p in written}
     assert outputs(raw_root) == []
     infos = load(out / "mine_infos_val.pkl")["data_list"]
-    assert [len(i["lidar_sweeps"]) for i in infos] == [0, 3, 3, 3]
+    assert [len(i["lidar_sweeps"]) for i in infos] == [0, 3, 3, 3, 3]
 
 
 def run_tool(repo_root, monkeypatch, *arguments):

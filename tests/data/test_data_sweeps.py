@@ -20,9 +20,9 @@ PREFIX = dict(pts="samples/LIDAR_TOP", sweeps="sweeps/LIDAR_TOP")
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_root):
+def dataset(tiny_nuscenes):
     return NuScenesSweepsDataset(
-        data_root=str(tiny_root), ann_file="nuscenes_infos_val.pkl", data_prefix=PREFIX
+        data_root=str(tiny_nuscenes), ann_file="nuscenes_infos_val.pkl", data_prefix=PREFIX
     )
 
 
@@ -137,9 +137,9 @@ def test_bad_settings_are_errors(kwargs, match):
         LoadSweeps(**kwargs)
 
 
-def test_info_lists_ten_past_sweeps_nearest_first(tiny_root):
-    infos = load(tiny_root / "nuscenes_infos_val.pkl")["data_list"]
-    assert [len(i["lidar_sweeps"]) for i in infos] == [0, 10, 10, 10]
+def test_info_lists_ten_past_sweeps_nearest_first(tiny_nuscenes):
+    infos = load(tiny_nuscenes / "nuscenes_infos_val.pkl")["data_list"]
+    assert [len(i["lidar_sweeps"]) for i in infos] == [0, 10, 10, 10, 10]
     stamps = [s["timestamp"] for s in infos[2]["lidar_sweeps"]]
     np.testing.assert_allclose(
         infos[2]["timestamp"] - np.array(stamps), 0.05 * np.arange(1, 11), atol=1e-5
@@ -171,15 +171,15 @@ def extended(info):
 @pytest.mark.parametrize("frame", range(4))
 def test_a_loaded_cloud_is_extended_to_the_same_points(dataset, frame):
     info = dataset.get_data_info(frame)
-    wanted = load_cloud(info["lidar_points"]["lidar_path"], sweeps_of_info(info))
-    assert len(np.unique(wanted[:, 4])) == (10 if frame else 1)
+    expected = load_cloud(info["lidar_points"]["lidar_path"], sweeps_of_info(info))
+    assert len(np.unique(expected[:, 4])) == (10 if frame else 1)
     got = [extended(dataset.get_data_info(frame))]
     got.append(LoadSweeps().transform(dataset.get_data_info(frame))["points"].tensor)
     # mmdet3d's converter leaves empty lists out.
     if not info["lidar_sweeps"]:
         got.append(extended({k: v for k, v in info.items() if k != "lidar_sweeps"}))
     for points in got:
-        np.testing.assert_array_equal(points.numpy(), wanted)
+        np.testing.assert_array_equal(points.numpy(), expected)
 
 
 RINGS = np.array([[1, 2, 3, 200, 0], [5, 0, 1, 7, 31], [0.5, 0.5, -1, 3, 7]], np.float32)

@@ -17,8 +17,8 @@ TOLERANCE_M = 1e-4
 
 
 @pytest.fixture(scope="module")
-def nusc(tiny_root):
-    return NuScenes("v1.0-mini", str(tiny_root), verbose=False)
+def nusc(tiny_nuscenes):
+    return NuScenes("v1.0-mini", str(tiny_nuscenes), verbose=False)
 
 
 def devkit_cloud(nusc, sample):
@@ -64,17 +64,17 @@ def as_devkit(cloud):
 def test_sweep_buffer(nusc, calibrated):
     for scene in nusc.scene:
         sample = last_sample(nusc, scene)
-        wanted = devkit_cloud(nusc, sample)
+        expected = devkit_cloud(nusc, sample)
         got = as_devkit(buffered(nusc, sample, calibrated))
-        assert wanted.shape == got.shape
-        assert len(np.unique(wanted[:, 4])) == 10
-        np.testing.assert_allclose(got[:, :4], wanted[:, :4], rtol=0, atol=TOLERANCE_M)
-        np.testing.assert_allclose(got[:, 4], wanted[:, 4], atol=2e-6)
+        assert expected.shape == got.shape
+        assert len(np.unique(expected[:, 4])) == 10
+        np.testing.assert_allclose(got[:, :4], expected[:, :4], rtol=0, atol=TOLERANCE_M)
+        np.testing.assert_allclose(got[:, 4], expected[:, 4], atol=2e-6)
 
 
-def test_load_sweeps_and_the_buffer_agree(nusc, tiny_root):
+def test_load_sweeps_and_the_buffer_agree(nusc, tiny_nuscenes):
     dataset = NuScenesSweepsDataset(
-        data_root=str(tiny_root), ann_file="nuscenes_infos_val.pkl", data_prefix=PREFIX
+        data_root=str(tiny_nuscenes), ann_file="nuscenes_infos_val.pkl", data_prefix=PREFIX
     )
     info = dataset.get_data_info(3)
     assert info["timestamp"] == pytest.approx(START_US / 1e6 + 1.5, abs=1e-5)

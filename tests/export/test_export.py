@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import small_detector
 import torch
 from same_outputs import assert_close_to_largest
-from tiny_detector import MIXERS, build_detector, make_cloud
 
 from padre3d.export.graph import DetectorGraph, frame_inputs
 from padre3d.head.outputs import HeadOutputs
@@ -22,7 +22,7 @@ from padre3d.runtime.manifest import read_manifest  # noqa: E402
 
 
 def test_values_are_those_of_torch_at_two_numbers_of_pillars(exported):
-    _, _, _, manifest, results = exported
+    manifest, results = exported.manifest, exported.comparisons
     assert len({r.pillars for r in results}) == 2
     for result in results:
         assert result.lost == 0
@@ -34,13 +34,13 @@ def test_values_are_those_of_torch_at_two_numbers_of_pillars(exported):
 
 
 def test_manifest_describes_the_files(exported_padre):
-    detector, _, folder, manifest, _ = exported_padre
+    folder, manifest = exported_padre.folder, exported_padre.manifest
     written = json.loads((folder / "manifest.json").read_text())
     assert written == json.loads(json.dumps(manifest))
     read = read_manifest(folder)
     assert (read.format, read.layout, read.set_size) == (3, "sequence", None)
     assert list(read.classes) == manifest["classes"]
-    assert read.decode == detector.head.decode_settings
+    assert read.decode == exported_padre.detector.head.decode_settings
     assert read.parity == written["parity"]
     assert sorted(p.name for p in folder.iterdir()) == [
         "manifest.json",
@@ -54,16 +54,16 @@ def test_manifest_describes_the_files(exported_padre):
     assert [o["name"] for o in part["outputs"]] == list(HeadOutputs._fields)
     shapes = {o["name"]: o["shape"] for o in part["outputs"]}
     assert shapes["center"] == [1, 40, 2]
-    assert shapes["dense_heatmap"] == [1, 10, 16, 16]
-    assert part["inputs"][0]["shape"] == ["pillars", 32]
-    assert manifest["config"] == "tiny.py"
+    assert shapes["dense_heatmap"] == [1, 10, 18, 18]
+    assert part["inputs"][0]["shape"] == ["pillars", 16]
+    assert manifest["config"] == "small.py"
     assert tuple(manifest["grid"]["cell_m"]) == (0.6, 0.6)
     assert b"/padre3d/" not in (folder / "model.onnx").read_bytes()
 
 
 def test_batch_norms_are_folded(exported_padre):
     """Behind a Gemm or Conv no constant per channel is left."""
-    graph = onnx.load(str(exported_padre[2] / "model.onnx")).graph
+    graph = onnx.load(str(exported_padre.folder / "model.onnx")).graph
     producer = {name: node.op_type for node in graph.node for name in node.output}
     sizes = {t.name: int(np.prod(t.dims)) for t in graph.initializer}
     left = [
@@ -78,16 +78,16 @@ def test_batch_norms_are_folded(exported_padre):
 
 def test_fixed_number_of_pillars_is_exact():
     """The padding influences nothing, whatever its features hold."""
-    detector = build_detector(MIXERS["padre"])
-    cloud = torch.from_numpy(make_cloud(800))
+    detector = small_detector.build()
+    cloud = small_detector.cloud(800)
     graph = DetectorGraph(detector)
     with torch.no_grad():
         pillars = detector.pillar_encoder([cloud])
         padded, plain = frame_inputs(graph, pillars, 700), frame_inputs(graph, pillars)
         count = len(pillars.coords)
         padded["features"][count:] = 1e3
-        expected, found = graph(**plain), graph(**padded)
-    assert_close_to_largest(found.dense_heatmap, expected.dense_heatmap)
+        expected, actual = graph(**plain), graph(**padded)
+    assert_close_to_largest(actual.dense_heatmap, expected.dense_heatmap)
     padded["valid"][:] = True
     with torch.no_grad():
         assert (graph(**padded).dense_heatmap - expected.dense_heatmap).abs().max() > 1e-4
@@ -97,23 +97,23 @@ def test_fixed_number_of_pillars_is_exact():
 
 @pytest.mark.parametrize("name", ["attention", "padre on sets"])
 def test_fixed_number_of_pillars_is_exact_on_sets(name):
-    detector = build_detector(MIXERS[name])
+    detector = small_detector.build(**small_detector.MIXERS[name])
     graph = DetectorGraph(detector)
     with torch.no_grad():
-        pillars = detector.pillar_encoder([torch.from_numpy(make_cloud(800))])
+        pillars = detector.pillar_encoder([small_detector.cloud(800)])
         padded, plain = frame_inputs(graph, pillars, 700), frame_inputs(graph, pillars)
         assert padded["index"].shape[1] > plain["index"].shape[1]
-        found, expected = graph(**padded), graph(**plain)
-    assert_close_to_largest(found.dense_heatmap, expected.dense_heatmap)
+        actual, expected = graph(**padded), graph(**plain)
+    assert_close_to_largest(actual.dense_heatmap, expected.dense_heatmap)
 
 
 @pytest.mark.parametrize("name", ["grid", "grid and sequence"])
 def test_fixed_number_of_pillars_is_exact_on_the_grid(name):
     """Padding has a cell to read, but no cell of the map has the padding."""
-    detector = build_detector(MIXERS[name])
+    detector = small_detector.build(**small_detector.MIXERS[name])
     graph = DetectorGraph(detector)
     with torch.no_grad():
-        pillars = detector.pillar_encoder([torch.from_numpy(make_cloud(800))])
+        pillars = detector.pillar_encoder([small_detector.cloud(800)])
         padded, plain = frame_inputs(graph, pillars, 700), frame_inputs(graph, pillars)
         expected = graph(**plain).dense_heatmap
         eager = detector.backbone(pillars).features
@@ -132,23 +132,23 @@ def mixed(inputs):
 
 def test_the_grid_needs_no_orders_and_no_windows(exported_grid):
     """Nothing but features, the map, and each pillar's cell; both ways of it by plain gathers."""
-    detector, _, folder, manifest, _ = exported_grid
-    names = [value["name"] for value in manifest["models"][0]["parts"][0]["inputs"]]
+    folder = exported_grid.folder
+    names = [value["name"] for value in exported_grid.manifest["models"][0]["parts"][0]["inputs"]]
     assert names == ["features", "cell_to_pillar", "cells"]
     graph = onnx.load(str(folder / "model.onnx")).graph
     kernels = {t.name: tuple(t.dims) for t in graph.initializer}
     convs = [n for n in graph.node if n.op_type == "Conv" and "backbone.blocks" in n.name]
-    assert [kernels[n.input[1]] for n in convs] == [(32, 1, 3, 3)] * 4
+    assert [kernels[n.input[1]] for n in convs] == [(16, 1, 3, 3)] * 4
     producer = {name: node for node in graph.node for name in node.output}
     assert not [n for n in graph.node if n.op_type == "Add" and producer.get(n.input[0]) in convs]
     with np.load(folder / "tables.npz") as tables:
-        assert tables["cells"].shape == (0, detector.grid.num_cells)
+        assert tables["cells"].shape == (0, exported_grid.detector.grid.num_cells)
 
 
 def test_parts_with_the_grid(tmp_path):
-    detector = build_detector(MIXERS["grid and sequence"])
+    detector = small_detector.build(**small_detector.MIXERS["grid and sequence"])
     config = export.ExportConfig(parts="backbone,dense")
-    frame = {"frame": torch.from_numpy(make_cloud(700))}
+    frame = {"frame": small_detector.cloud(700)}
     manifest, results = export.export_detector(detector, frame, tmp_path / "out", config)
     assert max(result.worst for result in results) < 1e-4
     backbone, dense = manifest["models"][0]["parts"]
@@ -160,7 +160,7 @@ def test_parts_with_the_grid(tmp_path):
 
 def test_parts_give_the_whole(masked_parts):
     """Two files, compared with torch as one; each names what it takes and gives."""
-    _, _, _, manifest, results = masked_parts
+    manifest, results = masked_parts.manifest, masked_parts.comparisons
     assert max(result.worst for result in results) < 1e-4
     backbone, dense = manifest["models"][0]["parts"]
     assert (backbone["file"], dense["file"]) == ("backbone.onnx", "dense.onnx")
@@ -176,7 +176,7 @@ def test_parts_give_the_whole(masked_parts):
 
 
 def test_foreign_operators_are_refused(exported_padre):
-    model = onnx.load(str(exported_padre[2] / "model.onnx"))
+    model = onnx.load(str(exported_padre.folder / "model.onnx"))
     check_operators(model)
     node = next(n for n in model.graph.node if n.op_type == "Relu")
     node.op_type = "NonZero"
@@ -193,7 +193,7 @@ def test_foreign_operators_are_refused(exported_padre):
 
 
 def test_too_many_proposals_are_refused(exported_padre):
-    model = onnx.load(str(exported_padre[2] / "model.onnx"))
+    model = onnx.load(str(exported_padre.folder / "model.onnx"))
     topk = next(n for n in model.graph.node if n.op_type == "TopK")
     constant = next(t for t in model.graph.initializer if t.name == topk.input[1])
     constant.CopyFrom(onnx.numpy_helper.from_array(np.array([3841]), constant.name))
@@ -203,7 +203,7 @@ def test_too_many_proposals_are_refused(exported_padre):
 
 def test_no_file_without_parity(exported_padre, tmp_path, monkeypatch):
     """A file with one wrong weight is found out, and what was there before stays."""
-    detector, cloud, folder, _, _ = exported_padre
+    detector, cloud, folder = exported_padre.detector, exported_padre.cloud, exported_padre.folder
 
     def write_wrong(graph, inputs, path, fixed):
         model = onnx.load(str(folder / "model.onnx"))
@@ -222,7 +222,7 @@ def test_no_file_without_parity(exported_padre, tmp_path, monkeypatch):
 
 
 def test_local_descriptor_is_refused():
-    detector = build_detector(MIXERS["padre"])
+    detector = small_detector.build()
     detector.backbone.local_descriptor = torch.nn.Identity()
     with pytest.raises(ValueError, match="local_descriptor=None"):
         DetectorGraph(detector)
@@ -244,12 +244,12 @@ def contents(folder):
 
 def test_an_export_removes_nothing_outside(exported_padre, tmp_path, no_work):
     """An old manifest that names other files is refused before any work, and all is as it was."""
-    detector, cloud, folder, manifest, _ = exported_padre
+    detector, manifest = exported_padre.detector, exported_padre.manifest
     victim, out = tmp_path / "victim.txt", tmp_path / "out"
     victim.write_text("mine")
     out.mkdir()
     (out / "model.onnx").write_bytes(b"old")
-    clouds = {"frame": torch.from_numpy(cloud)}
+    clouds = {"frame": torch.from_numpy(exported_padre.cloud)}
     for name in ("../victim.txt", str(victim)):
         old = {**manifest, "sha256": {**manifest["sha256"], name: "0" * 64}}
         (out / "manifest.json").write_text(json.dumps(old))
@@ -301,8 +301,8 @@ def test_replacing_files(exported_padre, tmp_path):
 
 def test_a_cloud_is_encoded_once(tmp_path, monkeypatch):
     """Two sizes in two parts, the traced cloud is also one to calibrate with."""
-    detector = build_detector(MIXERS["padre"])
-    first, second = (torch.from_numpy(make_cloud(60, seed)) for seed in (0, 1))
+    detector = small_detector.build()
+    first, second = (small_detector.cloud(60, seed) for seed in (0, 1))
     encoded, answered = [], []
     detector.pillar_encoder.register_forward_hook(lambda *_: encoded.append(1))
     detector.head.register_forward_hook(lambda *_: answered.append(1))

@@ -37,8 +37,8 @@ def operators_after_folding(model, x_shape):
     x = RANDOM.normal(size=x_shape).astype(np.float32)
     before = run(model, x)
     fold_affine(model)
-    for expected, found in zip(before, run(model, x), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    for expected, actual in zip(before, run(model, x), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
     return [node.op_type for node in model.graph.node]
 
 

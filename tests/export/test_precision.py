@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+import small_detector
 import torch
-from tiny_detector import MIXERS, build_detector, make_cloud
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -16,13 +16,13 @@ from padre3d.deploy import Runtime  # noqa: E402
 from padre3d.export import export  # noqa: E402
 from padre3d.export.quantize import OWN_LIMIT  # noqa: E402
 
-CALIBRATION = [torch.from_numpy(make_cloud(500, seed)) for seed in range(2)]
+CALIBRATION = [small_detector.cloud(500, seed) for seed in range(2)]
 HALF, FLOAT = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
 
 
 def export_as(precision, folder, detector=None, **settings):
-    detector = detector or build_detector(MIXERS["padre"])
-    clouds = {"frame": torch.from_numpy(make_cloud(600, seed=9))}
+    detector = detector or small_detector.build()
+    clouds = {"frame": small_detector.cloud(600, seed=9)}
     config = export.ExportConfig(precision, **settings)
     manifest, results = export.export_detector(detector, clouds, folder, config, CALIBRATION)
     return manifest, results, onnx.load(str(folder / "model.onnx"))
@@ -32,14 +32,14 @@ def types_of(model):
     """Element type of every tensor."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     values = (*graph.input, *graph.value_info, *graph.output)
-    found = {v.name: v.type.tensor_type.elem_type for v in values}
-    return {**found, **{t.name: t.data_type for t in graph.initializer}}
+    types = {v.name: v.type.tensor_type.elem_type for v in values}
+    return {**types, **{t.name: t.data_type for t in graph.initializer}}
 
 
 @pytest.fixture
 def copied(exported_padre, monkeypatch):
     """The detector and cloud of an export whose fp32 graph is written again without tracing."""
-    detector, cloud, folder, _, _ = exported_padre
+    detector, cloud, folder = exported_padre.detector, exported_padre.cloud, exported_padre.folder
 
     def copy(graph, inputs, path, fixed):
         shutil.copy(folder / "model.onnx", path)
@@ -59,20 +59,21 @@ def test_half_precision(copied, tmp_path):
     types = types_of(model)
     inside = dict.fromkeys(("Conv", "Gemm", "MatMul", "Gelu"), HALF)
     inside.update(dict.fromkeys(("LayerNormalization", "Softmax", "Sigmoid", "TopK"), FLOAT))
-    for node in model.graph.node:
-        if node.op_type in inside:
-            floats = {types[n] for n in node.input if types.get(n) in (HALF, FLOAT)}
-            assert floats == {inside[node.op_type]}, node.name
+    checked = [node for node in model.graph.node if node.op_type in inside]
+    assert {node.op_type for node in checked} >= {"Gemm", "LayerNormalization", "TopK"}
+    for node in checked:
+        floats = {types[n] for n in node.input if types.get(n) in (HALF, FLOAT)}
+        assert floats == {inside[node.op_type]}, node.name
     assert {types[v.name] for v in model.graph.output} == {FLOAT, onnx.TensorProto.INT64}
     (center,) = (n for n in model.graph.node if "center" in n.output)
     assert center.op_type == "Add"
-    found = Runtime(tmp_path / "out")(cloud.numpy())
-    assert len(found.scores) > 20
+    detections = Runtime(tmp_path / "out")(cloud.numpy())
+    assert len(detections.scores) > 20
 
 
 def test_eight_bit_for_tensorrt(tmp_path):
     """One layer gets an outlier that 8 bits cannot hold: it is named, and stays in 16 bit."""
-    detector = build_detector(MIXERS["padre"])
+    detector = small_detector.build()
     layer = detector.backbone.blocks[1].layers[0]
     with torch.no_grad():
         layer.norm1.weight[3] = 300.0
@@ -92,10 +93,11 @@ def test_eight_bit_for_tensorrt(tmp_path):
         assert constants[node.input[2]].dtype == np.int8
     types = types_of(model)
     rounded = {n.output[0] for n in rounding if n.op_type == "DequantizeLinear"}
-    for node in model.graph.node:
-        if node.op_type in ("Gemm", "Conv"):
-            floats = {types[n] for n in node.input if n}
-            assert floats == {FLOAT if rounded & set(node.input) else HALF}, node.name
+    products = [node for node in model.graph.node if node.op_type in ("Gemm", "Conv")]
+    assert len(products) > 20
+    for node in products:
+        floats = {types[n] for n in node.input if n}
+        assert floats == {FLOAT if rounded & set(node.input) else HALF}, node.name
 
 
 def test_layer_errors_by_hand(tmp_path):
@@ -153,7 +155,7 @@ def test_eight_bit_for_npus(tmp_path):
 
 
 def test_what_cannot_be_exported(tmp_path, monkeypatch, repo_root):
-    detector = build_detector(MIXERS["padre"])
+    detector = small_detector.build()
     clouds = {"frame": CALIBRATION[0]}
     with pytest.raises(ValueError, match="int8-trt: expected at least one calibration cloud"):
         export.export_detector(detector, clouds, tmp_path / "out", export.ExportConfig("int8-trt"))

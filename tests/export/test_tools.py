@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import small_detector
 import torch
 
 pytest.importorskip("onnxscript")
@@ -24,7 +25,7 @@ def tools(monkeypatch, repo_root):
 def test_infer_takes_an_exported_folder(exported_padre, tools, tmp_path, capsys):
     import infer
 
-    _, cloud, folder, _, _ = exported_padre
+    cloud, folder = exported_padre.cloud, exported_padre.folder
     np.save(tmp_path / "cloud.npy", cloud)
     points, out = str(tmp_path / "cloud.npy"), str(tmp_path / "boxes.json")
     arguments = ["config.py", str(folder), points, "--out", out, "--score-thr", "0.05"]
@@ -39,7 +40,7 @@ def test_infer_takes_an_exported_folder(exported_padre, tools, tmp_path, capsys)
 
 
 def test_evaluation_reads_the_runtime(exported_padre):
-    detector, cloud, folder, _, _ = exported_padre
+    detector, cloud, folder = exported_padre.detector, exported_padre.cloud, exported_padre.folder
     runtime = Runtime(folder)
 
     class Wrapper(torch.nn.Module):
@@ -50,10 +51,10 @@ def test_evaluation_reads_the_runtime(exported_padre):
 
     wrapper = Wrapper()
     use_runtime(wrapper, runtime)
-    (found,) = wrapper.module.predict_points([torch.from_numpy(cloud)])
+    (detections,) = wrapper.module.predict_points([torch.from_numpy(cloud)])
     expected = runtime(cloud)
-    np.testing.assert_allclose(found.boxes.numpy(), expected.boxes, rtol=1e-6)
-    np.testing.assert_array_equal(found.labels.numpy(), expected.labels)
+    np.testing.assert_allclose(detections.boxes.numpy(), expected.boxes, rtol=1e-6)
+    np.testing.assert_array_equal(detections.labels.numpy(), expected.labels)
     wrapper.module.class_names = ("car",)
     with pytest.raises(ValueError, match=r"expected the config's classes \('car',\)"):
         use_runtime(wrapper, runtime)
@@ -62,7 +63,7 @@ def test_evaluation_reads_the_runtime(exported_padre):
 def test_profiles(exported_padre, tools, capsys):
     import build_engine
 
-    grid = Grid((-9.6, -9.6, -5, 9.6, 9.6, 3), (0.6, 0.6))
+    grid = Grid(**small_detector.MODEL["grid"])
     points = np.array(
         [
             [0.1, 0.1, 0, 0, 0],
@@ -81,16 +82,16 @@ def test_profiles(exported_padre, tools, capsys):
         choose_profile([])
     with pytest.raises(ValueError, match=r"expected 0 < min <= opt <= max pillars, got 5, 4, 9"):
         Profile(5, 4, 9)
-    build_engine.main([str(exported_padre[2]), "--dry-run", "--max", "30000", "--min", "2"])
+    build_engine.main([str(exported_padre.folder), "--dry-run", "--max", "30000", "--min", "2"])
     line = capsys.readouterr().out.replace("\n", " ")
     assert line.startswith("trtexec --onnx=")
     assert (
-        "--minShapes=features:2x32,index:4x1x2,slot:4x2,window_index:2x2,cell_to_pillar:1x32x32"
+        "--minShapes=features:2x16,index:4x1x2,slot:4x2,window_index:2x2,cell_to_pillar:1x36x36"
         in line
     )
-    assert "--maxShapes=features:30000x32,index:4x1x30000" in line
+    assert "--maxShapes=features:30000x16,index:4x1x30000" in line
     with pytest.raises(SystemExit, match="error: --shapes-from: expected --config"):
-        build_engine.main([str(exported_padre[2]), "--shapes-from", "nothing.pkl"])
+        build_engine.main([str(exported_padre.folder), "--shapes-from", "nothing.pkl"])
 
 
 def test_shapes_from_a_data_set(exported_padre, tools, tiny_nuscenes, repo_root, capsys):
@@ -98,11 +99,11 @@ def test_shapes_from_a_data_set(exported_padre, tools, tiny_nuscenes, repo_root,
 
     infos = tiny_nuscenes / "nuscenes_infos_val.pkl"
     config = str(repo_root / "configs/dsvt_padre2_synthetic.py")
-    arguments = [str(exported_padre[2]), "--dry-run", "--config", config, "--shapes-from"]
+    arguments = [str(exported_padre.folder), "--dry-run", "--config", config, "--shapes-from"]
     build_engine.main([*arguments, str(infos)])
     line = capsys.readouterr().out
-    assert "pillars of 4 frames" in line or "pillars of 5 frames" in line
-    usual = int(line.split("--optShapes=features:")[1].split("x")[0])
-    assert 200 < usual <= 1024
+    assert "pillars of 5 frames" in line
+    opt = int(line.split("--optShapes=features:")[1].split("x")[0])
+    assert 200 < opt <= 10 * 327  # no more than the points of ten sweeps
     with pytest.raises(SystemExit, match="expected an info file of tools/create_data.py"):
         build_engine.main([*arguments, "missing.pkl"])

@@ -72,6 +72,15 @@ def _check_names(error, path, name):
     assert path.name in text or text.startswith("--"), f"{name}: {text}"
 
 
+def pose_or_refusal(path, name):
+    """The first pose of a table, or zeros where the table is refused as documented."""
+    try:
+        return read_poses(path).row(0)
+    except ValueError as error:
+        _check_names(error, path, name)
+        return np.zeros(1)
+
+
 def test_only_documented_errors_of_pose_tables(tmp_path):
     good = b"stamp,x,y,z,qw,qx,qy,qz\n" + b"".join(
         b"%d,1,2,3,1,0,0,%d\n" % (i, i) for i in range(9)
@@ -84,9 +93,5 @@ def test_only_documented_errors_of_pose_tables(tmp_path):
             at = int(rng.integers(len(content)))
             content[at : at + int(rng.integers(0, 3))] = rng.bytes(int(rng.integers(0, 3)))
         path.write_bytes(bytes(content))
-        try:
-            table = read_poses(path)
-        except ValueError as error:
-            _check_names(error, path, f"pose table {number} of seed {SEED}")
-        else:
-            assert np.isfinite(table.row(0)).all(), number
+        pose = pose_or_refusal(path, f"pose table {number} of seed {SEED}")
+        assert np.isfinite(pose).all(), number

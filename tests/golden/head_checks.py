@@ -124,8 +124,8 @@ def check_final(golden, prefix, head, outputs, order):
     ordered = in_order(outputs, order)
     for name, alpha in (("with", head.decode_settings.iou_alpha), ("without", None)):
         settings = type(head.decode_settings)(**{**vars(head.decode_settings), "iou_alpha": alpha})
-        for sample, found in enumerate(decode_detections(ordered, head.grid, settings)):
+        for sample, detections in enumerate(decode_detections(ordered, head.grid, settings)):
             here = f"{prefix}final/{name}_iou_rescore/sample{sample}/"
-            close(found.boxes, golden[here + "pred_boxes"])
-            close(found.scores, golden[here + "pred_scores"])
-            assert torch.equal(found.labels + 1, golden[here + "pred_labels"])
+            close(detections.boxes, golden[here + "pred_boxes"])
+            close(detections.scores, golden[here + "pred_scores"])
+            assert torch.equal(detections.labels + 1, golden[here + "pred_labels"])

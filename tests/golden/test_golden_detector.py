@@ -55,7 +55,7 @@ def record(detector):
 @torch.no_grad()
 def test_every_stage_from_points_to_boxes(golden, detector, points):
     seen = record(detector)
-    found = detector.predict_points(points)[0]
+    detections = detector.predict_points(points)[0]
     expected, rows = pillars_from_reference(
         golden["stage/pillar_features"], golden["stage/voxel_coords"], 1
     )
@@ -71,11 +71,11 @@ def test_every_stage_from_points_to_boxes(golden, detector, points):
     check_final(golden, "head/", head, outputs, order)
     # Rounding may exchange the ranks of two proposals, so each box finds its golden one.
     boxes, labels = golden["final/pred_boxes"], golden["final/pred_labels"] - 1
-    distance = (found.boxes[None, :, :3] - boxes[:, None, :3]).norm(dim=2)
-    order = distance.masked_fill(labels[:, None] != found.labels, float("inf")).argmin(1)
-    assert torch.equal(order.sort().values, torch.arange(len(found.boxes)))
-    close(found.boxes[order], boxes)
-    close(found.scores[order], golden["final/pred_scores"])
+    distance = (detections.boxes[None, :, :3] - boxes[:, None, :3]).norm(dim=2)
+    order = distance.masked_fill(labels[:, None] != detections.labels, float("inf")).argmin(1)
+    assert torch.equal(order.sort().values, torch.arange(len(detections.boxes)))
+    close(detections.boxes[order], boxes)
+    close(detections.scores[order], golden["final/pred_scores"])
 
 
 @pytest.fixture

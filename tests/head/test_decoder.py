@@ -52,11 +52,11 @@ def test_local_attention_equals_multihead_attention():
     ours.load_state_dict(oracle.state_dict())
     query, keys = torch.randn(7, 16), torch.randn(7, 25, 16, requires_grad=True)
     masked = torch.rand(7, 25) < 0.4
-    found = ours(query, keys, masked * -1e4)
+    actual = ours(query, keys, masked * -1e4)
     expected = oracle(query[:, None], keys, keys, key_padding_mask=masked)[0][:, 0]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
     weight = torch.randn(7, 16)
-    gradients = [torch.autograd.grad((o * weight).sum(), keys)[0] for o in (found, expected)]
+    gradients = [torch.autograd.grad((o * weight).sum(), keys)[0] for o in (actual, expected)]
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
     assert gradients[0][masked].abs().max() == 0
 
@@ -98,9 +98,9 @@ def test_layer_equals_the_loop():
     query, features = torch.randn(2, 5, 8), torch.randn(2, GRID.num_cells, 8)
     cells = torch.tensor([[0, 8, 53, 22, 22], [45, 1, 30, 17, 9]])
     with torch.no_grad():
-        found = layer(query, features, cells)
+        actual = layer(query, features, cells)
         torch.testing.assert_close(
-            found, layer_by_hand(layer, query, features, cells), atol=1e-5, rtol=1e-5
+            actual, layer_by_hand(layer, query, features, cells), atol=1e-5, rtol=1e-5
         )
 
 

@@ -2,12 +2,14 @@
 
 import re
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from same_outputs import assert_same_outputs
 
-from padre3d.head import PADReTransFusionHead
+from padre3d.head import HeadOutputs, PADReTransFusionHead
 from padre3d.layers.norms import RowBatchNorm
 
 # Found by trying: TensorRT, onnxruntime, OpenVINO and QNN all take these.
@@ -23,9 +25,19 @@ WHITELIST = set(
 )
 
 
+@dataclass(frozen=True)
+class ExportedHead:
+    """A head, its ONNX file, and the outputs for one map."""
+
+    head: PADReTransFusionHead
+    bev: torch.Tensor
+    outputs: HeadOutputs
+    path: Path
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["ours", "reference"])
 def exported(request, tmp_path_factory):
-    """The input of a head with real statistics, its outputs, its ONNX file and the head."""
+    """A head with real statistics."""
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     head = PADReTransFusionHead(
@@ -36,7 +48,7 @@ def exported(request, tmp_path_factory):
         num_proposals=20,
         ffn_channels=32,
         local_radius=4,
-        reference=request.param,
+        dsvt_compat=request.param,
     ).eval()
     for module in head.modules():
         if isinstance(module, (RowBatchNorm, torch.nn.BatchNorm2d)):
@@ -58,12 +70,12 @@ def exported(request, tmp_path_factory):
             input_names=["bev"],
             output_names=list(outputs._fields),
         )
-    return bev, outputs, path, head
+    return ExportedHead(head, bev, outputs, path)
 
 
 def test_graph_has_only_portable_operators(exported):
     onnx = pytest.importorskip("onnx")
-    model = onnx.load(exported[2])
+    model = onnx.load(exported.path)
     used = {node.op_type for node in model.graph.node}
     assert used <= WHITELIST, used - WHITELIST
     assert {"TopK", "MaxPool", "Gather", "Softmax"} <= used
@@ -72,7 +84,7 @@ def test_graph_has_only_portable_operators(exported):
 
 def test_onnxruntime_gives_the_same_values(exported):
     runtime = pytest.importorskip("onnxruntime")
-    bev, outputs, path, head = exported
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    values = session.run(None, {"bev": bev.numpy()})
-    assert_same_outputs(type(outputs)(*map(torch.from_numpy, values)), outputs, head, rounding=1e-4)
+    session = runtime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
+    values = session.run(None, {"bev": exported.bev.numpy()})
+    outputs = HeadOutputs(*map(torch.from_numpy, values))
+    assert_same_outputs(outputs, exported.outputs, exported.head, rounding=1e-4)

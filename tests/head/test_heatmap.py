@@ -33,19 +33,21 @@ def test_equals_the_loop():
     boxes[:, 1] = boxes[:, 1] * 12 - 6
     boxes[:, 3:5] = boxes[:, 3:5] * 8 + 0.3
     labels = torch.randint(0, 3, (25,), generator=generator)
-    found = draw_heatmap(boxes, labels, GRID, 3, 0.1, 2)
-    torch.testing.assert_close(found, drawn_by_loop(boxes, labels, 3, 0.1, 2), atol=1e-6, rtol=1e-6)
+    actual = draw_heatmap(boxes, labels, GRID, 3, 0.1, 2)
+    torch.testing.assert_close(
+        actual, drawn_by_loop(boxes, labels, 3, 0.1, 2), atol=1e-6, rtol=1e-6
+    )
     cells = {
         (int(c), int((y + 6) / 0.8), int((x + 12) / 0.6))
         for c, x, y in zip(labels, boxes[:, 0], boxes[:, 1], strict=True)
     }
-    assert {tuple(c) for c in (found == 1).nonzero().tolist()} == cells
+    assert {tuple(c) for c in (actual == 1).nonzero().tolist()} == cells
 
 
 def test_centre_outside_draws_nothing():
     boxes = torch.tensor([[-12.1, 0, 0, 4, 2, 1, 0, 0, 0], [0, 6.0, 0, 4, 2, 1, 0, 0, 0]])
-    found = draw_heatmap(boxes, torch.tensor([0, 1]), GRID, 2, 0.1, 2)
-    assert found.abs().max() == 0
+    actual = draw_heatmap(boxes, torch.tensor([0, 1]), GRID, 2, 0.1, 2)
+    assert actual.abs().max() == 0
     assert draw_heatmap(boxes[:0], torch.zeros(0).long(), GRID, 2, 0.1, 2).shape == (2, 15, 40)
 
 

@@ -43,9 +43,9 @@ def test_sigmoid_focal_loss_is_cross_entropy_at_gamma_zero():
 
 def test_sigmoid_focal_loss_by_hand():
     logits = torch.tensor([[math.log(3.0), 0.0]])  # probabilities 0.75 and 0.5
-    found = sigmoid_focal_loss(logits, torch.tensor([0]), alpha=0.25, gamma=2.0)
+    actual = sigmoid_focal_loss(logits, torch.tensor([0]), alpha=0.25, gamma=2.0)
     expected = 0.25 * 0.25**2 * -math.log(0.75) + 0.75 * 0.5**2 * math.log(2)
-    assert found.item() == pytest.approx(expected, rel=1e-6)
+    assert actual.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_box_and_iou_losses_count_what_they_should():

@@ -37,14 +37,14 @@ def test_random_pairs_equal_polygons(device):
     generator = torch.Generator().manual_seed(0)
     a = random_rectangles(60, generator, origin=50.0)
     b = random_rectangles(40, generator, origin=50.0)
-    found = pairwise_iou_bev(a.to(device), b.to(device)).cpu()
+    actual = pairwise_iou_bev(a.to(device), b.to(device)).cpu()
     shapes_a, shapes_b = [polygon(r) for r in a], [polygon(r) for r in b]
     for i, p in enumerate(shapes_a):
         for j, q in enumerate(shapes_b):
             area = p.intersection(q).area
             expected = area / (p.area + q.area - area)
-            assert found[i, j].item() == pytest.approx(expected, abs=1e-6)
-    assert (found > 0.1).sum() > 100
+            assert actual[i, j].item() == pytest.approx(expected, abs=1e-6)
+    assert (actual > 0.1).sum() > 100
 
 
 def test_almost_parallel_boxes_equal_polygons():
@@ -58,8 +58,8 @@ def test_almost_parallel_boxes_equal_polygons():
     for p, q in zip(map(polygon, a), map(polygon, b), strict=True):
         area = p.intersection(q).area
         expected.append(area / (p.area + q.area - area))
-    found = aligned_iou_bev(a, b)
-    torch.testing.assert_close(found, torch.tensor(expected).float(), atol=2e-6, rtol=0)
+    actual = aligned_iou_bev(a, b)
+    torch.testing.assert_close(actual, torch.tensor(expected).float(), atol=2e-6, rtol=0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -129,8 +129,8 @@ def test_volume_iou_by_hand():
     flat = a + torch.tensor([0, 0, 0.0, 0, 0, -1.0, 0])
     above = a + torch.tensor([0, 0, 2.0, 0, 0, 0, 0])
     boxes = torch.cat((a, shifted, flat, above))
-    found = pairwise_iou_3d(a, boxes)[0]
-    torch.testing.assert_close(found, torch.tensor([1.0, 0.6, 0.5, 0.0]))
+    actual = pairwise_iou_3d(a, boxes)[0]
+    torch.testing.assert_close(actual, torch.tensor([1.0, 0.6, 0.5, 0.0]))
 
 
 def test_volume_iou_is_bev_overlap_times_height_overlap():

@@ -43,8 +43,8 @@ def test_json_has_the_keys_and_four_digits():
 
 
 def test_half_precision_and_empty():
-    found = detections()
-    half = Detections(found.boxes.bfloat16(), found.scores.half(), found.labels)
+    whole = detections()
+    half = Detections(whole.boxes.bfloat16(), whole.scores.half(), whole.labels)
     assert boxes_to_json(half, NUSCENES_CLASSES)["boxes"][1]["center_m"] == [9.0, 8.0, -1.0]
     empty = Detections(np.zeros((0, 9)), np.zeros(0), np.zeros(0))
     assert boxes_to_json(empty, NUSCENES_CLASSES) == {"boxes": []}

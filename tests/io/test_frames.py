@@ -24,13 +24,13 @@ def test_the_models_frame_changes_nothing():
 def test_boxes_come_back():
     """A car ahead that drives to the left in the model's frame, seen from KITTI's."""
     boxes = [[-4, 10, 0.5, 4, 2, 1.5, np.pi, -3, 1]]
-    found = Detections(np.array(boxes), np.array([0.5]), np.array([2]))
-    back = InputFrame("kitti", 0, 1.73).to_input(found)
+    detections = Detections(np.array(boxes), np.array([0.5]), np.array([2]))
+    back = InputFrame("kitti", 0, 1.73).to_input(detections)
     np.testing.assert_allclose(back.boxes, [[10, 4, 0.61, 4, 2, 1.5, np.pi / 2, 1, 3]], atol=1e-12)
-    assert back.scores is found.scores
+    assert back.scores is detections.scores
     far = InputFrame("kitti", 0, 1.73, (451_230_250.0, 5_411_007_500.0, 112_000.0), "mm")
     np.testing.assert_allclose(
-        far.to_input(found).boxes[0, :3], [451_240.25, 5_411_011.5, 112.61], atol=1e-6
+        far.to_input(detections).boxes[0, :3], [451_240.25, 5_411_011.5, 112.61], atol=1e-6
     )
 
 

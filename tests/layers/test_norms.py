@@ -46,9 +46,9 @@ def test_affine_of_a_linear_map_equals_the_layer_behind_it():
     result, expected = x @ matrix.T * scale + shift, plain(x @ matrix.T)
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
     leaves = [[matrix, norm.weight, norm.bias] for norm in (ours, plain)]
-    found = torch.autograd.grad((result * weight).sum(), leaves[0])
-    wanted = torch.autograd.grad((expected * weight).sum(), leaves[1])
-    for ours_, theirs in zip(found, wanted, strict=True):
+    gradients = torch.autograd.grad((result * weight).sum(), leaves[0])
+    expected_gradients = torch.autograd.grad((expected * weight).sum(), leaves[1])
+    for ours_, theirs in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(ours_, theirs, rtol=1e-3, atol=1e-3)
     for name, value in plain.named_buffers():
         torch.testing.assert_close(ours.get_buffer(name), value)

@@ -16,8 +16,8 @@ def test_trains_and_detects(name):
 
     clouds = [small_detector.cloud(800, 1), small_detector.cloud(500, 2)]
     with torch.no_grad():
-        found = model.test_step(small_detector.batch(clouds))
-    for sample in found:
+        results = model.test_step(small_detector.batch(clouds))
+    for sample in results:
         small_detector.assert_sane(sample.pred_instances_3d, model)
 
     gradients = small_detector.gradients(model, small_detector.batch(clouds))

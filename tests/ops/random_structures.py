@@ -38,11 +38,13 @@ def leaf(*shape):
 def random_grid(tokens, on_map, samples=2, ny=3, nx=4, seed=0):
     """An index of ``tokens`` tokens of which the first ``on_map`` have a cell of their own."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randperm(samples * ny * nx, generator=generator)[:on_map].sort().values
+    drawn = torch.randperm(samples * ny * nx, generator=generator, device="cpu")[:on_map]
+    ids = drawn.sort().values.to(torch.get_default_device())
     coords = torch.stack([ids // (ny * nx), ids // nx % ny, ids % nx], 1)
     index = GridIndex.of(coords, samples, ny, nx)
-    pads = torch.randint(0, samples * ny * nx, (tokens - on_map,), generator=generator)
-    return GridIndex(torch.cat([index.cells, pads]), index.cell_to_pillar)
+    shape = (tokens - on_map,)
+    pads = torch.randint(0, samples * ny * nx, shape, generator=generator, device="cpu")
+    return GridIndex(torch.cat([index.cells, pads.to(ids.device)]), index.cell_to_pillar)
 
 
 def random_grid_map(rng, channels, index, bias):

@@ -10,6 +10,7 @@ from padre3d.ops.padre import TokenGridConv
 from padre3d.ops.padre.grid_conv import grid_convolution
 from padre3d.structures.grid_index import GridIndex
 
+pytestmark = pytest.mark.usefixtures("on_kernel_device")
 IMPLEMENTATIONS = ["map", "neighbours", "triton"]
 KERNELS = [((1, 1), 1), ((3, 3), 1), ((5, 3), 2), ((1, 7), 1), ((7, 7), 1), ((3, 3), 50)]
 
@@ -22,11 +23,11 @@ def skip_without(impl):
 def by_definition(x, weight, bias, index, dilation):
     """A loop over tokens and taps, with a dictionary of the cells."""
     _, ny, nx = index.cell_to_pillar.shape
-    places = [(c // (ny * nx), c // nx % ny, c % nx) for c in index.cells.tolist()]
-    rows = {place: n for n, place in enumerate(places)}
+    coords = [(c // (ny * nx), c // nx % ny, c % nx) for c in index.cells.tolist()]
+    rows = {place: n for n, place in enumerate(coords)}
     height, width = weight.shape[2:]
     out = []
-    for b, y, column in places:
+    for b, y, column in coords:
         total = bias.clone()
         for i in range(height):
             for j in range(width):
@@ -51,9 +52,9 @@ def test_value_and_gradients_are_those_of_the_definition(impl, kernel, dilation)
     expected = by_definition(*wide, index, dilation)
     torch.testing.assert_close(out, expected.float(), rtol=1e-5, atol=1e-5)
     cotangent = torch.randn(40, 6)
-    found = torch.autograd.grad(out, leaves, cotangent)
-    wanted = torch.autograd.grad(expected, wide, cotangent.double())
-    for f, w in zip(found, wanted, strict=True):
+    actual = torch.autograd.grad(out, leaves, cotangent)
+    expected_gradients = torch.autograd.grad(expected, wide, cotangent.double())
+    for f, w in zip(actual, expected_gradients, strict=True):
         torch.testing.assert_close(f, w.float(), rtol=1e-4, atol=1e-4)
 
 
@@ -114,12 +115,12 @@ def test_neighbours_do_not_cross_rows_or_samples():
     """The last cell of a row, of a map: what follows in memory is no neighbour."""
     coords = torch.tensor([[0, 0, 4], [0, 1, 0], [0, 3, 4], [1, 0, 0]])
     index = GridIndex.of(coords, 2, 4, 5)
-    found = index.neighbours((3, 3))
+    actual = index.neighbours((3, 3))
     expected = torch.zeros(9, 4, dtype=torch.int32)
     expected[4] = torch.arange(1, 5)
-    assert torch.equal(found, expected)
-    assert index.neighbours((3, 3)) is found  # once for all layers of a frame
-    assert index.neighbours((3, 3), 2) is not found
+    assert torch.equal(actual, expected)
+    assert index.neighbours((3, 3)) is actual  # once for all layers of a frame
+    assert index.neighbours((3, 3), 2) is not actual
 
 
 def test_cost_is_that_of_the_neighbours_there_are():

@@ -97,9 +97,9 @@ def test_eager_equals_explicit_matrices(seed, tokens, size, device):
     inputs = [x, *leaves(weights)]
     cotangent = torch.randn_like(out)
     got = gradients(out, inputs, cotangent)
-    wanted = gradients(expected, inputs, cotangent.double())
-    scale = max(g.norm() for g in wanted)
-    for g, h in zip(got, wanted, strict=True):
+    expected_gradients = gradients(expected, inputs, cotangent.double())
+    scale = max(g.norm() for g in expected_gradients)
+    for g, h in zip(got, expected_gradients, strict=True):
         assert (g - h).norm() <= 1e-4 * h.norm() + 1e-6 * scale
 
 

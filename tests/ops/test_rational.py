@@ -88,7 +88,7 @@ def test_factors_of_different_size_lose_neither_value_nor_gradient(d, e, large):
     exact = y.detach().double().requires_grad_()
     numerator = 1 + exact[..., :d].cumprod(-1).sum(-1)
     expected = numerator / (exact[..., d:].cumprod(-1).sum(-1) ** 2 + 0.1)
-    (wanted,) = torch.autograd.grad(expected.sum(), exact)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), exact)
 
     out = rational_padre(y, r)[..., 0]
     (grad,) = torch.autograd.grad(out.sum(), y)
@@ -96,8 +96,8 @@ def test_factors_of_different_size_lose_neither_value_nor_gradient(d, e, large):
     held = expected.abs() < most  # where the ratio is a float32 number
     torch.testing.assert_close(out.double()[held], expected[held], rtol=4e-6, atol=1e-37)
     assert out.isfinite().all()
-    fits = held[..., None] & (wanted.abs() < most**0.5)
-    torch.testing.assert_close(grad.double()[fits], wanted[fits], rtol=1e-5, atol=1e-37)
+    fits = held[..., None] & (expected_gradient.abs() < most**0.5)
+    torch.testing.assert_close(grad.double()[fits], expected_gradient[fits], rtol=1e-5, atol=1e-37)
     assert grad.isfinite().all()
     assert (grad[~held] == 0).all()
 

@@ -17,7 +17,7 @@ REGISTERS_OF_A_THREAD, SHARED_BYTES = 255, {87: 163 << 10, 90: 227 << 10}
 def compiled(repo_root, tmp_path, arch, *options, steps=1):
     """Figures of each kernel, in a fresh process: here the kernels are the interpreter's."""
     environment = os.environ | {"TRITON_CACHE_DIR": str(tmp_path)}
-    del environment["TRITON_INTERPRET"]
+    environment.pop("TRITON_INTERPRET", None)
     command = [sys.executable, "tests/ops/triton_ahead.py", "--arch", str(arch), *options]
     run = subprocess.run(
         command, cwd=repo_root, env=environment, capture_output=True, text=True, timeout=500

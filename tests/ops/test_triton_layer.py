@@ -1,8 +1,10 @@
-"""The fused layer in Triton's interpreter against float64, beside eager code of the same type."""
+"""The fused layer (interpreter or GPU) against float64, beside eager code of the same type."""
 
 import pytest
 import torch
 from triton_cases import Case
+
+pytestmark = pytest.mark.usefixtures("on_kernel_device")
 
 
 @pytest.fixture(autouse=True)

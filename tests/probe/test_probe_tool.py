@@ -32,7 +32,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Two scenes of four frames; one car has no known velocity."""
+    """Scenes of four and of five frames; one car has no known velocity."""
     from padre3d.data.prepare import prepare_nuscenes
 
     root = write_tiny_nuscenes(tmp_path_factory.mktemp("probe") / "nuscenes")
@@ -69,7 +69,7 @@ def test_metrics_of_a_run_and_of_a_killed_one(arguments, tmp_path, monkeypatch, 
     monkeypatch.setattr(training_module, "CHECKPOINT_EVERY", 2)
     assert probe.main(arguments()) == 0
     found = metrics_of(tmp_path)
-    assert found["frames"] == found["train_frames"] == 4
+    assert (found["frames"], found["train_frames"]) == (5, 4)
     assert 0 <= found["mean_iou"] <= 100
     assert set(found["by_class"]) | set(found["absent_classes"]) == set(NUSCENES_CLASSES)
     assert {"bus", "trailer"} <= set(found["absent_classes"])
@@ -117,9 +117,9 @@ def test_configs(repo_root, name):
     cfg = Config.fromfile(repo_root / f"configs/{name}.py")
     made = training_module.ProbeSettings.from_config(cfg)
     assert made.class_names == NUSCENES_CLASSES
-    wanted = {"probe_synthetic": (0.675, 64, 4), "probe_nuscenes": (0.3, 128, 8)}[name]
+    expected = {"probe_synthetic": (0.675, 64, 4), "probe_nuscenes": (0.3, 128, 8)}[name]
     backbone = made.backbone
-    assert (made.grid["cell_m"][0], backbone["dim"], 2 * backbone["num_blocks"]) == wanted
+    assert (made.grid["cell_m"][0], backbone["dim"], 2 * backbone["num_blocks"]) == expected
     assert made.pillar_encoder["filters"][-1] == backbone["dim"]
 
 
@@ -127,7 +127,7 @@ def test_frames_of_a_data_set(root, repo_root):
     plain = Config.fromfile(repo_root / "configs/probe_synthetic.py").to_dict()
     plain["val_scenes"] = 1
     train, val = probe_frames(plain, str(root))
-    assert (len(train), len(val)) == (4, 4)
+    assert (len(train), len(val)) == (4, 5)
     frames = list(val)
     # Animals are of no class, and all boxes hold points.
     assert sorted(frames[0].labels.tolist()) == [0, 1, 7, 8, 9]

@@ -25,8 +25,8 @@ def graph(*tensors, nodes=(), sparse=()):
     return onnx.helper.make_graph(nodes, "g", [], [], tensors, sparse_initializer=sparse)
 
 
-def model_of(place, tensor):
-    """A model with the tensor in one of the places where a tensor can be."""
+def model_of(holder, tensor):
+    """A model with the tensor in one of the fields where a tensor can be."""
     make, constant = onnx.helper.make_node, "Constant"
     body = {
         "initializer": lambda: graph(tensor),
@@ -47,31 +47,31 @@ def model_of(place, tensor):
         ),
         "function": graph,
         "training": graph,
-    }[place]()
+    }[holder]()
     model = onnx.helper.make_model(body)
-    if place == "function":
+    if holder == "function":
         node = make(constant, [], ["a"], value=tensor)
         opset = [onnx.helper.make_opsetid("", 20)]
         model.functions.append(onnx.helper.make_function("d", "f", [], ["a"], [node], opset))
-    if place == "training":
+    if holder == "training":
         model.training_info.add().initialization.CopyFrom(graph(tensor))
     return model
 
 
-PLACES = (
+HOLDERS = (
     *("initializer", "constant", "list", "branch", "branches", "sparse", "function", "training"),
 )
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_every_place_is_looked_at(tmp_path, place):
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_every_holder_is_looked_at(tmp_path, holder):
     path = tmp_path / "model.onnx"
-    path.write_bytes(model_of(place, external("w", "../secret")).SerializeToString())
+    path.write_bytes(model_of(holder, external("w", "../secret")).SerializeToString())
     assert external_files(path) == {"../secret"}
 
 
 def test_whole_models_have_none(exported_padre, tmp_path):
-    assert external_files(exported_padre[2] / "model.onnx") == set()
+    assert external_files(exported_padre.folder / "model.onnx") == set()
     path = tmp_path / "model.onnx"
     path.write_bytes(b"")
     assert external_files(path) == set()
@@ -79,7 +79,7 @@ def test_whole_models_have_none(exported_padre, tmp_path):
 
 def test_damaged_files(exported_padre, tmp_path):
     """Cut off anywhere, or noise: a ValueError that names the file, if anything."""
-    path, whole = tmp_path / "model.onnx", (exported_padre[2] / "model.onnx").read_bytes()
+    path, whole = tmp_path / "model.onnx", (exported_padre.folder / "model.onnx").read_bytes()
     refused = 0
     random = np.random.default_rng(0)
     for i in range(60):
@@ -98,7 +98,7 @@ def test_damaged_files(exported_padre, tmp_path):
 def test_only_files_of_the_manifest(exported_padre, tmp_path):
     """Weights in a listed file load; an unlisted, changed or outside one is refused."""
     folder = tmp_path / "out"
-    shutil.copytree(exported_padre[2], folder)
+    shutil.copytree(exported_padre.folder, folder)
     path = folder / "model.onnx"
     model = onnx.load(str(path))
     onnx.save(
@@ -118,9 +118,9 @@ def test_only_files_of_the_manifest(exported_padre, tmp_path):
     read_manifest(folder)
     from padre3d.deploy import Runtime
 
-    cloud = exported_padre[1]
+    cloud = exported_padre.cloud
     np.testing.assert_allclose(
-        Runtime(folder)(cloud).scores, Runtime(exported_padre[2])(cloud).scores, atol=1e-6
+        Runtime(folder)(cloud).scores, Runtime(exported_padre.folder)(cloud).scores, atol=1e-6
     )
     content = (folder / "weights.bin").read_bytes()
     (folder / "weights.bin").write_bytes(content[:-1] + b"\x07")

@@ -47,7 +47,8 @@ def to_format_2(source, folder):
 @pytest.mark.parametrize("name", ["exported_padre", "exported_attention", "masked_parts"])
 def test_format_2_finds_the_same_boxes(request, tmp_path, name):
     """Sequences, sets, and a graph in two parts."""
-    _, cloud, folder, _, _ = request.getfixturevalue(name)
+    export = request.getfixturevalue(name)
+    cloud, folder = export.cloud, export.folder
     assert json.loads((folder / "manifest.json").read_text())["format"] == 3
     old = to_format_2(folder, tmp_path / "old")
     inputs = {value.name for p in old.glob("*.onnx") for value in onnx.load(str(p)).graph.input}
@@ -61,7 +62,7 @@ def test_format_2_finds_the_same_boxes(request, tmp_path, name):
 
 def test_names_of_format_3_do_not_make_a_folder_of_format_2(exported_padre, tmp_path):
     folder = tmp_path / "out"
-    shutil.copytree(exported_padre[2], folder)
+    shutil.copytree(exported_padre.folder, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     for change in ({"format": 2}, {"tokens": manifest.pop("layout")}):
         (folder / "manifest.json").write_text(json.dumps({**manifest, **change}))

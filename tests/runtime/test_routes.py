@@ -6,9 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+import small_detector
 import torch
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
-from tiny_detector import make_cloud
 
 onnx = pytest.importorskip("onnx")
 
@@ -19,7 +19,7 @@ from padre3d.runtime.folder import sha256  # noqa: E402
 
 NOTHING = {
     "empty": np.zeros((0, 5)),
-    "out of range": np.array([[99, 0, 0, 9, 0], [0, 0, 50, 9, 0], [0, -9.7, 0, 9, 0]]),
+    "out of range": np.array([[99, 0, 0, 9, 0], [0, 0, 50, 9, 0], [0, -10.9, 0, 9, 0]]),
     "not finite": np.array([[0, 0, 0, np.nan, 0], [np.inf, 0, 0, 9, 0], [0, 0, 0, 9, -np.inf]]),
     "absurd": np.array([[0, 0, 0, 1e30, 0], [0, 0, 0, -2e6, 0], [0, 0, 0, 9, 1e5]]),
 }
@@ -30,11 +30,11 @@ def routes(detector, folder):
     evaluated = copy.deepcopy(detector)
     use_runtime(evaluated, Runtime(folder))
 
-    def batch_of(model, place):
+    def batch_of(model, row):
         def run(cloud):
-            clouds = [torch.from_numpy(make_cloud(900)), torch.from_numpy(np.float32(cloud))]
-            clouds = clouds if place else clouds[::-1]
-            return model.predict_points(clouds)[place]
+            clouds = [small_detector.cloud(900), torch.from_numpy(np.float32(cloud))]
+            clouds = clouds if row else clouds[::-1]
+            return model.predict_points(clouds)[row]
 
         return run
 
@@ -62,18 +62,16 @@ def routes(detector, folder):
 def count(detections):
     """Boxes, by each of the three fields."""
     if hasattr(detections, "bboxes_3d"):
-        assert detections.bboxes_3d.tensor.shape[1] == 9
-        found = (detections.bboxes_3d, detections.scores_3d, detections.labels_3d)
-    else:
-        assert detections.boxes.shape[1] == 9
-        found = detections
-    (number,) = {len(values) for values in found}
+        boxes = detections.bboxes_3d.tensor
+        detections = (boxes, detections.scores_3d, detections.labels_3d)
+    (number,) = {len(values) for values in detections}
+    assert detections[0].shape == (number, 9)
     return number
 
 
 def test_no_boxes_in_clouds_that_show_nothing(exported_padre):
     """detect, predict_points, Runtime and the evaluation: twin of each other on an empty cloud."""
-    detector, cloud, folder, _, _ = exported_padre
+    detector, cloud, folder = exported_padre.detector, exported_padre.cloud, exported_padre.folder
     for name, find in routes(detector, folder).items():
         assert count(find(cloud)) > 5, name
         for kind, points in NOTHING.items():
@@ -82,8 +80,8 @@ def test_no_boxes_in_clouds_that_show_nothing(exported_padre):
 
 def test_one_absurd_point_changes_the_count_only(exported_padre):
     """An intensity of 1e30 among 34,688 points."""
-    detector, _, folder, _, _ = exported_padre
-    cloud = make_cloud(34_688, seed=5)
+    detector, folder = exported_padre.detector, exported_padre.folder
+    cloud = small_detector.cloud(34_688, seed=5).numpy()
     runtime = Runtime(folder)
     clean, clean_torch = runtime(cloud), detect(detector, cloud)
     assert runtime.last.unusable_points == 0
@@ -98,7 +96,7 @@ def test_one_absurd_point_changes_the_count_only(exported_padre):
 
 
 def test_absurd_points_change_nothing_that_training_sees(exported_padre):
-    detector, cloud, _, _, _ = exported_padre
+    detector, cloud = exported_padre.detector, exported_padre.cloud
     training = copy.deepcopy(detector).train()
     dirty = np.concatenate([cloud, [[0.3, 0.3, -1, 1e30, 0], [1e6, 0, 0, 0, 0]]])
     pillars = [
@@ -110,7 +108,7 @@ def test_absurd_points_change_nothing_that_training_sees(exported_padre):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_broken_weights_are_an_error(exported_padre, tmp_path, value):
     """Instead of no boxes, in torch and in the runtime: the error names the output."""
-    detector, cloud, source, _, _ = exported_padre
+    detector, cloud, source = exported_padre.detector, exported_padre.cloud, exported_padre.folder
     message = "^outputs: expected finite numbers, got (NaN|infinity) in "
     broken = copy.deepcopy(detector)
     with torch.no_grad():
@@ -134,8 +132,8 @@ def test_broken_weights_are_an_error(exported_padre, tmp_path, value):
 
 def test_model_for_other_inputs(exported_padre):
     """Features of another width, or an input that there is not, name the file."""
-    runtime = Runtime(exported_padre[2])
-    features, cells = runtime.encode(exported_padre[1])
+    runtime = Runtime(exported_padre.folder)
+    features, cells = runtime.encode(exported_padre.cloud)
     with pytest.raises(
         ValueError, match=r"model.onnx: expected a model that takes features .*, 5\)"
     ):
@@ -146,7 +144,7 @@ def test_model_for_other_inputs(exported_padre):
 
 
 def test_closing_is_for_any_backend(exported_padre):
-    with Runtime(exported_padre[2]) as runtime:
-        assert count(runtime(exported_padre[1])) > 5
+    with Runtime(exported_padre.folder) as runtime:
+        assert count(runtime(exported_padre.cloud)) > 5
     with pytest.raises(ValueError, match="runtime: expected an open one"):
-        runtime(exported_padre[1])
+        runtime(exported_padre.cloud)

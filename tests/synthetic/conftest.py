@@ -9,7 +9,7 @@ SEED = 0
 
 
 @pytest.fixture(scope="session")
-def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("embreex")
     from padre3d.synthetic import generate
 
@@ -19,6 +19,6 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def nusc(tiny_root: Path):  # noqa: ANN201 - the devkit is optional
+def nusc(generated: Path):  # noqa: ANN201 - the devkit is optional
     nuscenes = pytest.importorskip("nuscenes")
-    return nuscenes.NuScenes("v1.0-mini", str(tiny_root), verbose=False)
+    return nuscenes.NuScenes("v1.0-mini", str(generated), verbose=False)

@@ -45,9 +45,9 @@ def test_shapes_fill_their_box_and_no_more(kind: str):
         rng = np.random.default_rng(seed)
         size = np.array(SIZES[name].draw(rng))
         mesh = build_shape(kind, size, rng)
-        reach = np.abs(mesh.vertices)
-        reach[:, 0] += np.abs(mesh.swing)
-        assert (reach <= size / 2 + 1e-6).all()
+        extent = np.abs(mesh.vertices)
+        extent[:, 0] += np.abs(mesh.swing)
+        assert (extent <= size / 2 + 1e-6).all()
         assert mesh.vertices[:, 2].max() > 0.45 * size[2]
         assert len(mesh.faces) > 24, "a shape is more than a box"
 

@@ -105,13 +105,18 @@ def test_worlds_differ_and_hold_all_classes():
 
 def test_attributes_follow_the_motion():
     world = build_world(1, 0, 40)
-    for actor in world.actors:
-        attribute, speed = actor.attribute(20, 0.05), actor.speed_mps(20, 0.05)
-        if actor.class_name in ("barrier", "traffic_cone"):
-            assert attribute is None
-        elif actor.role == "parked":
-            assert (attribute, speed) == ("vehicle.parked", 0.0)
-        elif actor.role == "lane":
-            assert attribute == ("vehicle.moving" if speed > 0.3 else "vehicle.stopped")
-        elif actor.role in ("rider", "riderless"):
-            assert attribute == f"cycle.with{'out' * (actor.role == 'riderless')}_rider"
+    things = [a for a in world.actors if a.class_name in ("barrier", "traffic_cone")]
+    roles = {
+        role: [a for a in world.actors if a.role == role and a not in things]
+        for role in ("parked", "lane", "rider", "riderless")
+    }
+    assert things
+    assert all(roles.values())
+    assert {a.attribute(20, 0.05) for a in things} == {None}
+    assert {a.attribute(20, 0.05) for a in roles["rider"]} == {"cycle.with_rider"}
+    assert {a.attribute(20, 0.05) for a in roles["riderless"]} == {"cycle.without_rider"}
+    assert {a.attribute(20, 0.05) for a in roles["parked"]} == {"vehicle.parked"}
+    assert {a.speed_mps(20, 0.05) for a in roles["parked"]} == {0.0}
+    for actor in roles["lane"]:
+        moves = actor.speed_mps(20, 0.05) > 0.3
+        assert actor.attribute(20, 0.05) == ("vehicle.moving" if moves else "vehicle.stopped")

@@ -163,17 +163,17 @@ def test_a_killed_training_resumes_as_if_nothing_happened(
     assert f"--resume: {work_dir / 'epoch_1.pth'}" in printed
     assert "Epoch(train) [1]" not in printed
     assert "Epoch(train) [2][1/" in printed
-    wanted = load_checkpoint_file(uninterrupted)
+    expected = load_checkpoint_file(uninterrupted)
     got = load_checkpoint_file(work_dir / uninterrupted.name)
     assert (got["meta"]["epoch"], got["meta"]["iter"]) == (EPOCHS, EPOCHS * len_of_epoch(config))
     assert (got["meta"]["epoch"], got["meta"]["iter"]) == (
-        wanted["meta"]["epoch"],
-        wanted["meta"]["iter"],
+        expected["meta"]["epoch"],
+        expected["meta"]["iter"],
     )
-    torch.testing.assert_close(got["state_dict"], wanted["state_dict"], rtol=1e-5, atol=1e-6)
-    moments = [c["optimizer"]["state"] for c in (got, wanted)]
+    torch.testing.assert_close(got["state_dict"], expected["state_dict"], rtol=1e-5, atol=1e-6)
+    moments = [c["optimizer"]["state"] for c in (got, expected)]
     torch.testing.assert_close(*moments, rtol=1e-4, atol=1e-6)
-    rates = [c["optimizer"]["param_groups"][0]["lr"] for c in (got, wanted)]
+    rates = [c["optimizer"]["param_groups"][0]["lr"] for c in (got, expected)]
     assert rates[0] == rates[1]
 
 

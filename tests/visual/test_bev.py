@@ -84,10 +84,18 @@ def test_classes_have_their_own_colours():
 
 def test_picture_shows_boxes_where_they_are(tmp_path):
     path = tmp_path / "new" / "view.png"
-    found = boxes_of([20, 30, 0, 10, 4, 2, 0], [-30, -20, 0, 8, 3, 2, np.pi / 2], labels=[0, 1])
+    detections = boxes_of(
+        [20, 30, 0, 10, 4, 2, 0], [-30, -20, 0, 8, 3, 2, np.pi / 2], labels=[0, 1]
+    )
     truth = boxes_of([-30, 30, 0, 10, 10, 2, 0])
     draw_bev(
-        NO_POINTS, found.boxes, found.labels, found.scores, NUSCENES_CLASSES, path=path, gt=truth
+        NO_POINTS,
+        detections.boxes,
+        detections.labels,
+        detections.scores,
+        NUSCENES_CLASSES,
+        path=path,
+        gt=truth,
     )
     image = read(path)
     assert image.shape[:2] == (TOP_PX + 1400 + BOTTOM_PX, LEFT_PX + 1400 + RIGHT_PX)
