@@ -1,5 +1,7 @@
 """What is computed twice, in numpy for the runtime and in torch for the network, is one thing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -117,7 +119,10 @@ def test_pillar_encoder(filters):
     np.testing.assert_allclose(encoded.features, pillars.features.numpy(), atol=2e-6 * scale)
 
 
-def test_decoding():
+@pytest.mark.parametrize(
+    "changes", [{}, dict(nms_rotated=False, nms_pre=9, nms_score_thr=0.15, nms_iou=0.3)]
+)
+def test_decoding(changes):
     """padre3d.runtime.decode.decode: twin of padre3d.head.decode.decode_detections.
 
     All branches: thresholds, range, rescoring per class, suppression of two classes.
@@ -129,6 +134,7 @@ def test_decoding():
         nms_max=12,
         iou_alpha=(0.3,) * 5 + (0.7,) * 5,
     )
+    settings = dataclasses.replace(settings, **changes)
     grid = PillarGrid((-9.6, -9.6, -5, 9.6, 9.6, 3), (1.2, 1.2))
     (torchs,) = decode_detections(raw, grid, settings)
     expected = box_arrays(torchs, [str(i) for i in range(classes)]).best_first()
