@@ -23,7 +23,19 @@ WHITELIST = set(
 )
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["ours", "reference"])
+CHOICES = {
+    "ours": {},
+    "reference": dict(reference=True),
+    "others": dict(
+        activation="gelu",
+        iou_branch=False,
+        decode=dict(iou_alpha=None),
+        branch_layers=dict(heatmap=3, vel=1),
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=CHOICES)
 def exported(request, tmp_path_factory):
     """The input of a head with real statistics, its outputs, its ONNX file and the head."""
     pytest.importorskip("onnxscript")
@@ -36,7 +48,7 @@ def exported(request, tmp_path_factory):
         num_proposals=20,
         ffn_channels=32,
         local_radius=4,
-        reference=request.param,
+        **CHOICES[request.param],
     ).eval()
     for module in head.modules():
         if isinstance(module, (RowBatchNorm, torch.nn.BatchNorm2d)):
