@@ -22,8 +22,6 @@ from padre3d.structures.pillars import Pillars
 from padre3d.structures.tokens import TokenLayout, TokenPlan
 
 LAYERS_PER_BLOCK = 2
-# As DSVT writes it: weights that were trained with it go with these digits.
-FULL_TURN = 2 * 3.1415
 OLD_NAMES = {"tokens": "layout", "reference": "dsvt_compat"}
 
 
@@ -129,7 +127,7 @@ class VoxelBackbone(nn.Module):
         ]
         self.position_embeddings = nn.ModuleList()
         if pos_embed:
-            xy = [_positions(part, normalise_positions) for part in parts]
+            xy = [part.centred_xy(normalise_positions) for part in parts]
             embeddings = [PositionEmbedding(dim, xy[shift]) for shift in self.position_shift]
             self.position_embeddings.extend(
                 nn.ModuleList(embeddings[i : i + LAYERS_PER_BLOCK])
@@ -196,14 +194,6 @@ def _partitions(
         WindowPartition(grid.ny, grid.nx, (w[0], w[1]), (s[0], s[1]))
         for w, s in zip(windows, shifts, strict=True)
     ]
-
-
-def _positions(partition: WindowPartition, normalised: bool) -> Tensor:
-    """Coordinates (P, 2) of a window's cells that an embedding reads."""
-    xy = partition.centred_xy()
-    if normalised:
-        xy = xy / torch.tensor(partition.window) * FULL_TURN
-    return xy
 
 
 def _build_mixers(

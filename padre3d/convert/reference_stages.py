@@ -52,14 +52,14 @@ def read_backbone(voxel: Settings, grid: PillarGrid, notes: list[str]) -> dict[s
     layer.only("d_model", [dim])
     layer.only("downsample_stride", [])
     layer.only("sparse_shape", [grid.nx, grid.ny, 1])
-    windows = _windows(layer)
+    windows, shifts = read_windows(layer, notes)
     config: dict[str, Any] = dict(
         type="VoxelBackbone",
         dim=dim,
         num_blocks=blocks,
         ffn_dim=_only_stage(voxel, "dim_feedforward"),
         window=windows[0] if windows[0] == windows[1] else windows,
-        shifts=_shifts(layer, windows, notes),
+        shifts=shifts,
         set_size=set_size,
         mixer=_mixer(voxel, dim),
         dsvt_compat=True,
@@ -90,6 +90,14 @@ def _mixer(voxel: Settings, dim: int) -> dict[str, Any]:
     dropout = voxel.probability("dropout")
     # Of the attention weights only: the reference's other dropout layers do nothing.
     return {**mixer, "dropout": dropout} if dropout else mixer
+
+
+def read_windows(
+    layer: Settings, notes: list[str]
+) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """``INPUT_LAYER``: window and shift (x, y) in cells, of each of the two partitions."""
+    windows = _windows(layer)
+    return windows, _shifts(layer, windows, notes)
 
 
 def _windows(layer: Settings) -> tuple[tuple[int, int], tuple[int, int]]:
