@@ -221,15 +221,10 @@ def test_tiny_detector_head(tiny):
 
 def test_our_masking_differs_from_the_reference(golden, head):
     """The keys beyond the border matter: the documented difference is real on small maps."""
+    stride = golden.config["TARGET_ASSIGNER_CONFIG"]["FEATURE_MAP_STRIDE"]
     section = Settings(golden.config)
-    settings = read_head(
-        section,
-        head.num_classes,
-        head.in_channels,
-        golden.config["TARGET_ASSIGNER_CONFIG"]["FEATURE_MAP_STRIDE"],
-        [],
-    )
-    settings = {**without_type(settings), "dsvt_compat": False}
+    settings = without_type(read_head(section, head.num_classes, head.in_channels, stride, []))
+    settings["dsvt_compat"] = False
     ours = PADReTransFusionHead(head.grid, num_classes=head.num_classes, **settings)
     ours.load_state_dict(head.state_dict())
     ours.eval()
