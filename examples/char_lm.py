@@ -26,9 +26,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 from padre3d.mixers import replace_attention  # noqa: E402
+from padre3d.study.environment import commit, device_name  # noqa: E402
 
 CHARACTERS = 128
 HEADS = 4
@@ -154,6 +156,20 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def environment(args: argparse.Namespace) -> dict[str, Any]:
+    """With what the figures were made."""
+    head, changed = commit(ROOT)
+    return {
+        "commit": head,
+        "changed_files": changed,
+        "device": device_name(visible=""),  # runs on the CPU
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "arguments": {k: v for k, v in vars(args).items() if k != "json"},
+    }
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -180,26 +196,17 @@ def main(argv: list[str] | None = None) -> None:
     }
     text = standard_library()
     results: dict[str, list[dict[str, float]]] = {}
+    result = {**environment(args), "characters": [len(part) for part in text], "results": results}
     for name, mixer in mixers.items():
         if args.mixers is None or name in args.mixers:
             results[name] = []
             for seed in args.seeds:
                 results[name].append(run(mixer, seed, text, args))
                 print(name, seed, results[name][-1], file=sys.stderr, flush=True)
-    result = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "characters": [len(part) for part in text],
-        "arguments": vars(args),
-        "results": results,
-    }
-    if args.json == "-":
-        print(json.dumps(result, indent=1))
-        return
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
-    print(table(results))
+                if args.json not in (None, "-"):
+                    # After every run: what an interruption leaves behind can be read.
+                    Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1) if args.json == "-" else table(results))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padre3d.layers.activations import activation_module
 from padre3d.layers.norms import RowBatchNorm
 from padre3d.layers.position_embedding import embed_positions
 from padre3d.mixers.mixer import Mixer
@@ -21,21 +22,32 @@ class EncoderLayer(nn.Module):
 
     Args:
         dim: channels D.
-        ffn_dim: hidden channels of the feed-forward network (GELU).
+        ffn_dim: hidden channels of the feed-forward network.
         mixer: the token mixer; see padre3d/mixers.
         use_mask: whether the mixer is told which tokens are valid.
         dropout: probability, after the mixer and twice in the feed-forward network.
+        activation: of the feed-forward network, "gelu" or "relu".
 
-    A mixer that has a fused layer (PADRe with ``impl="triton"``) runs all of it in fused kernels.
+    A mixer that has a fused layer (PADRe with ``impl="triton"``) runs all of it in fused kernels,
+    which know GELU only.
     """
 
     def __init__(
-        self, dim: int, ffn_dim: int, mixer: Mixer, use_mask: bool, dropout: float = 0.0
+        self,
+        dim: int,
+        ffn_dim: int,
+        mixer: Mixer,
+        use_mask: bool,
+        dropout: float = 0.0,
+        activation: str = "gelu",
     ) -> None:
         super().__init__()
+        if activation != "gelu" and mixer.has_fused_layer:
+            raise ValueError(f"impl='triton': expected activation 'gelu', got {activation!r}")
         self.mixer, self.use_mask, self.dropout = mixer, use_mask, dropout
         self.norm1 = nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, ffn_dim)
+        self.activation = activation_module(activation)
         self.linear2 = nn.Linear(ffn_dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.norm = nn.LayerNorm(dim)
@@ -70,7 +82,7 @@ class EncoderLayer(nn.Module):
         """The rest of the layer, row by row: its input x (N, D) and what the mixer made of it."""
         add = Tensor.add_ if chunked.applies(x) else torch.add
         y = self.norm1(x + self._drop(mixed))
-        hidden = self._drop(F.gelu(self.linear1(y)))
+        hidden = self._drop(self.activation(self.linear1(y)))
         z = self.norm2(add(self._drop(self.linear2(hidden)), y))
         return self.norm(add(z, x))
 

@@ -40,7 +40,7 @@ class VoxelBackbone(nn.Module):
         mixer: config of every layer's mixer, see :func:`padre3d.mixers.build_mixer`.
         mixers: configs of the layers' mixers in place of ``mixer``, one per layer, or fewer that
             are taken in turn.
-        window: ``(x, y)`` window in cells.
+        window: ``(x, y)`` window in cells, or one for each shift (DSVT's ``hybrid_factor``).
         shifts: ``(x, y)`` shifts of the windows in cells.
         set_size: slots per set in set form.
         layout: "sequence" or "set" for the layers that are not on the grid; None leaves it to
@@ -53,6 +53,9 @@ class VoxelBackbone(nn.Module):
         local_descriptor: None or "submconv", a sub-manifold convolution before the first block.
         with_cp: recompute the blocks in the backward pass to save memory.
         dropout: dropout probability in the encoder layers.
+        activation: of the feed-forward networks, "gelu" or "relu".
+        normalise_positions: the position embeddings read coordinates of -pi to pi across a window
+            instead of cells.
         **old_names: ``tokens`` and ``reference``, the former names of layout and dsvt_compat.
 
     Raises:
@@ -70,7 +73,7 @@ class VoxelBackbone(nn.Module):
         num_blocks: int = 4,
         ffn_dim: int = 256,
         mixer: Mapping[str, Any] | None = None,
-        window: Sequence[int] = (30, 30),
+        window: Sequence[int] | Sequence[Sequence[int]] = (30, 30),
         shifts: Sequence[Sequence[int]] = ((0, 0), (15, 15)),
         set_size: int = 90,
         layout: str | None = None,
@@ -81,6 +84,8 @@ class VoxelBackbone(nn.Module):
         with_cp: bool = False,
         dropout: float = 0.0,
         mixers: Sequence[Mapping[str, Any]] | None = None,
+        activation: str = "gelu",
+        normalise_positions: bool = False,
         **old_names: Any,
     ) -> None:
         super().__init__()
@@ -94,16 +99,21 @@ class VoxelBackbone(nn.Module):
         made = _build_mixers(mixer, mixers, num_blocks * LAYERS_PER_BLOCK, dim)
         layout = _common_layout(made, layout)
         layers = [
-            EncoderLayer(dim, ffn_dim, m, not (layout == "set" and m.repeats_are_tokens), dropout)
+            EncoderLayer(
+                dim,
+                ffn_dim,
+                m,
+                not (layout == "set" and m.repeats_are_tokens),
+                dropout,
+                activation,
+            )
             for m in made
         ]
         self.blocks = nn.ModuleList(
             Block(layers[i : i + LAYERS_PER_BLOCK], dim)
             for i in range(0, len(layers), LAYERS_PER_BLOCK)
         )
-        ny, nx = self.grid.ny, self.grid.nx
-        size = (window[0], window[1])
-        parts = [WindowPartition(ny, nx, size, (shift[0], shift[1])) for shift in shifts]
+        parts = _partitions(self.grid, window, shifts)
         shift_of = [i // LAYERS_PER_BLOCK % len(parts) for i in range(len(layers))]
         next_order = itertools.cycle(orders)
         of_layer = [
@@ -117,10 +127,11 @@ class VoxelBackbone(nn.Module):
         ]
         self.position_embeddings = nn.ModuleList()
         if pos_embed:
-            xy = parts[0].centred_xy()
+            xy = [part.centred_xy(normalise_positions) for part in parts]
+            embeddings = [PositionEmbedding(dim, xy[shift]) for shift in self.position_shift]
             self.position_embeddings.extend(
-                nn.ModuleList(PositionEmbedding(dim, xy) for _ in block.layers)
-                for block in self.blocks
+                nn.ModuleList(embeddings[i : i + LAYERS_PER_BLOCK])
+                for i in range(0, len(embeddings), LAYERS_PER_BLOCK)
             )
         self.local_descriptor = _build_local_descriptor(local_descriptor, dim)
 
@@ -165,6 +176,24 @@ class VoxelBackbone(nn.Module):
         if plan.grid is None:
             raise ValueError(f"plan: expected the grid's index for layer {layer}, got none")
         return plan.grid
+
+
+def _partitions(
+    grid: PillarGrid,
+    window: Sequence[int] | Sequence[Sequence[int]],
+    shifts: Sequence[Sequence[int]],
+) -> list[WindowPartition]:
+    """One partition for each shift."""
+    per_shift = [w for w in window if not isinstance(w, int)]
+    windows = per_shift or [[w for w in window if isinstance(w, int)]] * len(shifts)
+    if len(windows) != len(shifts):
+        raise ValueError(
+            f"window: expected (x, y), or one for each of {len(shifts)} shifts, got {window!r}"
+        )
+    return [
+        WindowPartition(grid.ny, grid.nx, (w[0], w[1]), (s[0], s[1]))
+        for w, s in zip(windows, shifts, strict=True)
+    ]
 
 
 def _build_mixers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,12 +56,15 @@ class ResidualBEVBackbone(nn.Module):
         layers: blocks of each stage, besides the first one that changes stride and channels.
         strides: stride of each stage.
         channels: channels of each stage.
-        up_strides: enlargement of each stage's output; below 1 it is a strided convolution.
+        up_strides: enlargement of each stage's output; below 1 it is a strided convolution. Empty,
+            with ``up_channels``: the outputs are joined as they are.
         up_channels: channels of each resized output.
 
     Raises:
         ValueError: if the lists differ in length or the outputs' resolutions differ.
     """
+
+    resize: Any
 
     def __init__(
         self,
@@ -72,10 +76,12 @@ class ResidualBEVBackbone(nn.Module):
         up_channels: Sequence[int] = (128, 128, 128),
     ) -> None:
         super().__init__()
-        lists = (layers, strides, channels, up_strides, up_channels)
-        if len({len(values) for values in lists}) != 1:
+        lists: list[Sequence[float]] = [layers, strides, channels]
+        if up_strides or up_channels:
+            lists += [up_strides, up_channels]
+        if len({len(values) for values in lists}) != 1 or not layers:
             raise ValueError(f"stages: expected lists of one length, got {[*map(len, lists)]}")
-        self.in_channels, self.out_channels = in_channels, sum(up_channels)
+        self.in_channels, self.out_channels = in_channels, sum(up_channels or channels)
         self.input_multiple = 1
         self.stages, self.resize = nn.ModuleList(), nn.ModuleList()
         resolutions, before = [], in_channels
@@ -83,9 +89,11 @@ class ResidualBEVBackbone(nn.Module):
             first = ResidualBlock(before, width, strides[i], project=True)
             rest = [ResidualBlock(width, width, 1, project=False) for _ in range(layers[i])]
             self.stages.append(nn.Sequential(first, *rest))
-            self.resize.append(_resize(width, up_channels[i], up_strides[i]))
             self.input_multiple *= strides[i]
-            resolutions.append(up_strides[i] / self.input_multiple)
+            enlarged = up_strides[i] if up_strides else 1
+            if up_strides:
+                self.resize.append(_resize(width, up_channels[i], enlarged))
+            resolutions.append(enlarged / self.input_multiple)
             before = width
         if len(set(resolutions)) != 1:
             raise ValueError(
@@ -94,7 +102,7 @@ class ResidualBEVBackbone(nn.Module):
         self.stride = round(1 / resolutions[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_channels, ny, nx) -> (B, sum of up_channels, ny / stride, nx / stride).
+        """Map (B, in_channels, ny, nx) -> (B, out_channels, ny / stride, nx / stride).
 
         Raises:
             ValueError: on a wrong number of channels, or a side the strides do not divide.
@@ -106,10 +114,16 @@ class ResidualBEVBackbone(nn.Module):
                 f"got {tuple(x.shape[2:])}"
             )
         outputs = []
-        for stage, resize in zip(self.stages, self.resize, strict=True):
+        for i, stage in enumerate(self.stages):
             x = stage(x)
-            outputs.append(F.relu(conv_norm(resize.conv, resize.norm, x), inplace=True))
+            outputs.append(self._resized(i, x))
         return torch.cat(outputs, 1)
+
+    def _resized(self, stage: int, x: Tensor) -> Tensor:
+        if not self.resize:
+            return x
+        resize = self.resize[stage]
+        return F.relu(conv_norm(resize.conv, resize.norm, x), inplace=True)
 
 
 def _resize(in_channels: int, out_channels: int, stride: float) -> nn.Sequential:

@@ -35,7 +35,10 @@ HEAD = KeyMap(
         ),
         ("prediction_head.{branch}.0.0.{rest}", "branches.{branch}.0.{rest}"),
         ("prediction_head.{branch}.0.1.{rest}", "branches.{branch}.1.{rest}"),
+        ("prediction_head.{branch}.{k}.0.{rest}", "branches.{branch}.linear{k}.{rest}"),
+        ("prediction_head.{branch}.{k}.1.{rest}", "branches.{branch}.norm{k}.{rest}"),
         ("prediction_head.{branch}.1.{rest}", "branches.{branch}.3.{rest}"),
+        ("prediction_head.{branch}.{k}.{rest}", "branches.{branch}.last{k}.{rest}"),
     ]
 )
 

@@ -13,10 +13,16 @@ from typing import Any
 import yaml
 
 from padre3d.convert.reference_head import read_head
+from padre3d.convert.reference_stages import (
+    POINT_FEATURES,
+    read_backbone,
+    read_bev_backbone,
+    read_pillar_encoder,
+    read_scatter,
+)
 from padre3d.convert.settings_reader import Settings
 from padre3d.structures.grid import PillarGrid
 
-POINT_FEATURES = ["x", "y", "z", "intensity", "timestamp"]
 DEFAULT_SWEEPS = 10
 # Range, point columns and sweeps shape the model's input; the rest of DATA_CONFIG does not.
 _DATA_ONLY = (
@@ -33,7 +39,12 @@ _DATA_ONLY = (
     "SAMPLED_INTERVAL",
     "GET_ITEM_LIST",
 )
-_VOXELS = ("transform_points_to_voxels_placeholder", "calculate_grid_size")
+# The last also makes voxels with a limited number of points, which no pillar encoder here reads.
+_VOXELS = (
+    "transform_points_to_voxels_placeholder",
+    "calculate_grid_size",
+    "transform_points_to_voxels",
+)
 
 
 @dataclass(frozen=True)
@@ -106,12 +117,13 @@ def _read(config: dict[str, Any], name: str) -> ReferenceModel:
     grid, num_sweeps = _read_data(data, notes)
     model = top.part("MODEL")
     model.only("NAME", "TransFusion")
-    bev, stride = _bev_backbone(model.part("BACKBONE_2D"))
-    backbone = _backbone(model.part("BACKBONE_3D"), grid)
+    bev, stride = read_bev_backbone(model.part("BACKBONE_2D"))
+    backbone = read_backbone(model.part("BACKBONE_3D"), grid, notes)
     bev["in_channels"] = backbone["dim"]
-    encoder = _pillar_encoder(model.part("VFE"), backbone["dim"])
-    _scatter(model.part("MAP_TO_BEV"), grid, backbone["dim"])
-    head = read_head(model.part("DENSE_HEAD"), len(class_names), sum(bev["up_channels"]), stride)
+    encoder = read_pillar_encoder(model.part("VFE"), backbone["dim"])
+    read_scatter(model.part("MAP_TO_BEV"), grid, backbone["dim"])
+    channels = sum(bev["up_channels"] or bev["channels"])
+    head = read_head(model.part("DENSE_HEAD"), len(class_names), channels, stride, notes)
     # The reference reads these for a recall figure only.
     unused = model.ignore("POST_PROCESSING")
     unused += top.ignore("OPTIMIZATION", "HOOK")
@@ -152,6 +164,9 @@ def _read_data(data: Settings, notes: list[str]) -> tuple[PillarGrid, int]:
         encoding.only("encoding_type", "absolute_coordinates_encoding")
         encoding.only("used_feature_list", POINT_FEATURES)
         encoding.only("src_feature_list", POINT_FEATURES)
+        # MAX_SWEEPS says the same without looking at time stamps.
+        encoding.only("filter_sweeps", False)
+        encoding.ignore("max_sweeps")
         encoding.finish()
     if data.ignore("_BASE_CONFIG_"):
         notes.append(f"DATA_CONFIG._BASE_CONFIG_: {data.values['_BASE_CONFIG_']} not found")
@@ -180,6 +195,7 @@ def _voxel_size(data: Settings, notes: list[str]) -> list[float]:
             step.ignore("SHUFFLE_ENABLED")
         elif kind in _VOXELS:
             sizes.append(step.numbers("VOXEL_SIZE", 3))
+            step.ignore("MAX_POINTS_PER_VOXEL", "MAX_NUMBER_OF_VOXELS")
         else:
             step.problem("NAME", f"{kind!r} is not supported")
             continue
@@ -187,99 +203,6 @@ def _voxel_size(data: Settings, notes: list[str]) -> list[float]:
     if not sizes or any(size != sizes[0] for size in sizes):
         raise ValueError(f"DATA_CONFIG: expected one VOXEL_SIZE, got {sizes or 'none'}")
     return sizes[0]
-
-
-def _pillar_encoder(vfe: Settings, dim: int) -> dict[str, Any]:
-    vfe.only("NAME", "DynPillarVFE", optional=False)
-    vfe.only("WITH_DISTANCE", False)
-    vfe.only("USE_ABSLOTE_XYZ", True)
-    vfe.only("USE_NORM", True)
-    filters = vfe.numbers("NUM_FILTERS")
-    if filters[-1] != dim:
-        vfe.problem("NUM_FILTERS", f"the last must be the backbone's d_model {dim}, got {filters}")
-    vfe.finish()
-    return dict(
-        type="DynamicPillarEncoder", in_channels=len(POINT_FEATURES), filters=tuple(filters)
-    )
-
-
-def _backbone(voxel: Settings, grid: PillarGrid) -> dict[str, Any]:
-    """One stage of DSVT blocks; stages with pooling between them are not supported."""
-    layer = voxel.part("INPUT_LAYER")
-    dim = _only_stage(voxel, "d_model")
-    set_info = _only_stage(voxel, "set_info")
-    layer.only("d_model", [dim])
-    layer.only("set_info", [set_info])
-    layer.only("downsample_stride", [])
-    layer.only("hybrid_factor", [1, 1, 1])
-    layer.only("normalize_pos", False)
-    layer.only("sparse_shape", [grid.nx, grid.ny, 1])
-    window, shifts = _only_stage(layer, "window_shape"), _only_stage(layer, "shifts_list")
-    if len(window) != 3 or window[2] != 1:
-        layer.problem("window_shape", f"only [x, y, 1] is supported, got {window}")
-    if len(shifts) != 2 or any(len(shift) != 3 or shift[2] for shift in shifts):
-        layer.problem("shifts_list", f"only two of [x, y, 0] are supported, got {shifts}")
-    voxel.only("NAME", "DSVT", optional=False)
-    voxel.only("block_name", ["DSVTBlock"])
-    voxel.only("activation", "gelu")
-    voxel.only("dropout", 0.0)
-    voxel.only("conv_out_channel", dim)
-    voxel.only("output_shape", [grid.ny, grid.nx])
-    heads, ffn_dim = _only_stage(voxel, "nhead"), _only_stage(voxel, "dim_feedforward")
-    voxel.ignore("USE_CHECKPOINT")
-    layer.finish()
-    voxel.finish()
-    return dict(
-        type="VoxelBackbone",
-        dim=dim,
-        num_blocks=set_info[1],
-        ffn_dim=ffn_dim,
-        window=tuple(window[:2]),
-        shifts=tuple(tuple(shift[:2]) for shift in shifts),
-        set_size=set_info[0],
-        mixer=dict(type="set_attention", num_heads=heads),
-        dsvt_compat=True,
-    )
-
-
-def _only_stage(settings: Settings, key: str) -> Any:
-    """The one entry of a list with an entry for each stage."""
-    value = settings.take(key)
-    if not isinstance(value, list) or len(value) != 1:
-        raise ValueError(f"{settings.name(key)}: only one stage is supported, got {value!r}")
-    return value[0]
-
-
-def _scatter(bev: Settings, grid: PillarGrid, dim: int) -> None:
-    bev.only("NAME", "PointPillarScatter3d", optional=False)
-    bev.only("INPUT_SHAPE", [grid.nx, grid.ny, 1])
-    bev.only("NUM_BEV_FEATURES", dim)
-    bev.finish()
-
-
-def _bev_backbone(bev: Settings) -> tuple[dict[str, Any], int]:
-    """Config without ``in_channels``, and how many times coarser its output is."""
-    bev.only("NAME", "BaseBEVResBackbone", optional=False)
-    strides, up_strides = bev.numbers("LAYER_STRIDES"), bev.numbers("UPSAMPLE_STRIDES")
-    if not strides or not up_strides:
-        raise ValueError(f"{bev.path}: expected at least one stage, got none")
-    config = dict(
-        type="ResidualBEVBackbone",
-        in_channels=0,
-        layers=tuple(bev.numbers("LAYER_NUMS")),
-        strides=tuple(strides),
-        channels=tuple(bev.numbers("NUM_FILTERS")),
-        up_strides=tuple(up_strides),
-        up_channels=tuple(bev.numbers("NUM_UPSAMPLE_FILTERS")),
-    )
-    stages = len(strides)
-    for key in ("LAYER_NUMS", "NUM_FILTERS", "UPSAMPLE_STRIDES", "NUM_UPSAMPLE_FILTERS"):
-        if len(bev.values[key]) != stages:
-            bev.problem(
-                key, f"expected {stages} entries as in LAYER_STRIDES, got {bev.values[key]}"
-            )
-    bev.finish()
-    return config, round(strides[0] / up_strides[0])
 
 
 def _is_text(value: Any) -> bool:

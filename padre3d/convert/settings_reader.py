@@ -50,11 +50,34 @@ class Settings:
             raise ValueError(f"{self.name(key)}: expected a list of {wanted}, got {value!r}")
         return list(value)
 
-    def number(self, key: str) -> float:
+    def number(self, key: str, default: Any = _REQUIRED) -> float:
         """A single number."""
-        value = self.take(key)
+        value = self.take(key, default)
         if not _is_number(value):
             raise ValueError(f"{self.name(key)}: expected a number, got {value!r}")
+        return value
+
+    def whole(self, key: str, least: int, default: Any = _REQUIRED) -> int:
+        """A whole number of at least ``least``."""
+        value = self.take(key, default)
+        if not is_whole(value) or value < least:
+            raise ValueError(
+                f"{self.name(key)}: expected a whole number of at least {least}, got {value!r}"
+            )
+        return int(value)
+
+    def probability(self, key: str) -> float:
+        """A probability below 1; 0 if there is none."""
+        value = self.number(key, 0.0)
+        if not 0 <= value < 1:
+            raise ValueError(f"{self.name(key)}: expected a probability below 1, got {value!r}")
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or False."""
+        value = self.take(key, default)
+        if not isinstance(value, bool):
+            raise ValueError(f"{self.name(key)}: expected true or false, got {value!r}")
         return value
 
     def part(self, key: str) -> Settings:
@@ -75,6 +98,13 @@ class Settings:
         self._left.difference_update(keys)
         return [self.name(key) for key in keys if key in self.values]
 
+    def unread(self, notes: list[str], **expected: Any) -> None:
+        """Settings that the reference does not read: noted where they are not as expected."""
+        for key, usual in expected.items():
+            value = self.take(key, usual)
+            if not _same(value, usual):
+                notes.append(f"{self.name(key)}: {value!r} has no influence in the reference")
+
     def problem(self, key: str, message: str) -> None:
         """Note that a setting is not supported."""
         self.problems.append(f"{self.name(key)}: {message}")
@@ -84,6 +114,11 @@ class Settings:
         for key in self.values:
             if key in self._left:
                 self.problem(str(key), f"not supported (value {self.values[key]!r})")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a number without a fraction."""
+    return _is_number(value) and value == int(value)
 
 
 def _is_number(value: Any) -> bool:

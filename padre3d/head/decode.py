@@ -72,13 +72,20 @@ def _suppress(detections: Detections, settings: DecodeSettings) -> Detections:
     """NMS of the classes that ask for it; the order stays."""
     keep = torch.ones_like(detections.labels, dtype=torch.bool)
     for label in settings.nms_classes:
-        rows = _rows(detections.labels == label)
+        of_class = detections.labels == label
+        rows = _rows(of_class)
         if len(rows) == 0:
             continue
+        keep.index_fill_(0, rows, False)
+        if settings.nms_score_thr > 0:  # at 0 nothing is below, and nobody waits for the mask
+            rows = _rows(of_class & (detections.scores >= settings.nms_score_thr))
+        boxes = detections.boxes[rows]
+        if not settings.nms_rotated:
+            boxes[:, 6] = 0
         kept = rotated_nms(
-            detections.boxes[rows], detections.scores[rows], settings.nms_iou, settings.nms_max
+            boxes, detections.scores[rows], settings.nms_iou, settings.nms_max, settings.nms_pre
         )
-        keep.index_fill_(0, rows, False).index_fill_(0, rows[kept], True)
+        keep.index_fill_(0, rows[kept], True)
     return detections.select(_rows(keep))
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padre3d.head.windows import LocalWindow
+from padre3d.layers.activations import activation_module
 from padre3d.layers.norms import RowBatchNorm
 from padre3d.layers.position_embedding import embed_positions
 from padre3d.structures.grid import PillarGrid
@@ -47,11 +48,17 @@ class PositionEmbedding(nn.Sequential):
 
 
 class Projections(nn.Module):
-    """Weights of one attention: query, key and value stacked, and the output."""
+    """Weights of one attention: query, key and value stacked, and the output.
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    Args:
+        channels: C, a multiple of ``num_heads``.
+        num_heads: attention heads.
+        dropout: probability that an attention weight is dropped in training.
+    """
+
+    def __init__(self, channels: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.channels, self.num_heads = channels, num_heads
+        self.channels, self.num_heads, self.dropout = channels, num_heads, dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
         self.out_proj = nn.Linear(channels, channels)
@@ -69,6 +76,9 @@ class SingleTokenAttention(Projections):
         """Rows (N, C) to rows (N, C)."""
         start = 2 * self.channels
         value = F.linear(x, self.in_proj_weight[start:], self.in_proj_bias[start:])
+        if self.dropout and self.training:
+            weights = F.dropout(value.new_ones(len(x), self.num_heads, 1), self.dropout)
+            value = (value.unflatten(1, (self.num_heads, -1)) * weights).flatten(1)
         return self.out_proj(value)
 
 
@@ -94,9 +104,14 @@ class LocalCrossAttention(Projections):
         q = F.linear(query, weight[:channels], offset[:channels]) * depth**-0.5
         q = (q.view(-1, heads, depth).transpose(0, 1) @ to_key).transpose(0, 1)
         weights = torch.softmax(q @ keys.transpose(1, 2) + bias[:, None], -1)
+        value_bias = offset[2 * channels :]
+        if self.dropout and self.training:
+            # What is left of the weights no longer sums to one.
+            weights = F.dropout(weights, self.dropout)
+            value_bias = (value_bias.view(heads, depth) * weights.sum(2, keepdim=True)).flatten(1)
         context = (weights @ keys).transpose(0, 1)
         values = (context @ to_value.transpose(1, 2)).transpose(0, 1).reshape(-1, channels)
-        return self.out_proj(values + offset[2 * channels :])
+        return self.out_proj(values + value_bias)
 
 
 class LocalDecoderLayer(nn.Module):
@@ -108,7 +123,9 @@ class LocalDecoderLayer(nn.Module):
         num_heads: attention heads.
         ffn_channels: hidden width of the feed-forward part.
         radius: the keys are the (2 * radius + 1)^2 cells around the query.
-        reference: wrap key indices and weight batch statistics as the reference does.
+        dsvt_compat: wrap key indices and weight batch statistics as the reference does.
+        activation: of the feed-forward part, "relu" or "gelu".
+        dropout: probability, of attention weights, after each part and in the feed-forward part.
     """
 
     positions: Tensor
@@ -121,16 +138,21 @@ class LocalDecoderLayer(nn.Module):
         ffn_channels: int,
         radius: int,
         dsvt_compat: bool = False,
+        activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout = dropout
         self.nx, self.num_cells, self.dsvt_compat = grid.nx, grid.num_cells, dsvt_compat
         self.window = LocalWindow(grid, radius, wrap=dsvt_compat)
         self.query_position = PositionEmbedding(channels)
         self.key_position = PositionEmbedding(channels)
-        self.self_attention = SingleTokenAttention(channels, num_heads)
-        self.cross_attention = LocalCrossAttention(channels, num_heads)
+        self.self_attention = SingleTokenAttention(channels, num_heads, dropout)
+        self.cross_attention = LocalCrossAttention(channels, num_heads, dropout)
         self.ffn = nn.Sequential(
-            nn.Linear(channels, ffn_channels), nn.ReLU(), nn.Linear(ffn_channels, channels)
+            nn.Linear(channels, ffn_channels),
+            activation_module(activation),
+            nn.Linear(ffn_channels, channels),
         )
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
@@ -157,10 +179,14 @@ class LocalDecoderLayer(nn.Module):
         keys, bias = self._keys(features, cells)
         query = query.flatten(0, 1)
         position = self.query_position(self.positions.index_select(0, cells.flatten()))
-        query = self.norm1(query + self.self_attention(query + position))
-        query = self.norm2(query + self.cross_attention(query + position, keys, bias))
-        query = self.norm3(query + self.ffn(query))
+        query = self.norm1(query + self._drop(self.self_attention(query + position)))
+        query = self.norm2(query + self._drop(self.cross_attention(query + position, keys, bias)))
+        first, activation, second = self.ffn
+        query = self.norm3(query + self._drop(second(self._drop(activation(first(query))))))
         return query.view(batch, num_proposals, channels)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
     def _keys(self, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Keys (B * P, W, C) and their logit bias (B * P, W)."""

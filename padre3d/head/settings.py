@@ -17,7 +17,8 @@ class TargetSettings:
         gaussian_overlap: IoU that a box moved by the gaussian's radius keeps.
         min_radius: smallest radius in cells.
         cls_cost, reg_cost, iou_cost: weights of the three matching costs.
-        focal_alpha, focal_gamma: of the classification cost.
+        focal_alpha, focal_gamma, focal_eps: of the classification cost; eps is added to the
+            probabilities in its logarithms.
     """
 
     gaussian_overlap: float = 0.1
@@ -27,6 +28,7 @@ class TargetSettings:
     iou_cost: float = 0.25
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
+    focal_eps: float = 1e-12
 
 
 @dataclass(frozen=True)

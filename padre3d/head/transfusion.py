@@ -41,7 +41,13 @@ class PADReTransFusionHead(nn.Module):
         channels: width of the head, a multiple of ``num_heads``.
         num_proposals: P.
         num_heads, ffn_channels: of the decoder layer.
+        activation: of the decoder layer's feed-forward part, "relu" or "gelu".
+        dropout: probability in the decoder layer, in training.
         branch_channels: hidden width of the prediction branches.
+        branch_layers: linear layers of a prediction branch by its name; 2 for those not named.
+        iou_branch: whether the IoU of a box is predicted; without it there is no loss of it and
+            no rescoring (``decode=dict(iou_alpha=None)``), and the output is 0.
+        bn_momentum: of all batch normalisations.
         local_radius: a proposal attends to the (2 * local_radius + 1)^2 cells around it.
         nms_kernel: odd side of the neighbourhood in which a heatmap value must be the largest.
         point_classes: classes as small as a cell, without that neighbourhood.
@@ -76,6 +82,11 @@ class PADReTransFusionHead(nn.Module):
         losses: LossSettings | Mapping[str, Any] | None = None,
         decode: DecodeSettings | Mapping[str, Any] | None = None,
         dsvt_compat: bool = False,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        branch_layers: Mapping[str, int] | None = None,
+        iou_branch: bool = True,
+        bn_momentum: float = 0.1,
         **old_names: Any,
     ) -> None:
         super().__init__()
@@ -87,6 +98,11 @@ class PADReTransFusionHead(nn.Module):
         self.loss_settings = _settings(LossSettings, losses)
         self.decode_settings = _settings(DecodeSettings, decode)
         self._check_settings(channels, num_heads, num_proposals, nms_kernel, point_classes)
+        if not iou_branch and self.decode_settings.iou_alpha is not None:
+            raise ValueError(
+                "PADReTransFusionHead: expected decode.iou_alpha=None without an iou_branch, got "
+                f"{self.decode_settings.iou_alpha}"
+            )
 
         self.shared_conv = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.heatmap_head = nn.Sequential(
@@ -107,9 +123,21 @@ class PADReTransFusionHead(nn.Module):
         )
         self.class_embedding = nn.Linear(num_classes, channels)
         self.decoder = LocalDecoderLayer(
-            self.grid, channels, num_heads, ffn_channels, local_radius, dsvt_compat
+            self.grid,
+            channels,
+            num_heads,
+            ffn_channels,
+            local_radius,
+            dsvt_compat,
+            activation,
+            dropout,
         )
-        self.branches = PredictionBranches(channels, num_classes, branch_channels)
+        self.branches = PredictionBranches(
+            channels, num_classes, branch_channels, branch_layers, iou_branch
+        )
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = bn_momentum
 
     def _check_settings(
         self,
@@ -153,6 +181,9 @@ class PADReTransFusionHead(nn.Module):
         predictions = self.branches(query)
         position = F.embedding(cells, self.decoder.positions).float()
         predictions["center"] = predictions["center"] + position
+        if "iou" not in predictions:
+            # Of the graph, not a constant: not every runtime lets a graph give out a constant.
+            predictions["iou"] = predictions["height"].detach() * 0.0
         return HeadOutputs(
             **predictions,
             query_heatmap_score=scores,
@@ -189,8 +220,9 @@ class PADReTransFusionHead(nn.Module):
             gt_labels: per sample (M_b,) class indices.
 
         Returns:
-            ``loss_heatmap``, ``loss_cls``, ``loss_bbox``, ``loss_iou``, and ``matched_iou``, the
-            mean IoU of matched proposals, which is a figure to watch, not a loss.
+            ``loss_heatmap``, ``loss_cls``, ``loss_bbox``, ``loss_iou`` (with an IoU branch), and
+            ``matched_iou``, the mean IoU of matched proposals, which is a figure to watch, not a
+            loss.
 
         Raises:
             ValueError: for boxes or labels the losses are not defined for.
@@ -205,14 +237,15 @@ class PADReTransFusionHead(nn.Module):
         )
         heatmap = gaussian_focal_loss(outputs.dense_heatmap.float(), targets.heatmap)
         bbox = box_l1_loss(codes, targets.codes, code_weights)
-        iou = iou_l1_loss(outputs.iou.float().squeeze(2), self._matched_iou(codes, targets))
-        return {
+        losses = {
             "loss_heatmap": heatmap * weights.heatmap,
             "loss_cls": cls / matches * weights.cls,
             "loss_bbox": bbox / matches * weights.bbox,
-            "loss_iou": iou * weights.iou,
-            "matched_iou": targets.matched_iou,
         }
+        if "iou" in self.branches:
+            iou = iou_l1_loss(outputs.iou.float().squeeze(2), self._matched_iou(codes, targets))
+            losses["loss_iou"] = iou * weights.iou
+        return {**losses, "matched_iou": targets.matched_iou}
 
     @torch.no_grad()
     def _matched_iou(self, codes: Tensor, targets: Targets) -> Tensor:

@@ -46,6 +46,7 @@ class SetAttention(Mixer):
         dim: channels D, a multiple of ``num_heads``.
         num_heads: h.
         impl: "sdpa" (torch's fused attention) or "explicit" (the formula, with the L x L matrix).
+        dropout: probability that an attention weight is dropped in training.
     """
 
     layout = "set"
@@ -53,11 +54,15 @@ class SetAttention(Mixer):
     sees_all_tokens = True
     knows_order = False
 
-    def __init__(self, dim: int, num_heads: int = 8, impl: str = "sdpa") -> None:
+    def __init__(
+        self, dim: int, num_heads: int = 8, impl: str = "sdpa", dropout: float = 0.0
+    ) -> None:
         super().__init__()
         check_heads(dim, num_heads)
         check_choice("impl", impl, IMPLEMENTATIONS)
-        self.dim, self.num_heads, self.impl = dim, num_heads, impl
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout: expected a probability below 1, got {dropout}")
+        self.dim, self.num_heads, self.impl, self.dropout = dim, num_heads, impl, dropout
         self.self_attn = nn.MultiheadAttention(dim, num_heads, batch_first=True)
 
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -76,12 +81,14 @@ class SetAttention(Mixer):
         return x.unflatten(-1, (self.num_heads, self.dim // self.num_heads)).transpose(1, 2)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
         if self.impl == "sdpa":
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=key_bias)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=key_bias, dropout_p=dropout)
         logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         if key_bias is not None:
             logits = logits + key_bias
-        return logits.softmax(-1) @ v
+        weights = logits.softmax(-1)
+        return (F.dropout(weights, dropout) if dropout else weights) @ v
 
 
 class SelfAttention(SetAttention):

@@ -17,7 +17,7 @@ from padre3d.structures.pillars import Pillars
 
 
 class PointLayer(nn.Module):
-    """Linear, BatchNorm and ReLU per point.
+    """Linear, BatchNorm and ReLU per point; without BatchNorm the linear layer has a bias.
 
     The input may have two parts: columns of the point, and columns its whole pillar shares (the
     maximum of the layer before). The shared part is multiplied once per pillar, not per point.
@@ -26,20 +26,23 @@ class PointLayer(nn.Module):
         point_channels: columns of a point.
         shared_channels: columns of its pillar, behind those of the point in the weight.
         out_channels: columns of the result.
+        norm: whether there is a BatchNorm.
     """
 
-    def __init__(self, point_channels: int, shared_channels: int, out_channels: int) -> None:
+    def __init__(
+        self, point_channels: int, shared_channels: int, out_channels: int, norm: bool = True
+    ) -> None:
         super().__init__()
         self.point_channels = point_channels
-        self.linear = nn.Linear(point_channels + shared_channels, out_channels, bias=False)
-        self.norm = RowBatchNorm(out_channels, eps=1e-3, momentum=0.01)
+        self.linear = nn.Linear(point_channels + shared_channels, out_channels, bias=not norm)
+        self.norm = RowBatchNorm(out_channels, eps=1e-3, momentum=0.01) if norm else None
 
     def forward(self, points: Tensor, shared: Tensor | None, rows: Tensor) -> Tensor:
         """Points (P, C), shared (N, S) or None, pillar row of each point (P,) -> (P, out)."""
-        if self.norm.training:
+        if self.norm is not None and self.norm.training:
             own, common = self._products(points, shared, self.linear.weight)
             return F.relu(self.norm(own if common is None else own + common[rows]))
-        weight, shift = self._folded(evaluation_affine(self.norm))
+        weight, shift = self.folded()
         own, common = self._products(points, shared, weight, shift)
         return F.relu(own if common is None else own + common[rows], inplace=True)
 
@@ -49,11 +52,11 @@ class PointLayer(nn.Module):
         With the normalisation folded into the weight, everything but the points' own product is
         constant over a pillar or increasing, so it is done once per pillar, after the maximum.
         """
-        if self.norm.training:
+        if self.norm is not None and self.norm.training:
             affine = self.norm.affine_of_linear(points, self.linear.weight)
+            weight, shift = self._scaled(affine)
         else:
-            affine = evaluation_affine(self.norm)
-        weight, shift = self._folded(affine)
+            weight, shift = self.folded()
         largest = linear_segment_max(points, weight[:, : self.point_channels], rows, n)
         largest = largest + shift.to(largest.dtype)
         if shared is not None:
@@ -66,12 +69,18 @@ class PointLayer(nn.Module):
         In training that needs the statistics of the product, which are known beforehand for an
         input without a shared part, and on one process.
         """
-        if not self.norm.training:
+        if self.norm is None or not self.norm.training:
             return True
         one_part = self.linear.in_features == self.point_channels
         return one_part and isinstance(self.norm, RowBatchNorm)
 
-    def _folded(self, affine: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight (out, in) and shift (out,) before the ReLU in evaluation mode."""
+        if self.norm is None:
+            return self.linear.weight, self.linear.bias
+        return self._scaled(evaluation_affine(self.norm))
+
+    def _scaled(self, affine: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         scale, shift = affine
         return self.linear.weight * scale.unsqueeze(1), shift
 
@@ -95,6 +104,9 @@ class DynamicPillarEncoder(nn.Module):
         grid: the pillar grid, or a config's dict of it.
         in_channels: columns of a point: x, y, z in metres, intensity, time lag in seconds, ...
         filters: output width of each layer; all but the last must be even.
+        with_xyz: whether x, y, z are inputs besides the offsets.
+        with_distance: whether the distance to the sensor is the last input.
+        with_norm: whether the layers have a BatchNorm; otherwise a bias.
     """
 
     def __init__(
@@ -102,6 +114,9 @@ class DynamicPillarEncoder(nn.Module):
         grid: PillarGrid | Mapping[str, Any],
         in_channels: int = 5,
         filters: Sequence[int] = (128, 128),
+        with_xyz: bool = True,
+        with_distance: bool = False,
+        with_norm: bool = True,
     ) -> None:
         super().__init__()
         if in_channels < 3 or not filters or any(f % 2 for f in filters[:-1]):
@@ -111,12 +126,13 @@ class DynamicPillarEncoder(nn.Module):
             )
         self.grid = PillarGrid.of(grid)
         self.in_channels = in_channels
+        self.with_xyz, self.with_distance = with_xyz, with_distance
         self.out_channels = filters[-1]
         layers = []
-        own, shared = in_channels + 6, 0
+        own, shared = in_channels + 6 - 3 * (not with_xyz) + with_distance, 0
         for i, width in enumerate(filters):
             out = width if i == len(filters) - 1 else width // 2
-            layers.append(PointLayer(own, shared, out))
+            layers.append(PointLayer(own, shared, out, with_norm))
             own = shared = out
         self.layers = nn.ModuleList(layers)
 
@@ -139,7 +155,7 @@ class DynamicPillarEncoder(nn.Module):
         return Pillars(features, coords, len(points))
 
     def describe(self, points: Tensor, rows: Tensor, cells: Tensor) -> Tensor:
-        """The (P, in_channels + 6) inputs of the first layer.
+        """The inputs of the first layer: (P, in_channels + 6) as published.
 
         Args:
             points: (P, in_channels) points.
@@ -151,10 +167,13 @@ class DynamicPillarEncoder(nn.Module):
         centre_z = (self.grid.range_m[2] + self.grid.range_m[5]) / 2
         centre = self.grid.centres_m(cells).to(xyz)
         centre = F.pad(centre, (0, 1), value=centre_z)
-        return torch.cat([points, xyz - mean[rows], xyz - centre[rows]], 1)
+        columns = [points if self.with_xyz else points[:, 3:], xyz - mean[rows], xyz - centre[rows]]
+        if self.with_distance:
+            columns.append(xyz.norm(dim=1, keepdim=True))
+        return torch.cat(columns, 1)
 
     def encode(self, inputs: Tensor, rows: Tensor, num_pillars: int) -> Tensor:
-        """Point descriptions (P, in_channels + 6) to pillar features (num_pillars, out)."""
+        """Point descriptions of :meth:`describe` to pillar features (num_pillars, out)."""
         x: Tensor = inputs
         shared: Tensor | None = None
         for layer in self.layers:

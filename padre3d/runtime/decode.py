@@ -82,9 +82,18 @@ def check_outputs(outputs: Mapping[str, np.ndarray]) -> None:
         raise ValueError(f"outputs: expected query_labels from 0 to {classes - 1}, got others")
 
 
-def rotated_nms(boxes: np.ndarray, scores: np.ndarray, iou_thr: float, max_kept: int) -> np.ndarray:
-    """Indices of the kept boxes (K, 9), best first; equal scores keep their order."""
-    order = np.argsort(-scores, kind="stable")
+def rotated_nms(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    iou_thr: float,
+    max_kept: int,
+    candidates: int | None = None,
+) -> np.ndarray:
+    """Indices of the kept boxes (K, 9), best first; equal scores keep their order.
+
+    Only the best ``candidates`` are looked at.
+    """
+    order = np.argsort(-scores, kind="stable")[:candidates]
     bev = boxes[order][:, [0, 1, 3, 4, 6]]
     overlaps = iou_bev(bev[:, None], bev[None]) > iou_thr
     kept: list[int] = []
@@ -136,9 +145,16 @@ def _suppress(
     """Rows that stay after the NMS of the classes that ask for it, ascending."""
     keep = np.ones(len(labels), bool)
     for label in settings.nms_classes:
-        rows = np.flatnonzero(labels == label)
-        kept = rotated_nms(boxes[rows], scores[rows], settings.nms_iou, settings.nms_max)
-        keep[rows] = False
+        of_class = labels == label
+        keep[of_class] = False
+        # Scores of at least 0 all pass a threshold of 0.
+        rows = np.flatnonzero(of_class & (scores >= settings.nms_score_thr))
+        compared = boxes[rows]
+        if not settings.nms_rotated:
+            compared[:, 6] = 0
+        kept = rotated_nms(
+            compared, scores[rows], settings.nms_iou, settings.nms_max, settings.nms_pre
+        )
         keep[rows[kept]] = True
     return np.flatnonzero(keep)
 

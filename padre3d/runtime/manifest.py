@@ -21,7 +21,7 @@ from padre3d.runtime.decode import DECODED
 from padre3d.runtime.folder import check_hash, file_inside, is_plain_name
 from padre3d.runtime.grid import Grid
 from padre3d.runtime.onnx_external import external_files
-from padre3d.structures.decode_settings import DecodeSettings
+from padre3d.structures.decode_settings import LATER_SETTINGS, DecodeSettings
 
 MANIFEST, TABLES = "manifest.json", "tables.npz"
 FORMAT = 3
@@ -227,7 +227,7 @@ def exported_files(folder: str | Path) -> frozenset[str]:
 
 def _check_decode(settings: Any) -> None:
     """A setting that is missing must not become a default: the boxes would be others."""
-    names = [f.name for f in fields(DecodeSettings)]
+    names = [f.name for f in fields(DecodeSettings) if f.name not in LATER_SETTINGS]
     missing = [name for name in names if name not in settings] if isinstance(settings, dict) else []
     if missing:
         raise ValueError(f"decode: expected {', '.join(names)}, {', '.join(missing)} missing")

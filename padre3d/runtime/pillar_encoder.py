@@ -55,8 +55,11 @@ class PillarEncoder:
         self._layers = [(layer.point, layer.pillar, layer.shift) for layer in tables.layers]
         # The offset to the pillar's mean is that to its centre less a constant of the pillar.
         own, none, shift = self._layers[0]
-        point, self._of_mean, of_centre = np.split(own, [self.columns, self.columns + 3])
-        self._layers[0] = np.concatenate([point, self._of_mean + of_centre]), none, shift
+        self.with_distance = tables.with_distance
+        ends = [self.columns, self.columns + 3, self.columns + 6]
+        point, self._of_mean, of_centre, of_distance = np.split(own, ends)
+        both = self._of_mean + of_centre
+        self._layers[0] = np.concatenate([point, both, of_distance]), none, shift
 
     def __call__(self, points: np.ndarray) -> EncodedPillars:
         """Encode points (P, columns) float32."""
@@ -74,23 +77,25 @@ class PillarEncoder:
     def _describe(
         self, points: np.ndarray, counts: np.ndarray, cells: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Points and their offsets to the pillar's centre (P, columns + 3), and what the first
-        layer makes of the pillar's mean (N, C)."""
+        """Points, their offsets to the pillar's centre and, if it is read, their distance
+        (P, columns + 3 or 4), and what the first layer makes of the pillar's mean (N, C)."""
         centres = np.empty((len(cells), 3), np.float32)
         centres[:, :2] = self.grid.centres_m(cells)
         centres[:, 2] = (self.grid.range_m[2] + self.grid.range_m[5]) / 2
         rows = np.repeat(np.arange(len(cells)), counts)
-        inputs = np.empty((len(points), self.columns + 3), np.float32)
+        inputs = np.empty((len(points), self.columns + 3 + self.with_distance), np.float32)
         inputs[:, : self.columns] = points
         mean = np.empty((len(cells), 3), np.float32)
         for axis in range(3):
             offset = points[:, axis] - centres[rows, axis]
             inputs[:, self.columns + axis] = offset
             mean[:, axis] = np.bincount(rows, weights=offset) / counts
+        if self.with_distance:
+            inputs[:, -1] = np.sqrt(np.square(points[:, :3]).sum(1))
         return inputs, -(mean @ self._of_mean)
 
     def _encode(self, inputs: np.ndarray, of_pillar: np.ndarray) -> np.ndarray:
-        """Layers in turn, on the points (n, m, columns + 3) of m pillars -> (m, C)."""
+        """Layers in turn, on the points (n, m, columns + 3 or 4) of m pillars -> (m, C)."""
         n, m, _ = inputs.shape
         x, shared = inputs, np.zeros((m, 0), np.float32)
         for i, (own, common, shift) in enumerate(self._layers):

@@ -13,6 +13,7 @@ import numpy as np
 from padre3d.runtime.manifest import Manifest
 
 DESCRIBED = 6  # columns that the encoder adds to a point: offsets to the pillar's mean and centre
+# ... and then, in some models, the point's distance to the sensor.
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class EncoderTables:
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("pillar encoder: expected at least one layer in the tables, got none")
-        wanted = (self.columns + DESCRIBED, 0)
+        wanted = (self.columns + DESCRIBED + self.with_distance, 0)
         for i, layer in enumerate(self.layers):
             if (len(layer.point), len(layer.pillar)) != wanted:
                 raise ValueError(
@@ -72,6 +73,11 @@ class EncoderTables:
                     f"and {wanted[1]} of its pillar, got {len(layer.point)} and {len(layer.pillar)}"
                 )
             wanted = (len(layer.shift), len(layer.shift))
+
+    @property
+    def with_distance(self) -> bool:
+        """Whether the first layer reads the point's distance to the sensor."""
+        return len(self.layers[0].point) == self.columns + DESCRIBED + 1
 
     @property
     def channels(self) -> int:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# As DSVT writes it: weights that were trained with it go with these digits.
+FULL_TURN = 2 * 3.1415
+
 
 @dataclass(frozen=True)
 class WindowPartition:
@@ -63,13 +66,18 @@ class WindowPartition:
         x = (yx[:, 1] + self.shift[0]) % self.window[0]
         return y * self.window[0] + x
 
-    def centred_xy(self) -> Tensor:
-        """Coordinates (window_cells, 2) ``[x, y]`` of each cell of a window, minus half of it."""
+    def centred_xy(self, normalised: bool = False) -> Tensor:
+        """Coordinates (window_cells, 2) ``[x, y]`` of each cell of a window, minus half of it.
+
+        In cells; ``normalised``: from -pi to pi across the window.
+        """
         y, x = torch.meshgrid(
             torch.arange(self.window[1]), torch.arange(self.window[0]), indexing="ij"
         )
         xy = torch.stack([x.flatten(), y.flatten()], 1).to(torch.get_default_dtype())
-        return xy - torch.tensor(self.window, dtype=xy.dtype) / 2
+        size = torch.tensor(self.window, dtype=xy.dtype)
+        xy = xy - size / 2
+        return xy / size * FULL_TURN if normalised else xy
 
 
 def grid_cells(ny: int, nx: int) -> Tensor:

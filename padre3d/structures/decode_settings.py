@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from padre3d.structures.classes import POINT_CLASSES
 
+# Settings that came later: what was exported without them behaves as their defaults say.
+LATER_SETTINGS = ("nms_pre", "nms_score_thr", "nms_rotated")
+
 
 @dataclass(frozen=True)
 class DecodeSettings:
@@ -20,6 +23,11 @@ class DecodeSettings:
         nms_classes: classes that go through rotated non-maximum suppression, each on its own.
         nms_iou: BEV IoU above which the box of lower score is dropped.
         nms_max: most boxes kept of each of those classes.
+        nms_pre: most boxes, the best, of each of those classes that the suppression looks at; the
+            others are dropped. None: all.
+        nms_score_thr: a box of those classes needs at least this score, after the IoU rescoring.
+        nms_rotated: whether rectangles are compared as they stand; otherwise as if their yaw were
+            0.
 
     Raises:
         ValueError: on a number that is not finite, a negative class or count, or a range that has
@@ -32,6 +40,9 @@ class DecodeSettings:
     nms_classes: tuple[int, ...] = POINT_CLASSES
     nms_iou: float = 0.175
     nms_max: int = 100
+    nms_pre: int | None = None
+    nms_score_thr: float = 0.0
+    nms_rotated: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "centre_range_m", tuple(float(v) for v in self.centre_range_m))
@@ -43,15 +54,16 @@ class DecodeSettings:
             raise ValueError(
                 f"DecodeSettings expected 6 values of centre_range_m, got {self.centre_range_m}"
             )
-        for name in ("score_thr", "centre_range_m", "iou_alpha", "nms_iou"):
+        for name in ("score_thr", "centre_range_m", "iou_alpha", "nms_iou", "nms_score_thr"):
             value = getattr(self, name)
             values = value if isinstance(value, tuple) else () if value is None else (value,)
             if not all(map(math.isfinite, values)):
                 raise ValueError(f"DecodeSettings.{name}: expected finite numbers, got {value}")
-        if min((self.nms_max, *self.nms_classes)) < 0:
+        counts = (self.nms_max, self.nms_max if self.nms_pre is None else self.nms_pre)
+        if min((*counts, *self.nms_classes)) < 0:
             raise ValueError(
-                "DecodeSettings: expected nms_classes and nms_max of at least 0, got "
-                f"{self.nms_classes} and {self.nms_max}"
+                "DecodeSettings: expected nms_classes, nms_max and nms_pre of at least 0, got "
+                f"{self.nms_classes}, {self.nms_max} and {self.nms_pre}"
             )
 
     def alphas(self, num_classes: int) -> tuple[float, ...] | None:

@@ -311,6 +311,9 @@ def test_initial_weights_are_xavier_uniform():
         (dict(orders=["spiral"]), "window_y_major"),
         (dict(pos_embed="sine"), "per_layer"),
         (dict(local_descriptor="conv"), "submconv"),
+        (dict(activation="glu"), r"activation: expected one of \('gelu', 'relu'\), got 'glu'"),
+        (dict(window=((8, 6), (4, 4), (2, 2))), "one for each of 2 shifts"),
+        (dict(mixer=dict(type="padre", impl="triton"), activation="relu"), "expected activation"),
     ],
 )
 def test_unknown_settings_are_named(changes, message):

@@ -3,8 +3,11 @@
 import importlib.util
 
 import pytest
+import yaml
 from golden.arrays import Golden
 from golden.tiny_reference import reference_settings, write_yaml
+
+from padre3d.convert.reference_config import read_reference_config
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,28 @@ def settings(tiny):
 def tiny_yaml(tiny, tmp_path):
     """Its YAML file."""
     return write_yaml(tiny, tmp_path / "tiny.yaml")
+
+
+def put(settings, name, value):
+    """Set or, with None, remove a setting given by its full name."""
+    *parents, last = [int(part) if part.isdigit() else part for part in name.split(".")]
+    for part in parents:
+        settings = settings[part]
+    if value is None:
+        del settings[last]
+    else:
+        settings[last] = value
+
+
+@pytest.fixture
+def read(settings, tmp_path):
+    """Read the YAML of the tiny detector with some settings changed."""
+
+    def run(changes):
+        for name, value in changes.items():
+            put(settings, name, value)
+        path = tmp_path / "changed.yaml"
+        path.write_text(yaml.safe_dump(settings))
+        return read_reference_config(path)
+
+    return run

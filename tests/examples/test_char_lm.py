@@ -30,9 +30,26 @@ def test_a_short_run_compares_models_of_equal_size(char_lm, tmp_path, capsys):
         assert rows[0]["test_bits"] != rows[1]["test_bits"]
         assert 2 < rows[0]["test_bits"] < 10  # a uniform guess has 7 bits
     assert min(result["characters"]) > 100_000
+    assert {"commit", "device", "torch", "threads"} <= result.keys()
+    assert result["arguments"]["steps"] == 4
     table = capsys.readouterr().out
     assert len(table.strip().splitlines()) == 5
     assert "| PADRe-3 |" in table
+
+
+def test_what_an_interruption_leaves_behind_can_be_read(char_lm, tmp_path, monkeypatch):
+    path, run = tmp_path / "figures.json", char_lm.run
+
+    def stopped(mixer, seed, *rest):
+        if mixer is not None and seed == 1:
+            raise KeyboardInterrupt
+        return run(mixer, seed, *rest)
+
+    monkeypatch.setattr(char_lm, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        char_lm.main([*SIZES, "--json", str(path)])
+    rows = json.loads(path.read_text())["results"]
+    assert {name: len(of) for name, of in rows.items()} == {"attention": 2, "PADRe-2": 1}
 
 
 @pytest.mark.parametrize("mixer", [None, dict(type="padre", degree=3, causal=True)])

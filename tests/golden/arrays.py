@@ -38,6 +38,11 @@ class Golden:
         return module.eval().to(self.device)
 
 
+def without_type(config: dict) -> dict:
+    """The arguments of the module that a config describes."""
+    return {name: value for name, value in config.items() if name != "type"}
+
+
 def pillars_from_reference(features: Tensor, coords_bzyx: Tensor, batch_size: int):
     """Pillars in our row order, and for each reference row our row."""
     coords = coords_bzyx[:, [0, 2, 3]]

@@ -4,13 +4,19 @@ The reference's per-proposal tensors are (B, size, K), ours (B, K, size); its ma
 (y, x). Proposals are matched by (label, cell).
 """
 
+from dataclasses import replace
+
 import torch
 
 from padre3d.convert.head_keys import convert_head
+from padre3d.convert.reference_head import read_head
+from padre3d.convert.settings_reader import Settings
 from padre3d.head import PADReTransFusionHead
 from padre3d.head.box_coding import decode_boxes
 from padre3d.head.decode import box_codes, decode_detections, proposal_scores
 from padre3d.structures.grid import PillarGrid
+
+from .arrays import without_type
 
 TOLERANCE = dict(atol=1e-4, rtol=1e-4)
 PREDICTIONS = ("center", "height", "dim", "rot", "vel", "iou", "heatmap", "query_heatmap_score")
@@ -25,20 +31,10 @@ def build_head(golden, config, in_channels, state):
     """Our head with the reference's settings and weights."""
     stride = config["TARGET_ASSIGNER_CONFIG"]["FEATURE_MAP_STRIDE"]
     grid = PillarGrid(golden["point_cloud_range"].tolist(), golden["voxel_size"][:2].tolist())
-    post = config["POST_PROCESSING"]
-    head = PADReTransFusionHead(
-        grid.coarser(stride),
-        in_channels=in_channels,
-        num_proposals=config["NUM_PROPOSALS"],
-        num_heads=config["NUM_HEADS"],
-        ffn_channels=config["FFN_CHANNEL"],
-        decode=dict(
-            score_thr=post["SCORE_THRESH"],
-            centre_range_m=post["POST_CENTER_RANGE"],
-            iou_alpha=post["IOU_RECTIFIER"],
-        ),
-        dsvt_compat=True,
-    )
+    section, classes = Settings(config), config["NUM_CLASSES"]
+    settings = without_type(read_head(section, classes, in_channels, stride, []))
+    assert section.problems == []
+    head = PADReTransFusionHead(grid.coarser(stride), num_classes=classes, **settings)
     head.load_state_dict(convert_head(state), strict=True)
     return head.eval().to(golden.device)
 
@@ -123,7 +119,7 @@ def check_inference(golden, prefix, head, bev):
 def check_final(golden, prefix, head, outputs, order):
     ordered = in_order(outputs, order)
     for name, alpha in (("with", head.decode_settings.iou_alpha), ("without", None)):
-        settings = type(head.decode_settings)(**{**vars(head.decode_settings), "iou_alpha": alpha})
+        settings = replace(head.decode_settings, iou_alpha=alpha)
         for sample, detections in enumerate(decode_detections(ordered, head.grid, settings)):
             here = f"{prefix}final/{name}_iou_rescore/sample{sample}/"
             close(detections.boxes, golden[here + "pred_boxes"])

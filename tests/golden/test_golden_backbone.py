@@ -5,21 +5,23 @@ import torch
 
 from padre3d.backbone import VoxelBackbone
 from padre3d.convert.keys import BACKBONE
+from padre3d.convert.reference_stages import read_backbone, read_windows
+from padre3d.convert.settings_reader import Settings
 from padre3d.sequences import WindowPartition, WindowSets
 from padre3d.structures.grid import PillarGrid
 
-from .arrays import Golden, pillars_from_reference
+from .arrays import Golden, pillars_from_reference, without_type
 
 
 @pytest.fixture(scope="module")
-def partition_arrays(golden_dir, device):
-    return Golden(golden_dir / "input_layer.npz", "pillar/", device)
+def partition_arrays(arrays_dir, device):
+    return Golden(arrays_dir / "input_layer.npz", "pillar/", device)
 
 
 def partitions_of(config):
     nx, ny, _ = config["sparse_shape"]
-    window = config["window_shape"][0][:2]
-    return [WindowPartition(ny, nx, window, shift[:2]) for shift in config["shifts_list"][0]]
+    pairs = zip(*read_windows(Settings(config), []), strict=True)
+    return [WindowPartition(ny, nx, window, shift) for window, shift in pairs]
 
 
 def assert_same_sets(layouts, ours_of, indices, masks):
@@ -41,7 +43,8 @@ def test_partition_into_windows_and_sets(partition_arrays):
         in_window = golden[f"coors_in_win_{name}"]
         assert torch.equal(place // partition.window[0], in_window[:, 1])
         assert torch.equal(place % partition.window[0], in_window[:, 2])
-        assert torch.equal(partition.centred_xy()[place], golden[f"pos_location_{name}"])
+        read = partition.centred_xy(golden.config["normalize_pos"])[place]
+        torch.testing.assert_close(read, golden[f"pos_location_{name}"], rtol=1e-6, atol=1e-6)
         # The reference's window ids have gaps; the same windows in the same order is what counts.
         ours = coords[:, 0] * partition.num_windows + partition.window_of(yx)
         theirs = golden[f"batch_win_inds_{name}"]
@@ -53,8 +56,8 @@ def test_partition_into_windows_and_sets(partition_arrays):
 
 
 @pytest.fixture(scope="module")
-def golden(golden_dir, device):
-    return Golden(golden_dir / "backbone_small.npz", device=device)
+def golden(arrays_dir, device):
+    return Golden(arrays_dir / "backbone_small.npz", device=device)
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +67,12 @@ def pillars_and_rows(golden):
 
 
 def build(golden, **changes):
-    config, layer = golden.config, golden.config["INPUT_LAYER"]
-    nx, ny, _ = layer["sparse_shape"]
-    settings = dict(
-        grid=PillarGrid((0, 0, -5, nx * 0.3, ny * 0.3, 3), (0.3, 0.3)),
-        dim=config["d_model"][0],
-        num_blocks=config["set_info"][0][1],
-        ffn_dim=config["dim_feedforward"][0],
-        mixer=dict(type="set_attention", num_heads=config["nhead"][0]),
-        window=layer["window_shape"][0][:2],
-        shifts=[shift[:2] for shift in layer["shifts_list"][0]],
-        set_size=config["set_info"][0][0],
-        dsvt_compat=True,
-    )
-    return golden.load_into(VoxelBackbone(**{**settings, **changes}), BACKBONE)
+    nx, ny, _ = golden.config["INPUT_LAYER"]["sparse_shape"]
+    grid = PillarGrid((0, 0, -5, nx * 0.3, ny * 0.3, 3), (0.3, 0.3))
+    section = Settings({"NAME": "DSVT", **golden.config})
+    settings = without_type(read_backbone(section, grid, []))
+    assert section.problems == []
+    return golden.load_into(VoxelBackbone(grid, **{**settings, **changes}), BACKBONE)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +133,27 @@ def test_the_flaw_of_the_position_embedding_is_a_choice(golden, pillars_and_rows
     """Without it both layers of a block read the coordinates of the block's own shift."""
     pillars, rows = pillars_and_rows
     backbone = build(golden, dsvt_compat=False)
-    assert backbone.position_shift == [0, 0, 1, 1]
+    assert backbone.position_shift[:4] == [0, 0, 1, 1]
     error = (backbone(pillars).features[rows] - golden["voxel_features_out"]).abs().max()
     assert error > 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(activation="gelu"),
+        dict(normalise_positions=False),
+        dict(window=(6, 5), shifts=((0, 0), (2, 4))),
+        dict(window=(12, 15)),
+        dict(set_size=9),
+    ],
+    ids=str,
+)
+def test_each_choice_matters(self_made, changes):
+    """What would be computed without the choice is something else: the arrays do hold it."""
+    golden = Golden(self_made / "backbone_small.npz")
+    coords = golden["voxel_coords_in"]
+    pillars, rows = pillars_from_reference(golden["voxel_features_in"], coords, 2)
+    error = build(golden, **changes)(pillars).features[rows] - golden["voxel_features_out"]
+    assert error.abs().max() > 0.01

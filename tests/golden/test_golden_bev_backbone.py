@@ -5,26 +5,25 @@ import torch
 
 from padre3d.bev import ResidualBEVBackbone
 from padre3d.convert.keys import BEV_BACKBONE
+from padre3d.convert.reference_stages import read_bev_backbone
+from padre3d.convert.settings_reader import Settings
 
-from .arrays import Golden
+from .arrays import Golden, without_type
 
 
 @pytest.fixture(scope="module")
-def golden(golden_dir, device):
-    return Golden(golden_dir / "bev_backbone_small.npz", device=device)
+def golden(arrays_dir, device):
+    return Golden(arrays_dir / "bev_backbone_small.npz", device=device)
 
 
 @pytest.fixture(scope="module")
 def outputs(golden):
-    config = golden.config
-    backbone = ResidualBEVBackbone(
-        int(golden["input_channels"]),
-        config["LAYER_NUMS"],
-        config["LAYER_STRIDES"],
-        config["NUM_FILTERS"],
-        config["UPSAMPLE_STRIDES"],
-        config["NUM_UPSAMPLE_FILTERS"],
-    )
+    section = Settings({"NAME": "BaseBEVResBackbone", **golden.config})
+    settings, stride = read_bev_backbone(section)
+    settings["in_channels"] = int(golden["input_channels"])
+    backbone = ResidualBEVBackbone(**without_type(settings))
+    assert section.problems == []
+    assert backbone.stride == stride
     golden.load_into(backbone, BEV_BACKBONE)
     seen = {}
     for i, stage in enumerate(backbone.stages):

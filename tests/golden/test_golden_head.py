@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from padre3d.convert.head_keys import convert_head
+from padre3d.convert.reference_head import read_head
+from padre3d.convert.settings_reader import Settings
 from padre3d.head import PADReTransFusionHead
 from padre3d.head.box_coding import decode_boxes
 from padre3d.head.decode import box_codes
@@ -14,7 +16,7 @@ from padre3d.head.training.assign import matching_costs
 from padre3d.head.training.heatmap import draw_heatmap
 from padre3d.structures.grid import PillarGrid
 
-from .arrays import Golden
+from .arrays import Golden, without_type
 from .head_checks import (
     assert_predictions,
     build_head,
@@ -32,9 +34,19 @@ def golden(golden_dir, device):
     return Golden(golden_dir / "head_small.npz", device=device)
 
 
+@pytest.fixture(scope="module")
+def inference(arrays_dir, device):
+    """Arrays of an evaluation, of either set."""
+    return Golden(arrays_dir / "head_small.npz", device=device)
+
+
+def head_of(golden):
+    return build_head(golden, golden.config, int(golden["input_channels"]), golden.state())
+
+
 @pytest.fixture
 def head(golden):
-    return build_head(golden, golden.config, int(golden["input_channels"]), golden.state())
+    return head_of(golden)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +63,8 @@ def tiny(golden_dir, device):
     return golden, build_head(golden, golden.config["DENSE_HEAD"], bev.shape[1], state), bev
 
 
-def test_key_map_is_complete_and_reversible(golden, head):
-    state = golden.state()
+def test_key_map_is_complete_and_reversible(inference):
+    state, head = inference.state(), head_of(inference)
     ours = convert_head(state)
     assert set(ours) == set(head.state_dict())
     back = convert_head(ours, reverse=True)
@@ -76,8 +88,8 @@ def test_full_size_head_has_the_parameters_of_the_reference(golden_dir):
         convert_head({"nonsense.weight": torch.zeros(1)})
 
 
-def test_inference(golden, head):
-    seen = {}
+def test_inference(inference):
+    golden, head, seen = inference, head_of(inference), {}
     hook = head.decoder.register_forward_hook(
         lambda module, inputs, output: seen.update(before=inputs[0], after=output)
     )
@@ -102,8 +114,8 @@ def check_windows(golden, prefix, head):
     assert torch.equal(positions, golden[f"{prefix}key_pos_first4"])
 
 
-def test_windows(golden, head):
-    check_windows(golden, "eval/", head)
+def test_windows(inference):
+    check_windows(inference, "eval/", head_of(inference))
 
 
 def ground_truth(golden, key="gt_boxes"):
@@ -113,7 +125,9 @@ def ground_truth(golden, key="gt_boxes"):
 
 def test_heatmap_targets(golden, head):
     boxes, labels = ground_truth(golden, "all_gt/gt_boxes")
-    drawn = [draw_heatmap(b, c, head.grid, 10, 0.1, 2) for b, c in zip(boxes, labels, strict=True)]
+    settings = head.target_settings
+    limits = (head.num_classes, settings.gaussian_overlap, settings.min_radius)
+    drawn = [draw_heatmap(b, c, head.grid, *limits) for b, c in zip(boxes, labels, strict=True)]
     expected = golden["all_gt/heatmap"].transpose(2, 3)
     close(torch.stack(drawn), expected, atol=1e-6, rtol=1e-6)
     assert torch.equal(torch.stack(drawn) == 1, expected == 1)
@@ -140,7 +154,7 @@ def test_training_predictions_and_statistics(golden, training_step):
             if key.startswith("train/bn_after/")
         }
     )
-    assert len(ours) == 4
+    assert ours
     for key, value in ours.items():
         close(head.state_dict()[key], value, msg=lambda m, k=key: f"{k}: {m}")
 
@@ -191,7 +205,7 @@ def test_losses_and_gradients(golden, training_step):
     stored = [k for k in golden.arrays.files if k.startswith("train/grad_param/")]
     prefix = "train/grad_param/"
     expected = convert_head({k.removeprefix(prefix): golden[k] for k in stored})
-    assert len(expected) == 5
+    assert expected
     parameters = dict(head.named_parameters())
     for key, gradient in expected.items():
         atol = 1e-4 * gradient.abs().max().item()
@@ -207,9 +221,11 @@ def test_tiny_detector_head(tiny):
 
 def test_our_masking_differs_from_the_reference(golden, head):
     """The keys beyond the border matter: the documented difference is real on small maps."""
-    ours = PADReTransFusionHead(
-        head.grid, in_channels=24, num_proposals=128, ffn_channels=96, dsvt_compat=False
-    )
+    stride = golden.config["TARGET_ASSIGNER_CONFIG"]["FEATURE_MAP_STRIDE"]
+    section = Settings(golden.config)
+    settings = without_type(read_head(section, head.num_classes, head.in_channels, stride, []))
+    settings["dsvt_compat"] = False
+    ours = PADReTransFusionHead(head.grid, num_classes=head.num_classes, **settings)
     ours.load_state_dict(head.state_dict())
     ours.eval()
     with torch.no_grad():

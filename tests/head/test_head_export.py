@@ -35,7 +35,19 @@ class ExportedHead:
     path: Path
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["ours", "reference"])
+CHOICES = {
+    "ours": {},
+    "reference": dict(dsvt_compat=True),
+    "others": dict(
+        activation="gelu",
+        iou_branch=False,
+        decode=dict(iou_alpha=None),
+        branch_layers=dict(heatmap=3, vel=1),
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=CHOICES)
 def exported(request, tmp_path_factory):
     """A head with real statistics."""
     pytest.importorskip("onnxscript")
@@ -48,7 +60,7 @@ def exported(request, tmp_path_factory):
         num_proposals=20,
         ffn_channels=32,
         local_radius=4,
-        dsvt_compat=request.param,
+        **CHOICES[request.param],
     ).eval()
     for module in head.modules():
         if isinstance(module, (RowBatchNorm, torch.nn.BatchNorm2d)):

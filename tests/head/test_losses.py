@@ -76,6 +76,14 @@ def test_costs_by_hand():
     torch.testing.assert_close(costs.total, expected)
 
 
+def test_epsilon_of_the_classification_cost():
+    """A probability of 0: -log(eps) in place of infinity."""
+    box = torch.tensor([[1.0, 1.0, 0.0, 4.0, 2.0, 2.0, 0.0, 0, 0]])
+    settings = TargetSettings(cls_cost=1.0, focal_eps=1e-6)
+    costs = matching_costs(box, torch.tensor([[-1e4]]), box, torch.tensor([0]), GRID, settings)
+    assert costs.classification.item() == pytest.approx(-0.25 * math.log(1e-6))
+
+
 def test_lifting_compares_top_faces():
     """Equal bottoms, different heights: lifted by half the height they no longer overlap fully."""
     low = torch.tensor([[0.0, 0, 0.5, 2.0, 2.0, 1.0, 0.0, 0, 0]])

@@ -4,15 +4,13 @@ import math
 
 import pytest
 import torch
+from perfect_outputs import GRID, outputs_that_say
 from pretended_device import READ, PretendedDevice, PretendedTensor, to_pretended
 from same_outputs import assert_same_outputs, sample_of
 
 from padre3d.head import HeadOutputs, PADReTransFusionHead
 from padre3d.head.box_coding import decode_boxes, encode_boxes
 from padre3d.structures.grid import PillarGrid
-
-# Not square: 20 cells along x, 16 along y.
-GRID = dict(range_m=(-10.0, -8.0, -3.0, 10.0, 8.0, 3.0), cell_m=(1.0, 1.0))
 
 
 def make_head(seed=0, device="cpu", **kwargs):
@@ -30,31 +28,6 @@ def some_boxes(n, seed=0, device="cpu"):
     high = torch.tensor([9, 7, 1, 5.0, 2.0, 3.0, 3.1, 5, 5.0])
     labels = torch.randint(0, 10, (n,), generator=generator)
     return (low + unit * (high - low)).to(device), labels.to(device)
-
-
-def outputs_that_say(boxes, labels, scores=None, num_classes=10):
-    """Raw outputs of a perfect network: one proposal per box."""
-    grid = PillarGrid(**GRID)
-    n = len(boxes)
-    codes = encode_boxes(boxes, grid)[None]
-    rows = torch.arange(n, device=boxes.device)
-    heat = boxes.new_zeros(1, n, num_classes)
-    heat[0, rows, labels] = 1.0 if scores is None else scores
-    logits = boxes.new_full((1, n, num_classes), -20.0)
-    logits[0, rows, labels] = 20.0
-    return HeadOutputs(
-        center=codes[..., :2],
-        height=codes[..., 2:3],
-        dim=codes[..., 3:6],
-        rot=codes[..., 6:8],
-        vel=codes[..., 8:10],
-        iou=boxes.new_ones(1, n, 1),
-        heatmap=logits,
-        query_heatmap_score=heat,
-        dense_heatmap=boxes.new_zeros(1, num_classes, grid.ny, grid.nx),
-        query_labels=labels[None],
-        query_pos=codes[..., :2].floor() + 0.5,
-    )
 
 
 def test_a_box_survives_encoding_and_decoding(device):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from same_outputs import assert_close_to_largest
 
 from padre3d.pillars import DynamicPillarEncoder
@@ -150,6 +151,43 @@ def test_wrong_input_is_named(encoder):
         encoder([])
     with pytest.raises(ValueError, match="even filters"):
         DynamicPillarEncoder(GRID, filters=(5, 8))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_other_inputs_and_no_normalisation(training, device):
+    """Against a loop over pillars; gradients too, where the maximum goes without statistics."""
+    torch.manual_seed(0)
+    encoder = DynamicPillarEncoder(
+        GRID, filters=(6, 8), with_xyz=False, with_distance=True, with_norm=False
+    )
+    encoder.to(device).train(training)
+    points = cloud(400, 4, device)
+    found = encoder([points])
+    cells, inside = GRID.cells_of(points)
+    rows, members = [], {}
+    for i in inside.nonzero()[:, 0].tolist():
+        members.setdefault(tuple(cells[i].tolist()), []).append(i)
+    for cell in sorted(members):
+        p = points[members[cell]]
+        centre = GRID.centres_m(torch.tensor([cell])).to(p)
+        centre = torch.cat([centre[0], centre.new_tensor([-1.0])])
+        xyz = p[:, :3]
+        x = torch.cat([p[:, 3:], xyz - xyz.mean(0), xyz - centre], 1)
+        x = torch.cat([x, xyz.square().sum(1, keepdim=True).sqrt()], 1)
+        for layer in encoder.layers:
+            x = F.relu(F.linear(x, layer.linear.weight, layer.linear.bias))
+            x = torch.cat([x, x.amax(0).expand_as(x)], 1)
+        rows.append(x[0, x.shape[1] // 2 :])
+    expected = torch.stack(rows)
+    assert_close_to_largest(found.features, expected)
+    weight = torch.randn_like(expected)
+    parameters = list(encoder.parameters())
+    ours, theirs = (
+        torch.autograd.grad((out * weight).sum(), parameters) for out in (found.features, expected)
+    )
+    assert len(parameters) == 4
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close_to_largest(a, b)
 
 
 @torch.no_grad()

@@ -1,9 +1,12 @@
 """What is computed twice, in numpy for the runtime and in torch for the network, is one thing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from padre3d.export.runtime_tables import encoder_tables
 from padre3d.head import DecodeSettings, HeadOutputs
 from padre3d.head.decode import decode_detections
 from padre3d.head.nms import rotated_nms as torch_nms
@@ -117,7 +120,10 @@ def test_pillar_encoder(filters):
     np.testing.assert_allclose(encoded.features, pillars.features.numpy(), atol=2e-6 * scale)
 
 
-def test_decoding():
+@pytest.mark.parametrize(
+    "changes", [{}, dict(nms_rotated=False, nms_pre=9, nms_score_thr=0.15, nms_iou=0.3)]
+)
+def test_decoding(changes):
     """padre3d.runtime.decode.decode: twin of padre3d.head.decode.decode_detections.
 
     All branches: thresholds, range, rescoring per class, suppression of two classes.
@@ -129,6 +135,7 @@ def test_decoding():
         nms_max=12,
         iou_alpha=(0.3,) * 5 + (0.7,) * 5,
     )
+    settings = dataclasses.replace(settings, **changes)
     grid = PillarGrid((-9.6, -9.6, -5, 9.6, 9.6, 3), (1.2, 1.2))
     (torchs,) = decode_detections(raw, grid, settings)
     expected = box_arrays(torchs, [str(i) for i in range(classes)]).best_first()
@@ -138,6 +145,34 @@ def test_decoding():
     np.testing.assert_array_equal(detections.labels, expected.labels)
     np.testing.assert_allclose(detections.boxes, expected.boxes, atol=1e-5)
     np.testing.assert_allclose(detections.scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        dict(with_xyz=False),
+        dict(with_distance=True),
+        dict(with_norm=False),
+        dict(with_xyz=False, with_distance=True, with_norm=False, filters=(8,)),
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_pillar_encoder_of_other_inputs(choices):
+    """Through the tables of an export, as a runtime reads them."""
+    torch.manual_seed(0)
+    encoder = DynamicPillarEncoder(GRID, **{"filters": (16, 24), **choices}).eval()
+    for layer in encoder.layers:
+        if layer.norm is not None:
+            torch.nn.init.uniform_(layer.norm.running_mean, -1, 1)
+            torch.nn.init.uniform_(layer.norm.weight, -1.5, 1.5)
+    arrays = {name: table.numpy() for name, table in encoder_tables(encoder).items()}
+    cloud = awkward_cloud()
+    pillars = encoder([torch.from_numpy(cloud)])
+    encoded = PillarEncoder(NUMPY_GRID, EncoderTables.of(arrays, 5))(cloud)
+    scale = pillars.features.abs().max()
+    assert scale > 0
+    np.testing.assert_allclose(encoded.features, pillars.features.numpy(), atol=2e-6 * scale)
 
 
 def random_boxes(count, seed=0):

@@ -46,9 +46,9 @@ def matching_costs(
         lifted: compare boxes raised by half their own height, as the reference does.
     """
     probability = logits.sigmoid()[:, gt_labels]
-    alpha, gamma = settings.focal_alpha, settings.focal_gamma
-    positive = -(probability + 1e-12).log() * alpha * (1 - probability) ** gamma
-    negative = -(1 - probability + 1e-12).log() * (1 - alpha) * probability**gamma
+    alpha, gamma, eps = settings.focal_alpha, settings.focal_gamma, settings.focal_eps
+    positive = -(probability + eps).log() * alpha * (1 - probability) ** gamma
+    negative = -(1 - probability + eps).log() * (1 - alpha) * probability**gamma
     classification = (positive - negative) * settings.cls_cost
 
     distance = (boxes[:, None, :2] - gt_boxes[None, :, :2]).abs()
