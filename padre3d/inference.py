@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from padre3d.structures.boxes import Detections, box_arrays
-from padre3d.training.checkpoint import load_checkpoint_file
-
-NAMED = 3
+from padre3d.training.checkpoint import first, fit_state, load_checkpoint_file
 
 
 def init_model(config: str | Path, checkpoint: str | Path, device: str = "cpu") -> nn.Module:
@@ -40,7 +38,7 @@ def init_model(config: str | Path, checkpoint: str | Path, device: str = "cpu") 
 
     cfg = Config.fromfile(config)
     if "model" not in cfg:
-        raise ValueError(f"config {config}: expected a model in it, got {_first(sorted(cfg))}")
+        raise ValueError(f"config {config}: expected a model in it, got {first(sorted(cfg))}")
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
     model = MODELS.build(cfg.model)
     load_weights(model, checkpoint)
@@ -55,26 +53,13 @@ def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
         checkpoint: a training checkpoint (``state_dict`` inside) or a bare state dict.
 
     Raises:
-        ValueError: if the file is not whole, or keys are missing, unexpected or of another shape:
-            the checkpoint belongs to another config. The model is unchanged then.
+        ValueError: if the file is not whole, keys are missing, unexpected or of another shape (the
+            checkpoint belongs to another config), or a weight is not finite. The model is unchanged
+            then.
         FileNotFoundError: if there is no such file.
     """
-    loaded = load_checkpoint_file(checkpoint)
-    state = loaded.get("state_dict", loaded)
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
-            f"checkpoint {checkpoint}: expected a state_dict of tensors, got keys "
-            f"{_first(sorted(map(str, loaded)))}"
-        )
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    model = getattr(model, "module", model)
-    problems = _mismatches(model.state_dict(), state)
-    if problems:
-        raise ValueError(
-            f"checkpoint {checkpoint} does not fit the model, it belongs to another config: "
-            + "; ".join(problems)
-        )
-    model.load_state_dict(state)
+    state = fit_state(model, load_checkpoint_file(checkpoint), checkpoint)
+    getattr(model, "module", model).load_state_dict(state)
 
 
 def detect(model: Any, points: np.ndarray) -> Detections:
@@ -100,20 +85,3 @@ def detect(model: Any, points: np.ndarray) -> Detections:
     with torch.inference_mode():
         detections = model.predict_points([cloud])[0]
     return box_arrays(detections, model.class_names).best_first()
-
-
-def _mismatches(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> list[str]:
-    """What is wrong with a state dict, one sentence a kind."""
-    missing = [key for key in wanted if key not in got]
-    unexpected = [key for key in got if key not in wanted]
-    reshaped = [
-        f"{key} (expected {tuple(wanted[key].shape)}, got {tuple(got[key].shape)})"
-        for key in wanted
-        if key in got and wanted[key].shape != got[key].shape
-    ]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-    return [f"{len(keys)} {kind}: {_first(keys)}" for kind, keys in kinds if keys]
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

@@ -64,7 +64,7 @@ def configure(args: argparse.Namespace) -> Config:
 def set_resume(cfg: Config, resume: str) -> None:
     """Continue from a checkpoint that was seen to load."""
     if resume == "auto":
-        found = latest_checkpoint(cfg.work_dir)
+        found = latest_checkpoint(cfg.work_dir, lambda text: print(f"--resume: {text}"))
         print(f"--resume: {found or 'no intact checkpoint in ' + cfg.work_dir + ', starting anew'}")
         cfg.resume, cfg.load_from = found is not None, str(found) if found else None
     else:
