@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +14,54 @@ from padre3d.structures.boxes import Detections, box_arrays
 from padre3d.training.checkpoint import first, fit_state, load_checkpoint_file
 
 
-def init_model(config: str | Path, checkpoint: str | Path, device: str = "cpu") -> nn.Module:
+def init_model(
+    config: str | Path,
+    checkpoint: str | Path,
+    device: str = "cpu",
+    changes: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Build the detector of a config and load its weights.
 
     Args:
         config: config file whose ``model`` is a :class:`padre3d.detector.PADReDetector`.
         checkpoint: weights that a training of the same config wrote.
         device: as torch names it.
+        changes: of the config, as ``--cfg-options`` gives them.
 
     Returns:
         The detector in evaluation mode.
 
     Raises:
-        ValueError: if the config has no model, or the checkpoint is not whole or belongs to another
-            config.
+        ValueError: if the config has no model, the checkpoint is not whole or belongs to another
+            config, or there is no such device.
         FileNotFoundError: if a file is missing.
     """
-    if not Path(config).is_file():
-        raise FileNotFoundError(f"config {config}: expected a file, found none")
-    from mmengine.config import Config
+    check_device(device)
     from mmengine.registry import init_default_scope
 
     from padre3d.plugin import MODELS
+    from padre3d.training.config import naming_config, read_config
 
-    cfg = Config.fromfile(config)
+    cfg = read_config(config, changes)
     if "model" not in cfg:
         raise ValueError(f"config {config}: expected a model in it, got {first(sorted(cfg))}")
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
-    model = MODELS.build(cfg.model)
+    with naming_config(config):
+        model = MODELS.build(cfg.model)
     load_weights(model, checkpoint)
     return model.to(device).eval()
+
+
+def check_device(name: str) -> None:
+    """Raise ValueError unless torch has the device."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device: expected cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ValueError(f"--device {name}: expected one of {count} CUDA devices")
 
 
 def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
