@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from padre3d.structures.boxes import Detections, box_arrays
-from padre3d.training.checkpoint import first, fit_state, load_checkpoint_file
+from padre3d.training.checkpoint import first, load_checkpoint_file, load_state
 
 
 def init_model(
@@ -77,8 +77,7 @@ def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
             then.
         FileNotFoundError: if there is no such file.
     """
-    state = fit_state(model, load_checkpoint_file(checkpoint), checkpoint)
-    getattr(model, "module", model).load_state_dict(state)
+    load_state(model, load_checkpoint_file(checkpoint), checkpoint)
 
 
 def detect(model: Any, points: np.ndarray) -> Detections:

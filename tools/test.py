@@ -14,9 +14,9 @@ import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
 from padre3d.deploy import Runtime
 from padre3d.export.evaluate import use_runtime
-from padre3d.inference import load_weights
 from padre3d.io.files import write_atomic
 from padre3d.runtime.manifest import is_exported
+from padre3d.training.checkpoint import load_checkpoint_file, load_state
 from padre3d.training.config import naming_config, read_config
 from padre3d.training.distributed import prepare_processes
 
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> None:
     exported = is_exported(args.checkpoint)
     check_used([("--backend", args.backend, exported, "an exported folder, got a checkpoint")])
     check_targets([("--metrics-out", args.metrics_out)], [args.config, args.checkpoint])
-    if not Path(args.checkpoint).exists():
-        raise FileNotFoundError(f"checkpoint {args.checkpoint}: expected a file, found none")
+    # Before the minutes that a data set may take.
+    weights = None if exported else load_checkpoint_file(args.checkpoint)
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
@@ -60,10 +60,10 @@ def run(args: argparse.Namespace) -> None:
     prepare_processes(cfg)
     with naming_config(args.config):
         runner = Runner.from_cfg(cfg)
-    if exported:
+    if weights is None:
         use_runtime(runner.model, Runtime(args.checkpoint, args.backend or "onnxruntime"))
     else:
-        load_weights(runner.model, args.checkpoint)
+        load_state(runner.model, weights, args.checkpoint)
     metrics = runner.test()
     if args.metrics_out and runner.rank == 0:
         write_atomic(args.metrics_out, dump(metrics, file_format="json", indent=2))

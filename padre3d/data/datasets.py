@@ -71,6 +71,8 @@ class NuScenesSweepsDataset(NuScenesDataset):
                 "'data_list'; make it with tools/create_data.py"
             )
         try:
+            if not len(infos["data_list"]):
+                raise ValueError(f"{self.ann_file}: expected frames, got none")
             self._adopt(infos["metainfo"])
             return [self.parse_data_info(info) for info in infos["data_list"]]
         except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:

@@ -38,7 +38,7 @@ def load_database(info_path: Path, min_points: int) -> dict[str, tuple[np.ndarra
         )
     entries = read_pickle(info_path, "a ground-truth database")
     try:
-        return {name: table for name, table in _tables(entries, min_points) if len(table[0])}
+        return dict(_tables(entries, min_points))
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{info_path}: expected a ground-truth database of tools/create_data.py, got "
@@ -54,8 +54,10 @@ def _tables(
         kept = [
             o for o in objects if o.get("num_points_in_sweeps", o["num_points_in_gt"]) >= min_points
         ]
-        boxes = np.array([o["box3d_lidar"] for o in kept], np.float32).reshape(len(kept), -1)
-        if kept and (boxes.shape[1] != 9 or not np.isfinite(boxes).all()):
+        if not kept:
+            continue
+        boxes = np.array([o["box3d_lidar"] for o in kept], np.float32)
+        if boxes.shape != (len(kept), 9) or not np.isfinite(boxes).all():
             raise ValueError(f"boxes of {name} of shape {boxes.shape}, or not finite")
         yield name, (boxes, np.array([os.fsencode(o["path"]) for o in kept]))
 

@@ -106,6 +106,12 @@ def check_resumable(model: nn.Module, path: str | Path) -> None:
     fit_state(model, training_checkpoint(path), path)
 
 
+def load_state(model: nn.Module, loaded: dict, path: str | Path) -> None:
+    """Load a checkpoint's weights into a model; see :func:`fit_state`."""
+    state = fit_state(model, loaded, path)
+    getattr(model, "module", model).load_state_dict(state)
+
+
 def fit_state(model: nn.Module, loaded: dict, path: str | Path) -> dict[str, Tensor]:
     """The weights of a loaded checkpoint, seen to be the model's and finite.
 

@@ -13,7 +13,10 @@ pytest.importorskip("mmdet3d")
 from mmengine.config import Config
 from small_detector import MODEL, build
 
+import padre3d.plugin  # noqa: F401
 from padre3d.cli import add_debug_argument, check_targets, run_tool
+from padre3d.data.datasets import NuScenesSweepsDataset
+from padre3d.data.gt_sampling import load_database
 
 TOOLS = (
     *("build_engine", "check_cloud", "convert_checkpoint", "count", "create_data", "demo", "draw"),
@@ -217,20 +220,43 @@ TORN = pickle.dumps({"metainfo": {}, "data_list": list(range(5000))})[:300]
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (None, "info file not found: "),
         (TORN, "expected an info file of tools/create_data.py, got"),
         (b"", "expected an info file of tools/create_data.py, got EOFError"),
-        (pickle.dumps([1]), "expected an mmdet3d 1.1+ info file"),
-        (pickle.dumps({"metainfo": {}, "data_list": []}), "expected frames as tools/create_data"),
+        (pickle.dumps([1]), r"expected an mmdet3d 1\.1\+ info file"),
+        (pickle.dumps({"metainfo": {}, "data_list": []}), "expected frames, got none"),
+        (pickle.dumps({"metainfo": {}, "data_list": [1]}), "expected frames as tools/create_data"),
         (pickle.dumps(pytest.raises), "which is not plain data"),
     ],
-    ids=["missing", "torn", "empty", "list", "no categories", "code"],
+    ids=["torn", "empty", "list", "no frame", "no categories", "code"],
 )
-def test_info_files_that_are_none(said, ready, tmp_path, content, match):
-    replace(tmp_path / "data", "nuscenes_infos_val.pkl", content)
-    assert match in said("test", ready / "c.py", ready / "w.pth", "--work-dir", tmp_path / "w")
-    replace(tmp_path / "data", "nuscenes_infos_train.pkl", content)
-    assert match in said("train", ready / "c.py", "--work-dir", tmp_path / "w")
+def test_info_files_that_are_none(tmp_path, content, match):
+    (tmp_path / "infos.pkl").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"infos\.pkl: {match}|{match}"):
+        NuScenesSweepsDataset(str(tmp_path), "infos.pkl")
+
+
+def test_databases_that_are_none(tmp_path):
+    path = tmp_path / "db.pkl"
+    entry = {"box3d_lidar": [0.0] * 9, "num_points_in_gt": 9, "path": "a.bin"}
+    for content in (
+        TORN,
+        b"",
+        pickle.dumps({"car": [{}]}),
+        pickle.dumps({"car": [{**entry, "box3d_lidar": [0.0] * 7}]}),
+        pickle.dumps({"car": [{**entry, "box3d_lidar": [float("nan")] * 9}]}),
+        pickle.dumps([entry]),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"db\.pkl: expected a ground-truth database of tools"):
+            load_database(path, 5)
+    path.write_bytes(pickle.dumps({"car": [entry, {**entry, "num_points_in_gt": 1}], "bus": []}))
+    ((name, (boxes, files)),) = load_database(path, 5).items()
+    assert (name, boxes.shape, files.tolist()) == ("car", (1, 9), [b"a.bin"])
+
+
+def test_missing_info_file(said, ready, tmp_path):
+    replace(tmp_path / "data", "nuscenes_infos_train.pkl", None)
+    assert "info file not found: " in said("train", ready / "c.py", "--work-dir", tmp_path / "w")
 
 
 def test_checkpoints_that_cannot_be_used(said, ready, tmp_path):
@@ -247,9 +273,12 @@ def test_checkpoints_that_cannot_be_used(said, ready, tmp_path):
     )
 
 
-def test_too_few_frames_to_train(said, ready, tmp_path, tiny_nuscenes):
-    infos = pickle.loads((tiny_nuscenes / "nuscenes_infos_train.pkl").read_bytes())
-    infos["data_list"] = []
-    replace(tmp_path / "data", "nuscenes_infos_train.pkl", pickle.dumps(infos))
+def test_too_few_frames(said, ready, tmp_path, tiny_nuscenes):
+    for split, kept in (("train", 0), ("val", 1)):
+        infos = pickle.loads((tiny_nuscenes / f"nuscenes_infos_{split}.pkl").read_bytes())
+        del infos["data_list"][kept:]
+        replace(tmp_path / "data", f"nuscenes_infos_{split}.pkl", pickle.dumps(infos))
     text = said("train", ready / "c.py", "--work-dir", tmp_path / "w")
-    assert "expected frames" in text
+    assert text.endswith("nuscenes_infos_train.pkl: expected frames, got none")
+    text = said("test", ready / "c.py", ready / "w.pth", "--work-dir", tmp_path / "w")
+    assert "nuscenes_infos_val.pkl: expected the frames of the split mini_val, got others" in text
