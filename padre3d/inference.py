@@ -2,49 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from padre3d.structures.boxes import Detections, box_arrays
-from padre3d.training.checkpoint import load_checkpoint_file
-
-NAMED = 3
+from padre3d.training.checkpoint import first, load_checkpoint_file, load_state
 
 
-def init_model(config: str | Path, checkpoint: str | Path, device: str = "cpu") -> nn.Module:
+def init_model(
+    config: str | Path,
+    checkpoint: str | Path,
+    device: str = "cpu",
+    changes: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Build the detector of a config and load its weights.
 
     Args:
         config: config file whose ``model`` is a :class:`padre3d.detector.PADReDetector`.
         checkpoint: weights that a training of the same config wrote.
         device: as torch names it.
+        changes: of the config, as ``--cfg-options`` gives them.
 
     Returns:
         The detector in evaluation mode.
 
     Raises:
-        ValueError: if the config has no model, or the checkpoint is not whole or belongs to another
-            config.
+        ValueError: if the config has no model, the checkpoint is not whole or belongs to another
+            config, or there is no such device.
         FileNotFoundError: if a file is missing.
     """
-    if not Path(config).is_file():
-        raise FileNotFoundError(f"config {config}: expected a file, found none")
-    from mmengine.config import Config
+    check_device(device)
     from mmengine.registry import init_default_scope
 
     from padre3d.plugin import MODELS
+    from padre3d.training.config import naming_config, read_config
 
-    cfg = Config.fromfile(config)
+    cfg = read_config(config, changes)
     if "model" not in cfg:
-        raise ValueError(f"config {config}: expected a model in it, got {_first(sorted(cfg))}")
+        raise ValueError(f"config {config}: expected a model in it, got {first(sorted(cfg))}")
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
-    model = MODELS.build(cfg.model)
+    with naming_config(config):
+        model = MODELS.build(cfg.model)
     load_weights(model, checkpoint)
     return model.to(device).eval()
+
+
+def check_device(name: str) -> None:
+    """Raise ValueError unless torch has the device."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device: expected cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ValueError(f"--device {name}: expected one of {count} CUDA devices")
 
 
 def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
@@ -55,26 +72,12 @@ def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
         checkpoint: a training checkpoint (``state_dict`` inside) or a bare state dict.
 
     Raises:
-        ValueError: if the file is not whole, or keys are missing, unexpected or of another shape:
-            the checkpoint belongs to another config. The model is unchanged then.
+        ValueError: if the file is not whole, keys are missing, unexpected or of another shape (the
+            checkpoint belongs to another config), or a weight is not finite. The model is unchanged
+            then.
         FileNotFoundError: if there is no such file.
     """
-    loaded = load_checkpoint_file(checkpoint)
-    state = loaded.get("state_dict", loaded)
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
-            f"checkpoint {checkpoint}: expected a state_dict of tensors, got keys "
-            f"{_first(sorted(map(str, loaded)))}"
-        )
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    model = getattr(model, "module", model)
-    problems = _mismatches(model.state_dict(), state)
-    if problems:
-        raise ValueError(
-            f"checkpoint {checkpoint} does not fit the model, it belongs to another config: "
-            + "; ".join(problems)
-        )
-    model.load_state_dict(state)
+    load_state(model, load_checkpoint_file(checkpoint), checkpoint)
 
 
 def detect(model: Any, points: np.ndarray) -> Detections:
@@ -100,20 +103,3 @@ def detect(model: Any, points: np.ndarray) -> Detections:
     with torch.inference_mode():
         detections = model.predict_points([cloud])[0]
     return box_arrays(detections, model.class_names).best_first()
-
-
-def _mismatches(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> list[str]:
-    """What is wrong with a state dict, one sentence a kind."""
-    missing = [key for key in wanted if key not in got]
-    unexpected = [key for key in got if key not in wanted]
-    reshaped = [
-        f"{key} (expected {tuple(wanted[key].shape)}, got {tuple(got[key].shape)})"
-        for key in wanted
-        if key in got and wanted[key].shape != got[key].shape
-    ]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-    return [f"{len(keys)} {kind}: {_first(keys)}" for kind, keys in kinds if keys]
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

@@ -13,7 +13,8 @@ RULE = {
     "structures": {"checks"},
     "layers": {"checks", "structures"},
     "io": {"structures"},
-    "synthetic": set(),
+    "cli": {"backends", "io"},
+    "synthetic": {"io"},
     "adapters": {"backbone", "checks", "structures", "layers", "bev"},
     "study": {"io"},
     "probe": {
@@ -52,10 +53,10 @@ RULE = {
     "deploy": {"backends", "runtime"},
     "convert": {"head", "structures", "io", "training"},
     "visual": {"io", "structures"},
-    "analysis": {"io", "mixers", "ops", "plugin", "sequences", "structures", "checks"},
+    "analysis": {"io", "mixers", "ops", "plugin", "sequences", "structures", "checks", "training"},
 }
 # Packages from outside that a part may need at import or at run time, beside the standard library.
-WITHOUT_TORCH = ("runtime", "backends", "deploy", "io", "visual", "synthetic")
+WITHOUT_TORCH = ("runtime", "backends", "deploy", "io", "visual", "synthetic", "cli")
 CORE = ("ops", "mixers", "structures", "checks")
 
 

@@ -8,8 +8,6 @@ DIR/engines, where padre3d.deploy.Runtime finds them.
 from __future__ import annotations
 
 import argparse
-import pickle
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +16,15 @@ from rich.progress import track
 
 from padre3d.backends.tensorrt import MODULES, build_engine, command_line, engine_path
 from padre3d.backends.tensorrt_profile import Profile
-from padre3d.deploy import BackendError
+from padre3d.cli import add_debug_argument, check_used, run_tool
 from padre3d.io.files import write_atomic
 from padre3d.runtime.grid import Grid
 from padre3d.runtime.manifest import TABLES, Manifest, read_manifest
 from padre3d.runtime.pillar_counts import choose_profile, count_pillars, distribution
 from padre3d.runtime.tables import load_tables
 from padre3d.runtime.token_layouts import most_sets
+
+MOST_FRAMES = 200
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,8 +43,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="measure the pillars of this info file's frames, and choose by them",
     )
     add("--config", help="of the data set, for its sweeps (with --shapes-from)")
-    add("--frames", type=int, default=200, help="most frames to measure")
+    add("--frames", type=int, help=f"most frames to measure ({MOST_FRAMES})")
     add("--dry-run", action="store_true", help="print the trtexec lines, build nothing")
+    add_debug_argument(parser)
     return parser.parse_args(argv)
 
 
@@ -59,22 +60,19 @@ def measured_counts(ann_file: Path, config: str | None, grid: Grid, most: int) -
     if not ann_file.is_file():
         raise ValueError(f"{ann_file}: expected an info file of tools/create_data.py, found none")
     from mmdet3d.registry import DATASETS
-    from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
     import padre3d.plugin  # noqa: F401
+    from padre3d.training.config import read_config
 
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
     dataset = {
         **cfg.test_dataloader.dataset,
         "data_root": str(ann_file.parent),
         "ann_file": ann_file.name,
     }
-    try:
-        frames = DATASETS.build(dataset)
-    except (pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(f"{ann_file}: expected an info file, got {error!r}") from error
+    frames = DATASETS.build(dataset)
     rows = np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)
     console = Console(stderr=True)
     return [
@@ -87,7 +85,7 @@ def profile_of(args: argparse.Namespace, grid: Grid, console: Console) -> Profil
     """The given numbers, else the measured ones, else the defaults."""
     base = Profile()
     if args.shapes_from:
-        counts = measured_counts(args.shapes_from, args.config, grid, args.frames)
+        counts = measured_counts(args.shapes_from, args.config, grid, args.frames or MOST_FRAMES)
         console.print(f"pillars of {len(counts)} frames: {distribution(counts)}")
         base = choose_profile(counts)
     return Profile(*(getattr(args, f) or getattr(base, f) for f in ("min", "opt", "max")))
@@ -106,10 +104,27 @@ def with_sets(profile: Profile, manifest: Manifest, folder: Path) -> Profile:
     return Profile(*profile.pillars, sets=(low, max(low, usual), high))
 
 
+def check_args(args: argparse.Namespace, dynamic: bool) -> None:
+    """Refuse options without effect; ``dynamic`` is whether a model takes any number of pillars."""
+    from_frames = args.shapes_from is not None
+    wanted = "a model with any number of pillars, got fixed ones"
+    check_used(
+        [
+            *((f"--{n}", getattr(args, n), dynamic, wanted) for n in ("min", "opt", "max")),
+            ("--shapes-from", args.shapes_from, dynamic, wanted),
+            ("--config", args.config, from_frames, "--shapes-from too"),
+            ("--frames", args.frames, from_frames, "--shapes-from too"),
+        ]
+    )
+    if args.frames is not None and args.frames < 1:
+        raise ValueError(f"--frames: expected 1 or more, got {args.frames}")
+
+
 def run(args: argparse.Namespace) -> None:
     """Build an engine for each file."""
     console = Console(soft_wrap=True)
     manifest = read_manifest(args.folder)
+    check_args(args, any(not model.pillars for model in manifest.models))
     for model in manifest.models:
         if model.pillars:
             profile = Profile(*[model.pillars] * 3)
@@ -132,10 +147,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point; bad input is one line on stderr and exit status 1."""
-    try:
-        run(parse_args(argv))
-    except (ValueError, FileNotFoundError, BackendError) as error:
-        sys.exit(f"error: {error}")
+    run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":

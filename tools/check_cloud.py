@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cloud_args import add_reading_arguments, input_frame, reading_options
 
+from padre3d.cli import add_debug_argument, one_line, run_tool
 from padre3d.io import SUFFIXES, point_files, read_cloud
 from padre3d.io.report import Expected, examine
 
@@ -30,6 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="half the side of the square that the model sees",
     )
     add_reading_arguments(parser)
+    add_debug_argument(parser)
     return parser.parse_args(argv)
 
 
@@ -44,9 +46,11 @@ def run(args: argparse.Namespace) -> int:
     for path in files:
         try:
             cloud = read_cloud(path, options[path.suffix.lower()])
-        except (ValueError, ImportError) as error:
+        except (ValueError, OSError, ImportError) as error:
+            if args.debug:
+                raise
             failures += 1
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
         else:
             print(examine(cloud, frame, expected).text(str(path)))
     return failures
@@ -54,11 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exit status 1 if a file could not be read."""
-    try:
-        failures = run(parse_args(argv))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    if failures:
+    if run_tool(run, parse_args(argv)):
         sys.exit(1)
 
 

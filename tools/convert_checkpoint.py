@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
 from padre3d.convert.checkpoint import COUNTER, to_ours, to_reference
 from padre3d.convert.emit import config_text
 from padre3d.convert.reference_config import read_reference_config
 from padre3d.io.files import write_atomic
 from padre3d.plugin import MODELS
 from padre3d.training.checkpoint import load_checkpoint_file
+from padre3d.training.config import naming_config, read_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -43,6 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--reference-config", type=Path, help="the reference's YAML of the model")
     add("--emit-config", type=Path, help="where our config of that YAML goes")
     add("--reverse", action="store_true", help="from ours to the reference's layout")
+    add_debug_argument(parser)
     args = parser.parse_args(argv)
     if args.source and not args.out:
         parser.error("OUT.pth is missing")
@@ -57,6 +58,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Write the config, then the checkpoint; each is written whole or not at all."""
+    check_used(
+        [
+            ("--reverse", args.reverse, args.source, "a checkpoint to convert"),
+            ("--config", args.config, args.source, "a checkpoint to convert"),
+        ]
+    )
+    check_targets(
+        [("OUT", args.out), ("--emit-config", args.emit_config)],
+        [args.source, args.config, args.reference_config],
+    )
     model_cfg = None
     if args.reference_config:
         ours = read_reference_config(args.reference_config)
@@ -71,10 +82,9 @@ def run(args: argparse.Namespace) -> None:
             print(f"config written: {args.emit_config}")
     if args.source:
         if args.config:
-            if not args.config.is_file():
-                raise FileNotFoundError(f"config {args.config}: expected a file, found none")
-            model_cfg = Config.fromfile(args.config).model
-            state = build_detector(model_cfg).state_dict()
+            with naming_config(args.config):
+                model_cfg = read_config(args.config).model
+                state = build_detector(model_cfg).state_dict()
         convert(args, model_cfg, state)
 
 
@@ -109,11 +119,8 @@ def build_detector(model_cfg: dict) -> nn.Module:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point; a refusal goes to stderr, with exit status 1."""
-    try:
-        run(parse_args(argv))
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    """Entry point; a refusal is one line on stderr and exit status 1."""
+    run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":

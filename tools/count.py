@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from padre3d.analysis.paper_tables import TABLES, table_4
+from padre3d.cli import add_debug_argument, check_used, run_tool
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,6 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--points", type=Path, help="cloud to count on; with --table 4, the real frame's size")
     add("--dtype", choices=("float32", "float16"), help="numbers of a .bin")
     add("--json", action="store_true", help="print JSON")
+    add_debug_argument(parser)
     args = parser.parse_args(argv)
     if (args.config is None) == (args.table is None):
         parser.error("expected either CONFIG or --table")
@@ -66,9 +68,14 @@ def print_table(title: str, rows: list[dict[str, Any]], note: str) -> None:
     Console(width=None).print(table)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Entry point."""
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> None:
+    """Print a table."""
+    check_used(
+        [
+            ("--points", args.points, args.config or args.table == 4, "CONFIG or --table 4"),
+            ("--dtype", args.dtype, args.points, "--points"),
+        ]
+    )
     if args.table:
         rows = paper_rows(args)
         if args.json:
@@ -86,6 +93,11 @@ def main(argv: list[str] | None = None) -> None:
         return
     totals = {k: v for k, v in counts.items() if k != "stages"}
     print_table(args.config, counts["stages"], "\n".join(f"{k}: {v}" for k, v in totals.items()))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; bad input is one line on stderr and exit status 1."""
+    run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":

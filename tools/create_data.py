@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
+from padre3d.cli import add_debug_argument, run_tool
 
-def parse_args() -> argparse.Namespace:
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", choices=["nuscenes"], help="kind of data set")
@@ -33,32 +34,32 @@ def parse_args() -> argparse.Namespace:
         help="JSON object {annotation category: class}; default: the ten detection classes",
     )
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1))
-    return parser.parse_args()
+    add_debug_argument(parser)
+    return parser.parse_args(argv)
 
 
-def main() -> int:
-    """Run; an expected error ends with one line."""
-    args = parse_args()
+def run(args: argparse.Namespace) -> None:
+    """Prepare, and print what was written."""
     from padre3d.data.prepare import prepare_nuscenes
 
-    try:
-        categories = json.loads(args.categories.read_text()) if args.categories else None
-        written = prepare_nuscenes(
-            args.root_path,
-            args.version,
-            out=args.out_dir,
-            tag=args.extra_tag,
-            max_sweeps=args.max_sweeps,
-            categories=categories,
-            workers=args.workers,
-        )
-    except (FileNotFoundError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    categories = json.loads(args.categories.read_text()) if args.categories else None
+    written = prepare_nuscenes(
+        args.root_path,
+        args.version,
+        out=args.out_dir,
+        tag=args.extra_tag,
+        max_sweeps=args.max_sweeps,
+        categories=categories,
+        workers=args.workers,
+    )
     for path in written:
         print(path)
-    return 0
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; bad input is one line on stderr and exit status 1."""
+    run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

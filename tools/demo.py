@@ -23,6 +23,7 @@ from demo_summary import (
     read_json,
 )
 
+from padre3d.cli import add_debug_argument, run_tool
 from padre3d.io.files import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +77,7 @@ def steps(seed: int) -> dict[Path, list[str]]:
     }
 
 
-def run(result: Path, command: list[str], seconds: dict[str, float]) -> None:
+def do_step(result: Path, command: list[str], seconds: dict[str, float]) -> None:
     """Run a command unless its result is there; note the seconds it took."""
     print(f"\n$ python {' '.join(command)}", flush=True)
     if (ROOT / result).exists():
@@ -84,7 +85,9 @@ def run(result: Path, command: list[str], seconds: dict[str, float]) -> None:
         return
     start = time.monotonic()
     env = {**ALLOCATOR, **os.environ}
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, env=env)
+    status = subprocess.run([sys.executable, *command], cwd=ROOT, env=env).returncode
+    if status:
+        raise ChildProcessError(f"{command[0]} ended with status {status}; its message is above")
     seconds[result.name] = seconds.get(result.name, 0.0) + time.monotonic() - start
     write_atomic(ROOT / WORK / "seconds.json", json.dumps(seconds, indent=2))
 
@@ -106,12 +109,17 @@ def summary(seconds: dict[str, float]) -> dict:
     }
 
 
-def main() -> None:
-    """Entry point."""
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fresh", action="store_true", help="delete earlier results first")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data set")
-    args = parser.parse_args()
+    add_debug_argument(parser)
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Every step, then the summary."""
     if args.fresh:
         for folder in (DATA, WORK):
             shutil.rmtree(ROOT / folder, ignore_errors=True)
@@ -119,10 +127,15 @@ def main() -> None:
     timing = ROOT / WORK / "seconds.json"
     seconds = read_json(timing) if timing.exists() else {}
     for result, command in steps(args.seed).items():
-        run(result, command, seconds)
+        do_step(result, command, seconds)
     text = json.dumps(summary(seconds), indent=2)
     write_atomic(ROOT / SUMMARY, text)
     print(f"\n{SUMMARY}:\n{text}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; bad input is one line on stderr and exit status 1."""
+    run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":

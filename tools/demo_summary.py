@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,9 @@ def detection_scores(
 
 def count_frames(info_file: Path) -> int:
     """Frames of an mmdet3d info file that this project wrote."""
-    with info_file.open("rb") as file:
-        return len(pickle.load(file)["data_list"])
+    from padre3d.data.point_files import read_pickle
+
+    return len(read_pickle(info_file, "an info file")["data_list"])
 
 
 def onnx_error(manifest_file: Path) -> float:

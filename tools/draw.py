@@ -9,13 +9,15 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config, DictAction
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
+from padre3d.cli import add_debug_argument, check_targets, run_tool
 from padre3d.detector import to_gravity_boxes
 from padre3d.inference import detect, init_model
 from padre3d.structures.boxes import Detections
+from padre3d.training.config import read_config
 from padre3d.visual import draw_bev_pair
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
@@ -25,7 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--score-thr", type=float, default=0.2, help="least score drawn")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
-    return parser.parse_args()
+    add_debug_argument(parser)
+    return parser.parse_args(argv)
 
 
 def load_frame(cfg: Config, frame: int) -> tuple[np.ndarray, Detections]:
@@ -40,18 +43,23 @@ def load_frame(cfg: Config, frame: int) -> tuple[np.ndarray, Detections]:
     return points, Detections(boxes, np.ones(len(boxes)), labels)
 
 
-def main() -> None:
-    """Entry point."""
-    args = parse_args()
-    model = init_model(args.config, args.checkpoint, args.device)
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+def run(args: argparse.Namespace) -> None:
+    """Draw the frame."""
+    check_targets([("--out", args.out)], [args.config, args.checkpoint])
+    if not 0 <= args.score_thr <= 1:
+        raise ValueError(f"--score-thr: expected a number from 0 to 1, got {args.score_thr}")
+    model = init_model(args.config, args.checkpoint, args.device, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     points, truth = load_frame(cfg, args.frame)
     found = detect(model, points)
     found = found.select(found.scores >= args.score_thr)
     draw_bev_pair(points, found, truth, model.class_names, path=args.out)
     print(f"{args.out}: {len(found.scores)} detections, {len(truth.scores)} annotated boxes")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; bad input is one line on stderr and exit status 1."""
+    run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":

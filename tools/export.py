@@ -8,12 +8,12 @@ a frame of the config's validation set. Files that fail this comparison are not 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
 from padre3d.export.export import ExportConfig, ParityError, export_detector
 from padre3d.export.graph import PARTS
 from padre3d.export.layer_errors import layer_table
@@ -64,17 +64,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         help="8 bit: point files or folders to calibrate on, or training frames",
     )
-    add("--calib-frames", type=int, default=MOST_FRAMES, help="most frames to calibrate on")
+    add("--calib-frames", type=int, help=f"most frames to calibrate on ({MOST_FRAMES})")
     add("--tolerance", type=float, help="largest difference (fp32) or relative RMS of an output")
+    add_debug_argument(parser)
     return parser.parse_args(argv)
 
 
 def dataset_clouds(config: str, loader: str, count: int, option: str) -> list[torch.Tensor]:
     """Points of ``count`` frames spread over one of a config's data sets, without augmentation."""
     from mmdet3d.registry import DATASETS
-    from mmengine.config import Config
 
-    cfg = Config.fromfile(config)
+    from padre3d.training.config import read_config
+
+    cfg = read_config(config)
     dataset = cfg[loader].dataset
     while "dataset" in dataset:  # wrappers that repeat or balance
         dataset = dataset.dataset
@@ -96,22 +98,39 @@ def read_clouds(paths: list[Path], most: int | None = None) -> dict[str, torch.T
     return {path.name[-30:]: torch.from_numpy(drop_invalid(load_points(path))[0]) for path in files}
 
 
+def check_args(args: argparse.Namespace, eight_bit: bool) -> None:
+    """Refuse options without effect, and a folder that is one of the inputs."""
+    check_used(
+        [
+            ("--calib", args.calib, eight_bit, "--precision int8-trt or int8-qnn"),
+            ("--calib-frames", args.calib_frames, eight_bit, "--precision int8-trt or int8-qnn"),
+            ("--masked", args.masked, not args.pillars, "--pillars dynamic"),
+        ]
+    )
+    if args.calib_frames is not None and args.calib_frames < 1:
+        raise ValueError(f"--calib-frames: expected 1 or more, got {args.calib_frames}")
+    inputs = [args.config, args.checkpoint, *args.points, *args.calib]
+    check_targets([("--out", args.out)], inputs)
+    files = [("--out", args.out / name) for name in ("model.onnx", "manifest.json", "tables.npz")]
+    check_targets(files, inputs)
+
+
 def run(args: argparse.Namespace) -> None:
     """Export and print the comparison."""
+    eight_bit = args.precision.startswith("int8")
+    check_args(args, eight_bit)
+    most = args.calib_frames or MOST_FRAMES
     console = Console(soft_wrap=True)
     config = ExportConfig(args.precision, args.pillars, args.parts, args.masked, args.tolerance)
-    eight_bit = args.precision.startswith("int8")
     with console.status("loading"):
         clouds = read_clouds(args.points)
-        calibration = [*read_clouds(args.calib, args.calib_frames).values()]
+        calibration = [*read_clouds(args.calib, most).values()]
         model = init_model(args.config, args.checkpoint)
         if not clouds:
             cloud = dataset_clouds(args.config, "val_dataloader", 1, "--points")[0]
             clouds = {"validation frame": cloud}
         if eight_bit and not calibration:
-            calibration = dataset_clouds(
-                args.config, "train_dataloader", args.calib_frames, "--calib"
-            )
+            calibration = dataset_clouds(args.config, "train_dataloader", most, "--calib")
     about = {"config": Path(args.config).name, "checkpoint": Path(args.checkpoint).name}
     try:
         with console.status("exporting and comparing, about a minute"):
@@ -127,10 +146,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point; bad input is one line on stderr and exit status 1."""
-    try:
-        run(parse_args(argv))
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the frame of the input. tools/check_cloud.py says which of the reading options a
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections import Counter
@@ -23,12 +22,13 @@ from cloud_args import input_frame, reading_options
 from infer_args import DRAW_THR, NUM_SWEEPS, check_args
 from infer_args import parse_args as parse
 from infer_frames import Frame, file_frames, recorded_frames, with_poses, with_sweeps
-from infer_output import BoxWriter, Selection, check_targets, in_unit_range, selection, summary
+from infer_output import BoxWriter, Selection, in_unit_range, selection, summary
 from rich.console import Console
 from rich.progress import track
 
-from padre3d.deploy import BackendError, Runtime
-from padre3d.inference import detect, init_model
+from padre3d.cli import check_targets, run_tool
+from padre3d.deploy import Runtime
+from padre3d.inference import check_device, detect, init_model
 from padre3d.io import drop_unusable, point_files
 from padre3d.io.frames import InputFrame
 from padre3d.io.poses import checked_pose, read_poses
@@ -132,29 +132,8 @@ def load_model(args: argparse.Namespace) -> tuple[Any, Callable[[np.ndarray], De
         return runtime, runtime
     device = args.device or "cpu"
     check_device(device)
-    try:
-        model = init_model(args.config, args.checkpoint, device)
-    except (ValueError, OSError):
-        raise
-    except Exception as error:  # Configs are code: whatever they raise is their user's to read.
-        if args.debug:
-            raise
-        raise ValueError(f"config {args.config}: {type(error).__name__}: {error}") from error
+    model = init_model(args.config, args.checkpoint, device)
     return model, partial(detect, model)
-
-
-def check_device(name: str) -> None:
-    """Raise ValueError unless torch has the device."""
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"--device: expected cpu, cuda or cuda:N, got {name!r}") from error
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise ValueError(f"--device {name}: expected one of {count} CUDA devices")
 
 
 def inputs_of(args: argparse.Namespace) -> tuple[Iterable[Frame], list[str] | None, list[Path]]:
@@ -303,19 +282,7 @@ def check_paths(
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point; bad input is one line on stderr and exit status 1."""
-    args = parse_args(argv)
-    try:
-        failures = run(args)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever reads has gone. Nothing more can be said, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (ValueError, OSError, ImportError, BackendError) as error:
-        if args.debug:
-            raise
-        sys.exit(f"error: {error}")
-    if failures:
+    if run_tool(run, parse_args(argv)):
         sys.exit(1)
 
 

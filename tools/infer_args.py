@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cloud_args import add_reading_arguments
 
+from padre3d.cli import add_debug_argument, check_used
 from padre3d.io import SUFFIXES
 from padre3d.io.formats_out import FORMATS
 from padre3d.io.recordings import SUFFIXES as RECORDINGS
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--device", help="cpu (default), cuda, cuda:1, ...; not for exported folders")
     add("--backend", help="of an exported folder (onnxruntime): see docs/deployment.md")
-    add("--debug", action="store_true", help="show the traceback of an error")
+    add_debug_argument(parser)
     add_reading_arguments(parser)
     _add_output_arguments(parser)
     _add_sweep_arguments(parser)
@@ -66,9 +67,7 @@ def check_args(args: argparse.Namespace) -> None:
         ("--sweeps", args.sweeps, posed, "--poses or --pose-topic"),
         ("--lidar-to-ego", args.lidar_to_ego, args.poses, "--poses"),
     )
-    for option, value, is_used, wanted in rules:
-        if value is not None and not is_used:
-            raise ValueError(f"{option}: expected {wanted}")
+    check_used(rules)
     if args.format == "nuscenes" and not (posed and args.out):
         raise ValueError("--format nuscenes: expected --out, and poses for the global frame")
     if recording and len(args.points) > 1:

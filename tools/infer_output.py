@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,33 +142,6 @@ class BoxWriter:
         """Write what waits for the last frame."""
         if self.form == "nuscenes":
             write_atomic(self.out, json.dumps(nuscenes_submission(self._samples)) + "\n")
-
-
-def check_targets(targets: Iterable[tuple[str, Path]], inputs: Iterable[Path]) -> None:
-    """Refuse to write over an input, or two files over each other.
-
-    Args:
-        targets: option and file it will write.
-        inputs: files that are read; inside folders nothing is overwritten either.
-
-    Raises:
-        ValueError: naming both.
-    """
-    taken = {_identity(path): f"the input {path}" for path in inputs}
-    for option, path in targets:
-        key = _identity(path)
-        if key in taken:
-            raise ValueError(f"{option} {path}: expected a file of its own, got {taken[key]}")
-        taken[key] = f"the file of {option} {path}"
-
-
-def _identity(path: Path) -> tuple[int, int] | str:
-    """The same for all names of a file: links, hard links, relative paths."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return os.path.realpath(path)
-    return status.st_dev, status.st_ino
 
 
 def summary(

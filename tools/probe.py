@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
+
 METRICS = "metrics.json"
 
 
@@ -44,6 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--amp", choices=["fp16", "bf16"], help="mixed precision")
     add("--threads", type=int, help="threads of torch")
     add("--gate", type=Path, metavar="RESULTS", help="only judge a study's results.jsonl")
+    add_debug_argument(parser)
     args = parser.parse_args(argv)
     if args.gate is None and (args.config is None or args.out is None):
         parser.error("expected CONFIG and --out, or --gate RESULTS")
@@ -52,11 +55,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Any:
     """The config with the command line applied."""
-    from mmengine.config import Config
-
     from padre3d.probe.settings import change_backbone
+    from padre3d.training.config import read_config
 
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     change_backbone(cfg, args.backbone, args.mixer)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
@@ -84,7 +86,7 @@ def open_frames(cfg: Any, args: argparse.Namespace) -> dict[str, Any]:
     return caches
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def probe(args: argparse.Namespace) -> dict[str, Any]:
     """Train, validate and write metrics.json."""
     from padre3d.io.files import write_atomic
     from padre3d.probe.evaluate import backbone_costs, validate
@@ -159,17 +161,30 @@ def report(metrics: dict[str, Any]) -> None:
         print(f"{name:26} {metrics[name]:,.6g}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
+    """Probe or judge; returns the exit status."""
     if args.gate is not None:
         from padre3d.probe.gate import check_gate
 
+        check_used(
+            [(o, v, False, "no --gate") for o, v in (("CONFIG", args.config), ("--out", args.out))]
+        )
         verdict = check_gate(args.gate)
         print(verdict)
         return 0 if verdict.passed else 1
-    report(run(args))
+    from padre3d.inference import check_device
+    from padre3d.io.lock import lock
+
+    check_device(args.device)
+    check_targets([("--out", args.out), ("--out", args.out / METRICS)], [args.config])
+    with lock(args.out / ".lock", f"another probe is at work in {args.out}"):
+        report(probe(args))
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":

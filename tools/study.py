@@ -19,6 +19,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
+from padre3d.io.files import write_atomic
 from padre3d.study.display import Display
 from padre3d.study.job import Settings
 from padre3d.study.plot import LABELS, plot
@@ -26,7 +28,7 @@ from padre3d.study.report import json_rows, markdown, terminal_table
 from padre3d.study.runner import Runner
 from padre3d.study.seeds import done_rows
 from padre3d.study.spec import Run, Study, load_study
-from padre3d.study.store import LockedError, Row, read_rows
+from padre3d.study.store import Row, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAIN_WIDTH = 240
@@ -54,10 +56,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     report("--json", metavar="FILE", help="with --report: write rows as JSON; - prints them")
     report("--markdown", action="store_true", help="with --report: print Markdown")
     report("--plot", type=Path, metavar="PICTURE", help="draw accuracy against cost")
-    report("--cost", choices=list(LABELS), default="params", help="of --plot")
+    report("--cost", choices=list(LABELS), help="of --plot (default: params)")
     report("--metrics", help="of --report, separated by commas (default: the study's)")
     report("--finished", action="store_true", help="of --report: variants with results only")
     report("--metric", help="of --plot (default: the study's first)")
+    add_debug_argument(parser)
     args = parser.parse_args(argv)
     if (args.json or args.markdown) and not args.report:
         parser.error("--json and --markdown are forms of --report")
@@ -144,7 +147,7 @@ def report(args: argparse.Namespace, runs: Sequence[Run], rows: Sequence[Row]) -
         if args.json == "-":
             print(text)
         else:
-            Path(args.json).write_text(text + "\n")
+            write_atomic(args.json, text + "\n")
     if args.markdown:
         print(markdown(study, variants, done))
     elif args.report and not args.json:
@@ -158,28 +161,49 @@ def report(args: argparse.Namespace, runs: Sequence[Run], rows: Sequence[Row]) -
         metric = args.metric or study.metrics[0]
         if metric not in study.metrics:
             raise ValueError(f"--metric: expected one of {list(study.metrics)}, got {metric!r}")
-        lost = plot(study, variants, done, metric, args.cost, args.plot)
+        lost = plot(study, variants, done, metric, args.cost or "params", args.plot)
         if lost:
             print(f"not in the picture: {', '.join(lost)}", file=sys.stderr)
 
 
+def check_args(args: argparse.Namespace) -> None:
+    """Refuse options without effect, and outputs over inputs."""
+    reports = args.report or args.plot is not None
+    check_used(
+        [
+            ("--metrics", args.metrics, args.report, "--report"),
+            ("--finished", args.finished, args.report, "--report"),
+            ("--metric", args.metric, args.plot, "--plot"),
+            ("--cost", args.cost, args.plot, "--plot"),
+            ("--dry-run", args.dry_run, not reports, "no --report or --plot"),
+            ("--budget-minutes", args.budget_minutes, not reports, "no --report or --plot"),
+        ]
+    )
+    written = None if args.json == "-" else args.json
+    check_targets([("--json", written), ("--plot", args.plot)], [args.study, args.results])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is not done, or report; returns the exit status."""
+    check_args(args)
+    study = load_study(args.study)
+    settings = settings_of(args, study)
+    runs = select_runs(study.runs(ROOT, settings.work_dir), args.only, args.seeds)
+    if args.report or args.plot:
+        report(args, runs, read_rows(settings.results))
+        return 0
+    if args.dry_run:
+        print_plan(runs, read_rows(settings.results), settings)
+        return 0
+    return Runner(runs, settings, Display(Console())).run()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    args = parse_args(argv)
+    """Entry point; returns the exit status, 2 for bad input."""
     try:
-        study = load_study(args.study)
-        settings = settings_of(args, study)
-        runs = select_runs(study.runs(ROOT, settings.work_dir), args.only, args.seeds)
-        if args.report or args.plot:
-            report(args, runs, read_rows(settings.results))
-            return 0
-        if args.dry_run:
-            print_plan(runs, read_rows(settings.results), settings)
-            return 0
-        return Runner(runs, settings, Display(Console())).run()
-    except (LockedError, ValueError, FileNotFoundError) as error:
-        print(f"study.py: {error}", file=sys.stderr)
-        return 2
+        return run_tool(run, parse_args(argv), status=2)
+    except SystemExit as stop:
+        return int(stop.code or 0)
 
 
 if __name__ == "__main__":

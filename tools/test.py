@@ -6,24 +6,27 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.fileio import dump
 from mmengine.runner import Runner
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
+from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
 from padre3d.deploy import Runtime
 from padre3d.export.evaluate import use_runtime
-from padre3d.inference import load_weights
+from padre3d.io.files import write_atomic
 from padre3d.runtime.manifest import is_exported
+from padre3d.training.checkpoint import load_checkpoint_file, load_state
+from padre3d.training.config import naming_config, read_config
 from padre3d.training.distributed import prepare_processes
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """OpenMMLab's test arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file, or a folder of tools/export.py")
-    parser.add_argument("--backend", default="onnxruntime", help="of an exported folder")
+    parser.add_argument("--backend", help="of an exported folder (onnxruntime)")
     parser.add_argument("--work-dir", help="where the log goes")
     parser.add_argument("--metrics-out", help="write the metrics to this JSON file")
     parser.add_argument(
@@ -36,31 +39,39 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-    args = parser.parse_args()
+    add_debug_argument(parser)
+    args = parser.parse_args(argv)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return args
 
 
-def main() -> None:
-    """Entry point."""
-    args = parse_args()
-    cfg = Config.fromfile(args.config)
+def run(args: argparse.Namespace) -> None:
+    """Evaluate, and write the metrics."""
+    exported = is_exported(args.checkpoint)
+    check_used([("--backend", args.backend, exported, "an exported folder, got a checkpoint")])
+    check_targets([("--metrics-out", args.metrics_out)], [args.config, args.checkpoint])
+    # Before the minutes that a data set may take.
+    weights = None if exported else load_checkpoint_file(args.checkpoint)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
     if args.bootstrap:
         cfg.test_evaluator.bootstrap = args.bootstrap
     prepare_processes(cfg)
-    runner = Runner.from_cfg(cfg)
-    if is_exported(args.checkpoint):
-        use_runtime(runner.model, Runtime(args.checkpoint, args.backend))
+    with naming_config(args.config):
+        runner = Runner.from_cfg(cfg)
+    if weights is None:
+        use_runtime(runner.model, Runtime(args.checkpoint, args.backend or "onnxruntime"))
     else:
-        load_weights(runner.model, args.checkpoint)
+        load_state(runner.model, weights, args.checkpoint)
     metrics = runner.test()
     if args.metrics_out and runner.rank == 0:
-        Path(args.metrics_out).parent.mkdir(parents=True, exist_ok=True)
-        dump(metrics, args.metrics_out, indent=2)
+        write_atomic(args.metrics_out, dump(metrics, file_format="json", indent=2))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; bad input is one line on stderr and exit status 1."""
+    run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":

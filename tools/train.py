@@ -11,11 +11,13 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
-from padre3d.training.checkpoint import latest_checkpoint, load_checkpoint_file
+from padre3d.cli import add_debug_argument, run_tool
+from padre3d.training.checkpoint import check_resumable, latest_checkpoint, training_checkpoint
+from padre3d.training.config import naming_config, read_config
 from padre3d.training.distributed import prepare_processes
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """OpenMMLab's training arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
@@ -32,17 +34,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-    args = parser.parse_args()
+    add_debug_argument(parser)
+    args = parser.parse_args(argv)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return args
 
 
 def configure(args: argparse.Namespace) -> Config:
     """The config with the command line applied."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
@@ -62,23 +63,32 @@ def configure(args: argparse.Namespace) -> Config:
 
 
 def set_resume(cfg: Config, resume: str) -> None:
-    """Continue from a checkpoint that was seen to load."""
+    """Continue from a checkpoint of a training that was seen to load."""
     if resume == "auto":
-        found = latest_checkpoint(cfg.work_dir)
+        found = latest_checkpoint(cfg.work_dir, lambda text: print(f"--resume: {text}"))
         print(f"--resume: {found or 'no intact checkpoint in ' + cfg.work_dir + ', starting anew'}")
         cfg.resume, cfg.load_from = found is not None, str(found) if found else None
     else:
-        load_checkpoint_file(resume)
+        training_checkpoint(resume)
         cfg.resume, cfg.load_from = True, resume
 
 
-def main() -> None:
-    """Entry point."""
-    cfg = configure(parse_args())
+def run(args: argparse.Namespace) -> None:
+    """Train."""
+    cfg = configure(args)
     prepare_processes(cfg)
     # Deterministic runs fill every new tensor too, which only guards reads of unwritten memory.
     torch.utils.deterministic.fill_uninitialized_memory = False
-    Runner.from_cfg(cfg).train()
+    with naming_config(args.config):
+        runner = Runner.from_cfg(cfg)
+    if cfg.get("resume") and cfg.get("load_from"):
+        check_resumable(runner.model, cfg.load_from)
+    runner.train()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; bad input is one line on stderr and exit status 1."""
+    run_tool(run, parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -29,14 +29,15 @@ def count_detector(config: str | Path, points: Path, dtype: str | None = None) -
     Returns:
         A dictionary of totals and ``stages``, a list of name, parameters and macs.
     """
-    from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
     from padre3d.plugin import MODELS
+    from padre3d.training.config import naming_config, read_config
 
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
-    model = MODELS.build(cfg.model).eval()
+    with naming_config(config):
+        model = MODELS.build(cfg.model).eval()
     cloud = _cloud(points, dtype)
     stages = count_stages(model, lambda: model.forward_points([cloud]))
     position = sum(

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from mmdet3d.datasets import CBGSDataset, NuScenesDataset
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import load
 from mmengine.logging import print_log
+
+from padre3d.data.point_files import read_pickle
 
 
 class NuScenesSweepsDataset(NuScenesDataset):
@@ -63,14 +64,22 @@ class NuScenesSweepsDataset(NuScenesDataset):
             raise FileNotFoundError(
                 f"info file not found: {self.ann_file}; make it with tools/create_data.py"
             )
-        infos = load(self.ann_file)
+        infos = read_pickle(self.ann_file, "an info file")
         if not isinstance(infos, dict) or not {"metainfo", "data_list"} <= infos.keys():
             raise ValueError(
                 f"{self.ann_file}: expected an mmdet3d 1.1+ info file with 'metainfo' and "
                 "'data_list'; make it with tools/create_data.py"
             )
-        self._adopt(infos["metainfo"])
-        return [self.parse_data_info(info) for info in infos["data_list"]]
+        try:
+            if not len(infos["data_list"]):
+                raise ValueError(f"{self.ann_file}: expected frames, got none")
+            self._adopt(infos["metainfo"])
+            return [self.parse_data_info(info) for info in infos["data_list"]]
+        except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:
+            raise ValueError(
+                f"{self.ann_file}: expected frames as tools/create_data.py writes them, got "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def _adopt(self, info_meta: dict) -> None:
         categories = info_meta["categories"]

@@ -7,7 +7,7 @@ that the database lacks, and its hook forgets to switch off when a training resu
 from __future__ import annotations
 
 import os
-import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
 from padre3d.data.boxes import bev_overlaps_any, points_in_boxes
-from padre3d.data.point_files import read_points
+from padre3d.data.point_files import read_pickle, read_points
 
 
 def load_database(info_path: Path, min_points: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -30,23 +30,36 @@ def load_database(info_path: Path, min_points: int) -> dict[str, tuple[np.ndarra
 
     Raises:
         FileNotFoundError: if there is no such file.
+        ValueError: if it is no database.
     """
     if not info_path.is_file():
         raise FileNotFoundError(
             f"ground-truth database not found: {info_path}; make it with tools/create_data.py"
         )
-    with open(info_path, "rb") as f:
-        entries = pickle.load(f)
-    database = {}
+    entries = read_pickle(info_path, "a ground-truth database")
+    try:
+        return dict(_tables(entries, min_points))
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{info_path}: expected a ground-truth database of tools/create_data.py, got "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _tables(
+    entries: dict[str, list[dict]], min_points: int
+) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
     for name, objects in entries.items():
         # Databases of mmdet3d count all sweeps in num_points_in_gt.
         kept = [
             o for o in objects if o.get("num_points_in_sweeps", o["num_points_in_gt"]) >= min_points
         ]
-        if kept:
-            boxes = np.stack([o["box3d_lidar"] for o in kept]).astype(np.float32)
-            database[name] = (boxes, np.array([os.fsencode(o["path"]) for o in kept]))
-    return database
+        if not kept:
+            continue
+        boxes = np.array([o["box3d_lidar"] for o in kept], np.float32)
+        if boxes.shape != (len(kept), 9) or not np.isfinite(boxes).all():
+            raise ValueError(f"boxes of {name} of shape {boxes.shape}, or not finite")
+        yield name, (boxes, np.array([os.fsencode(o["path"]) for o in kept]))
 
 
 class SampleGroundTruth(BaseTransform):

@@ -66,7 +66,15 @@ class NuScenesDetectionMetric(NuScenesMetric):
         result_name: str = "pred_instances_3d",
     ) -> dict[str, float]:
         """The official figures of a result file, and their intervals if asked for."""
-        detail = super()._evaluate_single(result_path, classes, result_name)
+        try:
+            detail = super()._evaluate_single(result_path, classes, result_name)
+        # The devkit asserts that the frames are those of the split.
+        except AssertionError as error:
+            split = EVALUATED_SPLITS.get(self.version, self.version)
+            raise ValueError(
+                f"{self.ann_file}: expected the frames of the split {split}, got others or too "
+                f"few: {error}"
+            ) from error
         if self.bootstrap:
             evaluation = self._open_evaluation(result_path)
             intervals = frame_bootstrap(evaluation, self.bootstrap)

@@ -59,6 +59,56 @@ def check_point_file_size(path: str | os.PathLike[str], size: int, columns: int)
     )
 
 
+_ARRAYS = (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+_PLAIN = {
+    # numpy 2 moved core to _core.
+    *((f"numpy.{core}.{module}", name) for core in ("core", "_core") for module, name in _ARRAYS),
+    *(("numpy", name) for name in ("ndarray", "dtype")),
+    *((module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")),
+    ("collections", "OrderedDict"),
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Containers, strings, numbers and numpy arrays; nothing that could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The few classes of plain data."""
+        if (module, name) == ("_codecs", "encode"):
+            return _latin1
+        if (module, name) in _PLAIN:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name}, which is not plain data")
+
+
+def _latin1(text: str, _: str) -> bytes:
+    """How pickles of protocol 2 hold bytes."""
+    return text.encode("latin1")
+
+
+def read_pickle(path: str | os.PathLike[str], what: str) -> Any:
+    """Plain data of a pickle; nothing in the file is executed.
+
+    Args:
+        path: the file.
+        what: what it should be, for messages: ``"an info file"``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is torn, no pickle, or holds other objects than plain data.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _PlainUnpickler(file).load()
+    except OSError:
+        raise
+    # What a damaged pickle raises is anything that the objects in it raise.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: expected {what} of tools/create_data.py, got {type(error).__name__}: {error}"
+        ) from error
+
+
 def write_pickle(path: str | os.PathLike[str], value: Any) -> None:
     """Pickle ``value`` to ``path``; a reader sees the old file or the whole new one."""
     path = Path(path)

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from padre3d.io.files import write_atomic
 from padre3d.study.environment import commit, device_name, torch_version
 from padre3d.study.metrics import MetricsError, costs, read_metrics, select
 from padre3d.study.process import Ended, Process, run_environment
 from padre3d.study.spec import METRICS_FILE, Run, Step
-from padre3d.study.store import Row, write_atomic
+from padre3d.study.store import Row
 
 STATE_FILE, LOG_FILE = "study_run.json", "run.log"
 SAVE_EVERY_S = 10.0

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from padre3d.io.lock import LockedError, lock
+
+__all__ = ["LockedError", "Row", "append_row", "read_rows", "study_lock"]
+
 Row = dict[str, Any]
-
-
-class LockedError(RuntimeError):
-    """Another runner is at work on the same study."""
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -69,14 +67,6 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         os.close(file)
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a file by a whole new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    os.replace(name, path)
-
-
 @contextlib.contextmanager
 def study_lock(*paths: Path) -> Iterator[None]:
     """Hold lock files; the system lets go of them however this process ends.
@@ -86,20 +76,7 @@ def study_lock(*paths: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("a+"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                owner = file.read().strip() or "unknown process"
-                raise LockedError(
-                    f"another runner is at work on this study ({owner} holds {path}); "
-                    "wait for it or stop it first"
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {os.uname().nodename}")
-            file.flush()
+            stack.enter_context(lock(path, "another runner is at work on this study", keep=True))
         yield
 
 

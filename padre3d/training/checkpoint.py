@@ -1,19 +1,24 @@
-"""Checkpoints: weights-only loading, and the newest intact file of a training.
+"""Checkpoints: weights-only loading of whole files, and the newest intact one of a training.
 
 mmengine's training checkpoints hold log buffers that only an unsafe load can rebuild, and recent
 torch refuses them. :class:`~padre3d.training.hooks.PlainCheckpointHook` leaves the buffers out (the
 log file has their values), so every checkpoint here loads with ``weights_only=True``, for resuming
-too.
+too. ``torch.load`` checks no sum: every member's CRC is checked before.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import zipfile
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 _SAFE = [
     defaultdict,
@@ -23,7 +28,9 @@ _SAFE = [
     np.core.multiarray.scalar,  # type: ignore[attr-defined]
     *{type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "u4", "u8", "u1", "?")},
 ]
-_NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth$")
+STOPPED = "stopped.pth"
+_OF_TRAINING = re.compile(rf"(?:epoch|iter)_\d+\.pth$|{re.escape(STOPPED)}$")
+_NAMED = 3
 
 
 def allow_training_checkpoints() -> None:
@@ -36,14 +43,150 @@ def load_checkpoint_file(path: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is torn, not a checkpoint, or would have to run code.
+        ValueError: if the file is torn or damaged, not a checkpoint of torch 1.6 or later, or would
+            have to run code.
     """
-    allow_training_checkpoints()
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path}: expected a file, found none")
+    _check_members(path)
+    return _load(path, mmap=False)
+
+
+def training_checkpoint(path: str | Path) -> dict:
+    """A checkpoint that a training can go on from: weights, optimizer, and how far it was.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_checkpoint_file`, and for a checkpoint of
+            weights alone.
+    """
+    loaded = load_checkpoint_file(path)
+    _progress(loaded, path)
+    state_of(loaded, path)
+    return loaded
+
+
+def latest_checkpoint(
+    work_dir: str | Path, say: Callable[[str], None] = lambda text: None
+) -> Path | None:
+    """The intact checkpoint of a training in a folder that is furthest in iterations.
+
+    Neither the files' times nor the pointer file ``last_checkpoint`` are consulted: a copy changes
+    the one, a kill can cut the other off.
+
+    Args:
+        work_dir: folder with ``epoch_N.pth``, ``iter_N.pth``, ``stopped.pth``.
+        say: is told of every file that would have come first and is not intact.
+    """
+    files = [p for p in sorted(Path(work_dir).glob("*.pth")) if _OF_TRAINING.search(p.name)]
+    found = []
+    for path in files:
+        try:
+            found.append((_progress(_load(path, mmap=True), path), path))
+        except ValueError as error:
+            say(f"passed over: {error}")
+    for _, path in sorted(found, reverse=True):
+        try:
+            training_checkpoint(path)
+        except ValueError as error:
+            say(f"passed over: {error}")
+        else:
+            return path
+    return None
+
+
+def check_resumable(model: nn.Module, path: str | Path) -> None:
+    """Refuse a checkpoint that a training of this model cannot go on from.
+
+    Raises:
+        ValueError: if it is not intact, belongs to another config, holds weights alone, or weights
+            that are not finite.
+        FileNotFoundError: if there is no such file.
+    """
+    fit_state(model, training_checkpoint(path), path)
+
+
+def load_state(model: nn.Module, loaded: dict, path: str | Path) -> None:
+    """Load a checkpoint's weights into a model; see :func:`fit_state`."""
+    state = fit_state(model, loaded, path)
+    getattr(model, "module", model).load_state_dict(state)
+
+
+def fit_state(model: nn.Module, loaded: dict, path: str | Path) -> dict[str, Tensor]:
+    """The weights of a loaded checkpoint, seen to be the model's and finite.
+
+    Args:
+        model: the model; a distributed wrapper is looked through.
+        loaded: of :func:`load_checkpoint_file`.
+        path: what messages name.
+
+    Raises:
+        ValueError: if keys are missing, unexpected or of another shape or kind, or a weight is NaN
+            or infinite.
+    """
+    state = state_of(loaded, path)
+    problems = _mismatches(getattr(model, "module", model).state_dict(), state)
+    if problems:
+        raise ValueError(
+            f"checkpoint {path} does not fit the model, it belongs to another config: "
+            + "; ".join(problems)
+        )
+    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise ValueError(
+            f"checkpoint {path}: expected finite weights, got NaN or infinity in {len(bad)} of "
+            f"{len(state)} tensors: {first(bad)}"
+        )
+    return state
+
+
+def state_of(loaded: dict, path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a training checkpoint, or a bare one; without a wrapper's prefix.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    state = loaded.get("state_dict", loaded)
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(
+            f"checkpoint {path}: expected a state_dict of tensors, got keys "
+            f"{first(sorted(map(str, loaded)))}"
+        )
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def first(names: list[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+
+
+def _check_members(path: Path) -> None:
+    """Raise ValueError unless the file is a zip archive whose members have their right sums."""
+    expected = f"checkpoint {path}: expected a whole file of torch 1.6 or later, got"
+    size = os.path.getsize(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
+            promised = sum(member.file_size for member in members)
+            if packed or promised > size:
+                raise ValueError(
+                    f"{expected} a zip archive that unpacks to {promised} bytes of {size}"
+                )
+            broken = archive.testzip()
+    # zipfile raises much on hostile archives: BadZipFile, NotImplementedError, struct.error, ...
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{expected} {size} bytes that are no intact zip archive") from error
+    if broken is not None:
+        raise ValueError(f"{expected} a damaged one: the checksum of {broken!r} is wrong")
+
+
+def _load(path: Path, mmap: bool) -> dict:
+    allow_training_checkpoints()
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
@@ -55,21 +198,46 @@ def load_checkpoint_file(path: str | Path) -> dict:
     return loaded
 
 
-def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The newest ``epoch_N.pth`` / ``iter_N.pth`` that loads; torn files are skipped.
-
-    The pointer file ``last_checkpoint`` is not consulted: it can itself be cut off by a kill.
-    """
-    files = [p for p in Path(work_dir).glob("*.pth") if _NUMBERED.search(p.name)]
-    for path in sorted(files, key=lambda p: (p.stat().st_mtime, _number(p)), reverse=True):
-        try:
-            load_checkpoint_file(path)
-        except ValueError:
-            continue
-        return path
-    return None
+def _progress(loaded: dict, path: str | Path) -> tuple[int, int]:
+    """Iterations and epochs done."""
+    meta: Any = loaded.get("meta")
+    numbers = [meta.get(name) if isinstance(meta, dict) else None for name in ("iter", "epoch")]
+    if not all(type(n) is int and n >= 0 for n in numbers) or "optimizer" not in loaded:
+        raise ValueError(
+            f"checkpoint {path}: expected one of a training, with optimizer, epoch and iteration, "
+            f"got keys {first(sorted(map(str, loaded)))}"
+        )
+    return numbers[0], numbers[1]
 
 
-def _number(path: Path) -> int:
-    match = _NUMBERED.search(path.name)
-    return int(match.group(1)) if match else -1
+def _mismatches(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> list[str]:
+    """What is wrong with a state dict, one sentence a kind."""
+    missing = [key for key in wanted if key not in got]
+    unexpected = [key for key in got if key not in wanted]
+    shared = [key for key in wanted if key in got]
+    reshaped = [
+        f"{key} (expected {tuple(wanted[key].shape)}, got {tuple(got[key].shape)})"
+        for key in shared
+        if wanted[key].shape != got[key].shape
+    ]
+    other = [
+        f"{key} (expected {_kind(wanted[key])}, got {_kind(got[key])})"
+        for key in shared
+        if _kind(wanted[key]) != _kind(got[key])
+    ]
+    kinds = (
+        ("missing", missing),
+        ("unexpected", unexpected),
+        ("of another shape", reshaped),
+        ("of another kind", other),
+    )
+    return [f"{len(keys)} {kind}: {first(keys)}" for kind, keys in kinds if keys]
+
+
+def _kind(value: Tensor) -> str:
+    """Which numbers a tensor holds; any precision of real numbers is one kind."""
+    if value.layout is not torch.strided or value.is_quantized:
+        return "sparse or quantized numbers"
+    if value.is_floating_point():
+        return "real numbers"
+    return "complex numbers" if value.is_complex() else "whole numbers"

@@ -86,7 +86,7 @@ def test_metrics_of_a_run_and_of_a_killed_one(arguments, tmp_path, monkeypatch, 
         real(self)
 
     monkeypatch.setattr(Training, "one_step", die)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="130"):
         probe.main(arguments(out="killed"))
     monkeypatch.setattr(Training, "one_step", real)
     assert probe.main(arguments(out="killed")) == 0

@@ -92,8 +92,9 @@ def test_configs_that_are_none(tmp_path, infer, monkeypatch):
     (tmp_path / "c.py").write_text("model = = 3\n")
     refused(infer, r"^error: config .*c\.py: ", path)
     (tmp_path / "c.py").write_text("model = dict(type='Nothing')\n")
-    with pytest.raises(KeyError, match="not in the"):
+    with pytest.raises(ValueError, match="not in the") as raised:
         infer(path, "--debug")
+    assert isinstance(raised.value.__cause__, KeyError)
 
 
 def test_exported_folders_take_no_device_and_keep_their_files(tmp_path, infer, repo_root):
