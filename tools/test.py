@@ -15,6 +15,7 @@ from padre3d.deploy import Runtime
 from padre3d.export.evaluate import use_runtime
 from padre3d.inference import load_weights
 from padre3d.runtime.manifest import is_exported
+from padre3d.training.consistency import override
 from padre3d.training.distributed import prepare_processes
 
 
@@ -46,8 +47,7 @@ def main() -> None:
     args = parse_args()
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    override(cfg, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
     if args.bootstrap:
         cfg.test_evaluator.bootstrap = args.bootstrap

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.training.checkpoint import latest_checkpoint, load_checkpoint_file
+from padre3d.training.consistency import override
 from padre3d.training.distributed import prepare_processes
 
 
@@ -41,8 +42,7 @@ def configure(args: argparse.Namespace) -> Config:
     """The config with the command line applied."""
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    override(cfg, args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
