@@ -14,10 +14,13 @@ import yaml
 
 from padre3d.convert.reference_head import read_head
 from padre3d.convert.settings_reader import Settings
+from padre3d.structures.classes import NUSCENES_CLASSES
+from padre3d.structures.decode_settings import DecodeSettings
 from padre3d.structures.grid import PillarGrid
 
 POINT_FEATURES = ["x", "y", "z", "intensity", "timestamp"]
 DEFAULT_SWEEPS = 10
+DEFAULT_RANGE_M = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
 # Range, point columns and sweeps shape the model's input; the rest of DATA_CONFIG does not.
 _DATA_ONLY = (
     "DATASET",
@@ -112,6 +115,10 @@ def _read(config: dict[str, Any], name: str) -> ReferenceModel:
     encoder = _pillar_encoder(model.part("VFE"), backbone["dim"])
     _scatter(model.part("MAP_TO_BEV"), grid, backbone["dim"])
     head = read_head(model.part("DENSE_HEAD"), len(class_names), sum(bev["up_channels"]), stride)
+    if class_names != NUSCENES_CLASSES or grid.range_m != DEFAULT_RANGE_M:
+        # Ours would follow the names and the range; the reference's are numbers in its code.
+        fixed = {k: getattr(DecodeSettings(), k) for k in ("nms_classes", "centre_range_m")}
+        head["decode"] = {**fixed, **head.get("decode", {})}
     # The reference reads these for a recall figure only.
     unused = model.ignore("POST_PROCESSING")
     unused += top.ignore("OPTIMIZATION", "HOOK")
