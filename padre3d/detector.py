@@ -34,7 +34,8 @@ class PADReDetector(Base3DDetector):
         backbone: config of the token backbone; its ``mixer`` names PADRe or attention.
         bev_backbone: config of the 2-D backbone.
         head: config of the detection head.
-        class_names: class names in label order.
+        class_names: class names in label order. The settings of the head that name classes
+            (``point_classes``, ``decode.nms_classes``) follow them.
         train_cfg: settings that go before those of ``head.targets``.
         test_cfg: settings that go before those of ``head.decode``, such as ``score_thr``.
         data_preprocessor, init_cfg: as in mmdet3d.
@@ -67,6 +68,7 @@ class PADReDetector(Base3DDetector):
                 **head,
                 "grid": self.grid.coarser(self.bev_backbone.stride),
                 "num_classes": len(self.class_names),
+                "class_names": self.class_names,
             }
         )
 

@@ -38,7 +38,11 @@ from padre3d.detector import PADReDetector  # noqa: E402
 from padre3d.head import PADReTransFusionHead  # noqa: E402
 from padre3d.pillars import DynamicPillarEncoder  # noqa: E402
 from padre3d.training.checkpoint import allow_training_checkpoints  # noqa: E402
-from padre3d.training.hooks import FadeGroundTruthSampling, PlainCheckpointHook  # noqa: E402
+from padre3d.training.hooks import (  # noqa: E402
+    ConsistencyHook,
+    FadeGroundTruthSampling,
+    PlainCheckpointHook,
+)
 
 _REGISTERED = {
     MODELS: (
@@ -53,7 +57,7 @@ _REGISTERED = {
     DATASETS: (NuScenesSweepsDataset, SeededCBGSDataset),
     TRANSFORMS: (LoadSweeps, SampleGroundTruth),
     METRICS: (NuScenesDetectionMetric,),
-    HOOKS: (FadeGroundTruthSampling, PlainCheckpointHook),
+    HOOKS: (ConsistencyHook, FadeGroundTruthSampling, PlainCheckpointHook),
 }
 
 allow_training_checkpoints()

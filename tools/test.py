@@ -18,6 +18,7 @@ from padre3d.io.files import write_atomic
 from padre3d.runtime.manifest import is_exported
 from padre3d.training.checkpoint import load_checkpoint_file, load_state
 from padre3d.training.config import naming_config, read_config
+from padre3d.training.consistency import override
 from padre3d.training.distributed import prepare_processes
 
 
@@ -52,8 +53,10 @@ def run(args: argparse.Namespace) -> None:
     check_targets([("--metrics-out", args.metrics_out)], [args.config, args.checkpoint])
     # Before the minutes that a data set may take.
     weights = None if exported else load_checkpoint_file(args.checkpoint)
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
+    with naming_config(f"{args.config}, --cfg-options"):
+        override(cfg, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
     if args.bootstrap:
         cfg.test_evaluator.bootstrap = args.bootstrap

@@ -14,6 +14,7 @@ import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.cli import add_debug_argument, run_tool
 from padre3d.training.checkpoint import check_resumable, latest_checkpoint, training_checkpoint
 from padre3d.training.config import naming_config, read_config
+from padre3d.training.consistency import override
 from padre3d.training.distributed import prepare_processes
 
 
@@ -42,8 +43,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Config:
     """The config with the command line applied."""
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
+    with naming_config(f"{args.config}, --cfg-options"):
+        override(cfg, args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:

@@ -10,6 +10,7 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
     plain_checkpoint=dict(type="PlainCheckpointHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    consistency=dict(type="ConsistencyHook"),
 )
 visualizer = dict(
     type="Det3DLocalVisualizer", vis_backends=[dict(type="LocalVisBackend")], name="visualizer"

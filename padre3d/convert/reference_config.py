@@ -21,9 +21,12 @@ from padre3d.convert.reference_stages import (
     read_scatter,
 )
 from padre3d.convert.settings_reader import Settings
+from padre3d.structures.classes import NUSCENES_CLASSES
+from padre3d.structures.decode_settings import DecodeSettings
 from padre3d.structures.grid import PillarGrid
 
 DEFAULT_SWEEPS = 10
+DEFAULT_RANGE_M = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
 # Range, point columns and sweeps shape the model's input; the rest of DATA_CONFIG does not.
 _DATA_ONLY = (
     "DATASET",
@@ -124,6 +127,10 @@ def _read(config: dict[str, Any], name: str) -> ReferenceModel:
     read_scatter(model.part("MAP_TO_BEV"), grid, backbone["dim"])
     channels = sum(bev["up_channels"] or bev["channels"])
     head = read_head(model.part("DENSE_HEAD"), len(class_names), channels, stride, notes)
+    if class_names != NUSCENES_CLASSES or grid.range_m != DEFAULT_RANGE_M:
+        # Ours would follow the names and the range; the reference's are numbers in its code.
+        fixed = {k: getattr(DecodeSettings(), k) for k in ("nms_classes", "centre_range_m")}
+        head["decode"] = {**fixed, **head.get("decode", {})}
     # The reference reads these for a recall figure only.
     unused = model.ignore("POST_PROCESSING")
     unused += top.ignore("OPTIMIZATION", "HOOK")

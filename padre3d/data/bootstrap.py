@@ -30,11 +30,7 @@ from nuscenes.eval.detection.data_classes import (
 )
 from nuscenes.eval.detection.evaluate import DetectionEval
 
-# The devkit leaves these errors of these classes out.
-UNDEFINED = {
-    "traffic_cone": ("attr_err", "vel_err", "orient_err"),
-    "barrier": ("attr_err", "vel_err"),
-}
+from padre3d.data.class_list import ClassListEvaluation, new_metrics, undefined_errors
 
 
 @dataclass(frozen=True)
@@ -58,12 +54,12 @@ class ClassMatches:
 
 
 def frame_bootstrap(
-    evaluation: DetectionEval, resamples: int = 200, seed: int = 0
+    evaluation: DetectionEval | ClassListEvaluation, resamples: int = 200, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """95 % intervals over frames of ``NDS``, ``mAP`` and the five errors.
 
     Args:
-        evaluation: the devkit's, with its boxes loaded and filtered.
+        evaluation: the devkit's, with its boxes loaded and filtered, or that of a class list.
         resamples: draws of as many frames as there are.
         seed: of the draws.
 
@@ -97,7 +93,7 @@ def frame_bootstrap(
     return result
 
 
-def match_frames(evaluation: DetectionEval) -> dict[str, ClassMatches]:
+def match_frames(evaluation: DetectionEval | ClassListEvaluation) -> dict[str, ClassMatches]:
     """Match every class once, as the devkit does for each distance."""
     tokens, cfg = evaluation.sample_tokens, evaluation.cfg
     found: dict[str, ClassMatches] = {}
@@ -128,7 +124,7 @@ def score(
     matches: Mapping[str, ClassMatches], counts: np.ndarray, cfg: DetectionConfig
 ) -> DetectionMetrics:
     """The devkit's metrics of the frames, each as often as ``counts`` (F,) says."""
-    metrics = DetectionMetrics(cfg)
+    metrics = new_metrics(cfg)
     for name, found in matches.items():
         rows = np.repeat(np.arange(len(found.frame)), counts[found.frame])
         positives = int((found.positives * counts).sum())
@@ -138,7 +134,7 @@ def score(
             metrics.add_label_ap(name, distance, ap)
             if distance == cfg.dist_th_tp:
                 for error in TP_METRICS:
-                    undefined = error in UNDEFINED.get(name, ())
+                    undefined = error in undefined_errors(cfg, name)
                     value = np.nan if undefined else calc_tp(data, cfg.min_recall, error)
                     metrics.add_label_tp(name, error, value)
     return metrics

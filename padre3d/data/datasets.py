@@ -97,6 +97,7 @@ class NuScenesSweepsDataset(NuScenesDataset):
         if not self._version_given:
             self._metainfo["version"] = info_meta.get("version", self._metainfo["version"])
         self._metainfo.update(data_root=self.data_root, ann_file=self.ann_file)
+        self._metainfo["dataset"] = info_meta.get("dataset", "nuscenes")
 
     def parse_data_info(self, info: dict) -> dict:
         """Resolve the paths of a frame's info."""

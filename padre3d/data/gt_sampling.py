@@ -68,7 +68,9 @@ class SampleGroundTruth(BaseTransform):
     A class is filled up to its number in the frame. Points of the frame inside a pasted box go.
 
     Args:
-        sample_groups: class name -> objects of that class wanted in a frame.
+        sample_groups: class name -> objects of that class wanted in a frame. The names that are not
+            in the data set's class list do not count.
+        others: objects wanted of every class of the list that has no group.
         info_file: the database's pickle, relative to ``data_root``.
         data_root: where the database lies; the data set fills in its own root when None.
         min_points: least points of an object in all its sweeps.
@@ -80,18 +82,19 @@ class SampleGroundTruth(BaseTransform):
 
     def __init__(
         self,
-        sample_groups: dict[str, int],
+        sample_groups: dict[str, int] | None = None,
         info_file: str = "nuscenes_dbinfos_train.pkl",
         data_root: str | None = None,
         min_points: int = 5,
         load_dim: int = 5,
+        others: int = 0,
     ) -> None:
         self.root = Path(data_root or ".")
-        self.sample_groups = dict(sample_groups)
+        self.sample_groups, self.others = dict(sample_groups or {}), others
         self.load_dim = load_dim
         self.database = load_database(self.root / info_file, min_points)
         self.disabled = False
-        for name in self.sample_groups:
+        for name in dict.fromkeys([*self.sample_groups, *self.database]):
             count = len(self.database[name][0]) if name in self.database else 0
             print_log(f"ground-truth database: {count} objects of {name}", "current")
 
@@ -120,7 +123,9 @@ class SampleGroundTruth(BaseTransform):
         """Objects to paste, each as box (9,), file and label."""
         taken = present
         chosen = []
-        for name, wanted in self.sample_groups.items():
+        unnamed = [name for name in classes if name not in self.sample_groups]
+        groups = {**self.sample_groups, **dict.fromkeys(unnamed, self.others)}
+        for name, wanted in groups.items():
             if name not in classes or name not in self.database:
                 continue
             label = classes.index(name)
@@ -151,4 +156,4 @@ class SampleGroundTruth(BaseTransform):
         return cloud
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(sample_groups={self.sample_groups})"
+        return f"{type(self).__name__}(sample_groups={self.sample_groups}, others={self.others})"

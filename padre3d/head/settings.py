@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from padre3d.structures.classes import labels_of, point_labels
 from padre3d.structures.decode_settings import DecodeSettings
+from padre3d.structures.grid import PillarGrid
 
-__all__ = ["DecodeSettings", "LossSettings", "TargetSettings"]
+__all__ = ["DecodeSettings", "LossSettings", "TargetSettings", "decode_settings"]
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,37 @@ class LossSettings:
         object.__setattr__(self, "code_weights", tuple(float(w) for w in self.code_weights))
         if len(self.code_weights) != 10:
             raise ValueError(f"LossSettings expected 10 code_weights, got {len(self.code_weights)}")
+
+
+def decode_settings(
+    given: DecodeSettings | Mapping[str, Any] | None, grid: PillarGrid, class_names: Sequence[str]
+) -> DecodeSettings:
+    """Settings of decoding for a map and a class list.
+
+    Args:
+        given: settings as they are, or a dict. What a dict leaves out follows the model: rotated
+            suppression is for its point classes, and boxes are kept wherever the map reaches.
+        grid: the head's map.
+        class_names: in label order; ``nms_classes`` may name them.
+
+    Raises:
+        ValueError: if a class is unknown.
+    """
+    if not isinstance(given, DecodeSettings):
+        values = dict(given or {})
+        values.setdefault("nms_classes", point_labels(class_names))
+        values["nms_classes"] = labels_of(values["nms_classes"], class_names, "nms_classes")
+        values.setdefault("centre_range_m", _widened(DecodeSettings().centre_range_m, grid))
+        return DecodeSettings(**values)
+    labels_of(given.nms_classes, class_names, "nms_classes")
+    return given
+
+
+def _widened(centre_range_m: tuple[float, ...], grid: PillarGrid) -> tuple[float, ...]:
+    """The usual range, or a map's with the same margin where that reaches farther."""
+    margin = (7.2, 7.2, 5.0)
+    low = (min(c, r - m) for c, r, m in zip(centre_range_m, grid.range_m, margin, strict=False))
+    high = (
+        max(c, r + m) for c, r, m in zip(centre_range_m[3:], grid.range_m[3:], margin, strict=True)
+    )
+    return (*low, *high)

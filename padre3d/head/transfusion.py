@@ -18,7 +18,7 @@ from padre3d.head.decoder import LocalDecoderLayer
 from padre3d.head.outputs import HeadOutputs
 from padre3d.head.queries import MAX_TOPK, ProposalSelector
 from padre3d.head.rotated_iou import aligned_iou_3d
-from padre3d.head.settings import DecodeSettings, LossSettings, TargetSettings
+from padre3d.head.settings import DecodeSettings, LossSettings, TargetSettings, decode_settings
 from padre3d.head.training.losses import (
     box_l1_loss,
     gaussian_focal_loss,
@@ -27,7 +27,7 @@ from padre3d.head.training.losses import (
 )
 from padre3d.head.training.targets import Targets, build_targets, check_ground_truth
 from padre3d.structures.boxes import Detections
-from padre3d.structures.classes import POINT_CLASSES
+from padre3d.structures.classes import NUSCENES_CLASSES, labels_of, point_labels
 from padre3d.structures.grid import PillarGrid
 
 
@@ -38,6 +38,8 @@ class PADReTransFusionHead(nn.Module):
         grid: grid of the *head's* map, or its settings ``dict(range_m=..., cell_m=...)``.
         in_channels: channels of the map.
         num_classes: classes.
+        class_names: their names, for the settings that go by name; default: nuScenes' ten for ten
+            classes, else the numbers of the labels.
         channels: width of the head, a multiple of ``num_heads``.
         num_proposals: P.
         num_heads, ffn_channels: of the decoder layer.
@@ -50,7 +52,8 @@ class PADReTransFusionHead(nn.Module):
         bn_momentum: of all batch normalisations.
         local_radius: a proposal attends to the (2 * local_radius + 1)^2 cells around it.
         nms_kernel: odd side of the neighbourhood in which a heatmap value must be the largest.
-        point_classes: classes as small as a cell, without that neighbourhood.
+        point_classes: names or labels of classes as small as a cell, without that neighbourhood;
+            default: pedestrian and traffic_cone where the class list has them.
         dense_heatmap_bias: initial bias of the dense heatmap; None keeps the default
             initialisation, as the reference does; -2.19 starts at a probability of 0.1.
         targets, losses, decode: settings or dicts of them.
@@ -76,7 +79,7 @@ class PADReTransFusionHead(nn.Module):
         branch_channels: int = 64,
         local_radius: int = 20,
         nms_kernel: int = 3,
-        point_classes: Sequence[int] = POINT_CLASSES,
+        point_classes: Sequence[int | str] | None = None,
         dense_heatmap_bias: float | None = None,
         targets: TargetSettings | Mapping[str, Any] | None = None,
         losses: LossSettings | Mapping[str, Any] | None = None,
@@ -87,6 +90,7 @@ class PADReTransFusionHead(nn.Module):
         branch_layers: Mapping[str, int] | None = None,
         iou_branch: bool = True,
         bn_momentum: float = 0.1,
+        class_names: Sequence[str] | None = None,
         **old_names: Any,
     ) -> None:
         super().__init__()
@@ -96,13 +100,16 @@ class PADReTransFusionHead(nn.Module):
         self.in_channels, self.num_classes, self.dsvt_compat = in_channels, num_classes, dsvt_compat
         self.target_settings = _settings(TargetSettings, targets)
         self.loss_settings = _settings(LossSettings, losses)
-        self.decode_settings = _settings(DecodeSettings, decode)
-        self._check_settings(channels, num_heads, num_proposals, nms_kernel, point_classes)
+        names = _names(class_names, num_classes)
+        self.decode_settings = decode_settings(decode, self.grid, names)
+        self._check_settings(channels, num_heads, num_proposals, nms_kernel)
         if not iou_branch and self.decode_settings.iou_alpha is not None:
             raise ValueError(
                 "PADReTransFusionHead: expected decode.iou_alpha=None without an iou_branch, got "
                 f"{self.decode_settings.iou_alpha}"
             )
+        if point_classes is None:
+            point_classes = point_labels(names)
 
         self.shared_conv = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.heatmap_head = nn.Sequential(
@@ -119,7 +126,12 @@ class PADReTransFusionHead(nn.Module):
         code_weights = torch.tensor(self.loss_settings.code_weights)
         self.register_buffer("code_weights", code_weights, persistent=False)
         self.selector = ProposalSelector(
-            self.grid, num_classes, num_proposals, nms_kernel, tuple(point_classes), dsvt_compat
+            self.grid,
+            num_classes,
+            num_proposals,
+            nms_kernel,
+            labels_of(point_classes, names, "point_classes"),
+            dsvt_compat,
         )
         self.class_embedding = nn.Linear(num_classes, channels)
         self.decoder = LocalDecoderLayer(
@@ -140,23 +152,13 @@ class PADReTransFusionHead(nn.Module):
                 module.momentum = bn_momentum
 
     def _check_settings(
-        self,
-        channels: int,
-        num_heads: int,
-        num_proposals: int,
-        nms_kernel: int,
-        point_classes: Sequence[int],
+        self, channels: int, num_heads: int, num_proposals: int, nms_kernel: int
     ) -> None:
         most = min(MAX_TOPK, self.num_classes * self.grid.num_cells)
         for fine, expected, got in (
             (channels % num_heads == 0, f"channels divisible by {num_heads} heads", channels),
             (nms_kernel % 2 == 1, "an odd nms_kernel", nms_kernel),
             (0 < num_proposals <= most, f"1..{most} proposals", num_proposals),
-            (
-                all(0 <= c < self.num_classes for c in point_classes),
-                f"point_classes in 0..{self.num_classes - 1}",
-                tuple(point_classes),
-            ),
         ):
             if not fine:
                 raise ValueError(f"PADReTransFusionHead: expected {expected}, got {got}")
@@ -267,6 +269,19 @@ class PADReTransFusionHead(nn.Module):
         if score_thr is not None:
             settings = replace(settings, score_thr=score_thr)
         return decode_detections(outputs, self.grid, settings)
+
+
+def _names(class_names: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:
+    """Names of the labels, whatever is known of them."""
+    if class_names is None:
+        usual = num_classes == len(NUSCENES_CLASSES)
+        return NUSCENES_CLASSES if usual else tuple(map(str, range(num_classes)))
+    if len(class_names) != num_classes or len(set(class_names)) != num_classes:
+        raise ValueError(
+            f"PADReTransFusionHead: expected {num_classes} different class_names, "
+            f"got {list(class_names)}"
+        )
+    return tuple(class_names)
 
 
 def _settings(kind: type, given: Any) -> Any:

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from padre3d.data.gt_sampling import SampleGroundTruth
+from padre3d.training.consistency import check_consistent
 
 
 class PlainCheckpointHook(Hook):
@@ -15,6 +16,14 @@ class PlainCheckpointHook(Hook):
         """Drop the smoothed log values; a resumed training starts smoothing anew."""
         if "message_hub" in checkpoint:
             checkpoint["message_hub"]["log_scalars"] = {}
+
+
+class ConsistencyHook(Hook):
+    """Refuses to start where data and model have another range or class list."""
+
+    def before_run(self, runner: Runner) -> None:
+        """Check the config, whatever tool started the run."""
+        check_consistent(runner.cfg)
 
 
 class FadeGroundTruthSampling(Hook):

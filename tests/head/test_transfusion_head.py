@@ -301,7 +301,10 @@ def test_bad_input_is_refused():
         (dict(nms_kernel=4), "odd nms_kernel, got 4"),
         (dict(num_proposals=0), "1..3200 proposals, got 0"),
         (dict(num_proposals=3201), "1..3200 proposals, got 3201"),
-        (dict(num_classes=3), r"point_classes in 0..2, got \(8, 9\)"),
+        (dict(num_classes=3, point_classes=(8, 9)), r"labels in 0\.\.2, got \[8, 9\]"),
+        (dict(point_classes=("tram",)), "point_classes: expected names .* got .'tram'"),
+        (dict(decode=dict(nms_classes=("tram",))), "nms_classes: expected names .* got .'tram'"),
+        (dict(num_classes=2, class_names=("a", "a")), "2 different class_names"),
     ):
         with pytest.raises(ValueError, match=message):
             make_head(**settings)

@@ -41,6 +41,7 @@ train_pipeline = [
             pedestrian=2,
             traffic_cone=2,
         ),
+        others=2,
     ),
     dict(
         type="RandomFlip3D",

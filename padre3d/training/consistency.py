@@ -1,0 +1,122 @@
+"""One range and one class list: the model's, which data and metric follow or contradict.
+
+``model.grid.range_m`` and ``model.class_names`` are the values that count. What the pipelines and
+the metric hold is set to them where it is the value of our base configs, or was the model's before
+the command line changed that; another value is a contradiction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from padre3d.structures.classes import NUSCENES_CLASSES
+
+BASE_RANGE_M = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+EVALUATORS = ("val_evaluator", "test_evaluator")
+
+
+def override(cfg: Config, options: Mapping[str, Any] | None) -> None:
+    """Apply options of the command line; data and metric follow the model.
+
+    Args:
+        cfg: the config, changed in place.
+        options: of ``--cfg-options``, or None.
+
+    Raises:
+        ValueError: if data and model contradict each other.
+    """
+    before = _values(cfg)
+    if options is not None:
+        cfg.merge_from_dict(options)
+    after = _values(cfg)
+    if after is None:
+        return
+    earlier = before or after
+    for place in _places(cfg):
+        place.set(_followed(place, earlier, after))
+    for evaluator in _evaluators(cfg):
+        evaluator["range_m"] = list(after[0])
+
+
+def check_consistent(cfg: Config) -> None:
+    """Refuse a config whose data do not have the range and the classes of its model.
+
+    Raises:
+        ValueError: names the setting, its value and the model's.
+    """
+    values = _values(cfg)
+    for place in _places(cfg) if values else ():
+        if place.value != values[place.kind]:
+            raise ValueError(_contradiction(place, values[place.kind]))
+
+
+class _Place:
+    """A setting of the data that repeats one of the model: kind 0 the range, 1 the classes."""
+
+    def __init__(self, name: str, kind: int, holder: Any, key: str) -> None:
+        self.name, self.kind, self.holder, self.key = name, kind, holder, key
+        convert: Callable = float if kind == 0 else str
+        self.value = tuple(convert(v) for v in holder[key])
+
+    def set(self, value: tuple) -> None:
+        if value != self.value:
+            print(f"{self.name} follows the model: {list(value)}")
+            self.holder[self.key], self.value = list(value), value
+
+
+def _followed(place: _Place, earlier: tuple, after: tuple) -> tuple:
+    usual = (BASE_RANGE_M, NUSCENES_CLASSES)[place.kind]
+    if place.value in (after[place.kind], earlier[place.kind], usual):
+        return after[place.kind]
+    raise ValueError(_contradiction(place, after[place.kind]))
+
+
+def _contradiction(place: _Place, wanted: tuple) -> str:
+    name = ("model.grid.range_m", "model.class_names")[place.kind]
+    return (
+        f"{place.name}: expected {list(wanted)} as {name} says, got {list(place.value)}; "
+        f"set {name} alone and the rest follows"
+    )
+
+
+def _values(cfg: Config) -> tuple[tuple, tuple] | None:
+    """Range and class names of the model; None for a model of another kind."""
+    model = cfg.get("model") or {}
+    range_m = (model.get("grid") or {}).get("range_m")
+    if range_m is None:
+        return None
+    return tuple(map(float, range_m)), tuple(model.get("class_names", NUSCENES_CLASSES))
+
+
+def _places(cfg: Config) -> Iterator[_Place]:
+    for loader in LOADERS:
+        if cfg.get(loader):
+            yield from _walk(cfg[loader], loader)
+
+
+def _walk(node: Any, name: str) -> Iterator[_Place]:
+    if isinstance(node, (list, tuple)):
+        for index, item in enumerate(node):
+            yield from _walk(item, f"{name}.{index}")
+    if not isinstance(node, dict):
+        return
+    kind = str(node.get("type")).rpartition(".")[2]
+    if kind in ("PointsRangeFilter", "ObjectRangeFilter") and "point_cloud_range" in node:
+        yield _Place(f"{name} ({kind}).point_cloud_range", 0, node, "point_cloud_range")
+    classes = node.get("classes")
+    if isinstance(classes, (list, tuple)):
+        yield _Place(f"{name}.classes", 1, node, "classes")
+    for key, item in node.items():
+        yield from _walk(item, f"{name}.{key}")
+
+
+def _evaluators(cfg: Config) -> Iterator[dict]:
+    for name in EVALUATORS:
+        found = cfg.get(name) or []
+        for evaluator in found if isinstance(found, (list, tuple)) else [found]:
+            if str(evaluator.get("type")).endswith("NuScenesDetectionMetric"):
+                yield evaluator
