@@ -65,8 +65,12 @@ def run_tool(
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line; its type where it has none."""
-    words = " ".join(str(error).split())
+    """An error's message on one line; its type where it has none.
+
+    Lists, which follow a colon and are indented, keep their lines.
+    """
+    text = str(error)
+    words = text.strip() if ":\n  " in text else " ".join(text.split())
     if isinstance(error, MemoryError):
         return f"not enough memory {words}".strip()
     return words or type(error).__name__
