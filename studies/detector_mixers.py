@@ -19,6 +19,7 @@ STUDY = detector_study(
         "padre2": mixer(type="padre", degree=2, preset="sequence", kernel_size=11),
         "none": mixer(type="padre", degree=2, preset="sequence", kernel_size=1),
         "padre2_k63": mixer(type="padre", degree=2, preset="sequence", kernel_size=63),
+        "padre2_grid5_block8": mixer(type="padre", degree=2, layout="grid", kernel_size=5, block=8),
         "padre2_grid11": mixer(type="padre", degree=2, layout="grid", kernel_size=11),
         "control": mixer(type="conv_control", degree=2, preset="sequence", kernel_size=11),
         "padre2_grid5": mixer(type="padre", degree=2, layout="grid", kernel_size=5),

@@ -12,6 +12,10 @@ VARIANTS = {
     "grid3_dilation2": padre(2, layout="grid", kernel_size=3, dilation=2),
     "grid3_dilation4": padre(2, layout="grid", kernel_size=3, dilation=4),
     "grid5_dilation2": padre(2, layout="grid", kernel_size=5, dilation=2),
+    **{
+        f"grid5_block{side}": padre(2, layout="grid", kernel_size=5, block=side)
+        for side in (4, 8, 16)
+    },
     "grid11_separable": padre(2, layout="grid", kernel_size=11, separable=True),
 }
 

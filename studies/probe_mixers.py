@@ -29,6 +29,8 @@ VARIANTS = {
     "padre2_k63": padre(2, kernel_size=63),
     "padre2_grid5": padre(2, layout="grid", kernel_size=5),
     "padre2_grid11": padre(2, layout="grid", kernel_size=11),
+    # Means of blocks of 8 x 8 cells, 5.4 m, bring what lies three blocks around.
+    "padre2_grid5_block8": padre(2, layout="grid", kernel_size=5, block=8),
     "padre3_grid5": padre(3, layout="grid", kernel_size=5),
     "control_grid5": {"mixer": {"type": "conv_control", "layout": "grid", "kernel_size": 5}},
     "none_submconv": with_backbone(NONE, local_descriptor="submconv"),

@@ -43,6 +43,7 @@ def export_once(name, folder, config=None) -> ExportedDetector:
         "grid",
         pytest.param("padre on sets", marks=pytest.mark.slow),
         pytest.param("grid and sequence", marks=pytest.mark.slow),
+        "grid with blocks",
     ],
 )
 def exported(request):
@@ -68,6 +69,11 @@ def exported_padre_on_sets(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported_grid(tmp_path_factory):
     return export_once("grid", tmp_path_factory.mktemp("grid") / "out")
+
+
+@pytest.fixture(scope="session")
+def exported_grid_with_blocks(tmp_path_factory):
+    return export_once("grid with blocks", tmp_path_factory.mktemp("blocks") / "out")
 
 
 @pytest.fixture(scope="session")

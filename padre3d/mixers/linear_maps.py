@@ -13,6 +13,7 @@ from padre3d.ops.padre import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenBlockConv,
     TokenCausalConv1d,
     TokenChain,
     TokenConv1d,
@@ -22,9 +23,12 @@ from padre3d.ops.padre import (
     TokenLowRank,
     TokenMap,
     TokenPrefix,
+    TokenSum,
 )
 from padre3d.structures.grid_index import GridIndex
 
+# Side of the convolution over the means of blocks.
+BLOCK_TAPS = 3
 # Where the tokens lie, for a 2-D convolution: an image (H, W), or the occupied cells of a grid.
 Size = tuple[int, int] | GridIndex
 
@@ -70,6 +74,10 @@ class TokenWeights(nn.Module):
             # The 1 x k half of a separable convolution.
             self.weight2 = _normal(*others[0], variance=1 / spec.kernel_size) if others else None
             self.bias = nn.Parameter(torch.zeros(dim))
+            taps = (BLOCK_TAPS, BLOCK_TAPS)
+            self.block_weight = (
+                _normal(dim, 1, *taps, variance=1 / math.prod(taps)) if spec.block else None
+            )
         elif isinstance(spec, Dense):
             self.weight = _normal(spec.tokens, spec.tokens, variance=1 / spec.tokens)
         else:
@@ -93,13 +101,13 @@ class TokenWeights(nn.Module):
         conv = self._convolution(self.spec, size, grid_impl)
         if not prefix:
             return conv
-        if isinstance(conv, TokenGridConv) or isinstance(size, GridIndex):
+        if isinstance(conv, (TokenGridConv, TokenSum)) or isinstance(size, GridIndex):
             raise ValueError(f"tokens on a grid: expected prefix=0, got {prefix}")
         return TokenPrefix(conv, prefix)
 
     def _convolution(
         self, spec: Conv, size: Size | None, grid_impl: str
-    ) -> TokenConv1d | TokenConv2d | TokenGridConv | TokenChain:
+    ) -> TokenConv1d | TokenConv2d | TokenGridConv | TokenChain | TokenSum:
         if spec.causal:
             return TokenCausalConv1d(self.weight, self.bias, self.groups)
         if spec.dims == 1:
@@ -114,9 +122,14 @@ class TokenWeights(nn.Module):
                 return TokenGridConv(weight, size, bias, spec.dilation, grid_impl)
             return TokenConv2d(weight, size, bias, self.groups, spec.dilation)
 
-        if self.weight2 is None:
-            return conv(self.weight, self.bias)
-        return TokenChain((conv(self.weight, None), conv(self.weight2, self.bias)))
+        near: TokenConv2d | TokenGridConv | TokenChain = conv(self.weight, self.bias)
+        if self.weight2 is not None:
+            near = TokenChain((conv(self.weight, None), conv(self.weight2, self.bias)))
+        if self.block_weight is None:
+            return near
+        if not isinstance(size, GridIndex):
+            raise ValueError(f"block={spec.block}: expected tokens on a grid, got an image {size}")
+        return TokenSum((near, TokenBlockConv(self.block_weight, size, spec.block)))
 
 
 class CausalTaps(nn.Conv1d):

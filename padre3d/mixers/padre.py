@@ -44,6 +44,8 @@ class PADRe(Mixer):
             convolutions run over the occupied cells, and ``size`` is their index.
         dilation: cells between two taps of a 2-D convolution.
         separable: 2-D convolutions are k x 1 followed by 1 x k.
+        block: on a grid, adds a convolution of the means of blocks of so many cells to each side;
+            see :class:`padre3d.mixers.structure.Conv`.
         size: (H, W) of the token image, if it is always the same; with dims=2 only.
         prefix: leading tokens outside the sequence or image, such as a class token: a convolution
             passes them by and gives them the mean of its result (``TokenPrefix``). No mask then.
@@ -78,14 +80,17 @@ class PADRe(Mixer):
         separable: bool = False,
         grid_impl: str = "auto",
         causal: bool = False,
+        block: int = 0,
     ) -> None:
         super().__init__()
         if layout not in (None, *LAYOUTS):
             raise ValueError(f"PADRe layout: expected one of {LAYOUTS} or None, got {layout!r}")
         if layout == "grid" and impl == "triton":
             raise ValueError("PADRe layout='grid': expected impl='eager', got 'triton'")
+        if block and layout != "grid":
+            raise ValueError(f"PADRe block={block}: expected layout='grid', got {layout!r}")
         if structure is None:
-            options = dict(dilation=dilation, separable=separable, causal=causal)
+            options = dict(dilation=dilation, separable=separable, causal=causal, block=block)
             dims = 2 if layout == "grid" else dims
             structure = _preset(preset, degree, kernel_size, dims, **options)
             structure = replace(structure, normalise=normalise, basis=basis)
@@ -203,6 +208,8 @@ class PADRe(Mixer):
     ) -> Tensor:
         """The operator itself; chunks call it, not the module, so that hooks act once."""
         tokens = zero_masked(with_position(x, pos), mask)
+        if mask is not None and isinstance(size, GridIndex):
+            size = size.without_masked(mask.squeeze(0))
         return padre(tokens, self.weights(size), mask, impl=self.impl)
 
     def extra_repr(self) -> str:

@@ -54,7 +54,9 @@ class Conv:
 
     ``dims`` is 1 for sequences, 2 for images and for the occupied cells of a grid. In 2-D,
     ``dilation`` cells lie between two taps, and ``separable`` stands for k x 1 followed by 1 x k.
-    ``causal``, in 1-D, looks back only.
+    ``causal``, in 1-D, looks back only. ``block`` > 0, on a grid, adds a depthwise 3 x 3
+    convolution over the means of blocks of ``block`` x ``block`` cells: a receptive field of three
+    blocks for nine more weights per channel.
     """
 
     kernel_size: int
@@ -63,6 +65,7 @@ class Conv:
     dilation: int = 1
     separable: bool = False
     causal: bool = False
+    block: int = 0
 
     def __post_init__(self) -> None:
         if check_count("Conv.kernel_size", self.kernel_size, 1) % 2 == 0:
@@ -81,6 +84,11 @@ class Conv:
             raise ValueError(
                 f"Conv.groups: expected None (depthwise) if separable, got {self.groups}"
             )
+        if check_count("Conv.block", self.block, 0) and (self.dims == 1 or self.groups is not None):
+            raise ValueError(
+                "Conv.block: expected 0 unless dims=2 and depthwise (groups=None), got "
+                f"block={self.block}, dims={self.dims}, groups={self.groups}"
+            )
         if self.causal and self.dims != 1:
             raise ValueError(f"Conv.causal: expected dims=1, got dims={self.dims}")
 
@@ -93,7 +101,7 @@ class Conv:
 
     @property
     def taps(self) -> int:
-        """Weights per channel and channel of its group, and products per token."""
+        """Weights per channel and channel of its group, and products per token, without blocks."""
         return sum(math.prod(kernel) for kernel in self.kernels)
 
 

@@ -31,6 +31,7 @@ class GridIndex:
     _neighbours: dict[tuple[Pair, int], Tensor] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _blocks: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, coords: Tensor, batch_size: int, ny: int, nx: int) -> GridIndex:
@@ -55,6 +56,34 @@ class GridIndex:
             self._neighbours[key] = self._find_neighbours(kernel, dilation)
         return self._neighbours[key]
 
+    def blocks(self, side: int) -> Tensor:
+        """The block of ``side`` x ``side`` cells of each token (N,), made once.
+
+        Numbers count over the samples' blocks, row by row, in the order of :meth:`block_shape`.
+        """
+        if side not in self._blocks:
+            _, ny, nx = self.cell_to_pillar.shape
+            _, rows, columns = self.block_shape(side)
+            sample, cell = self.cells // (ny * nx), self.cells % (ny * nx)
+            row, column = cell // nx // side, cell % nx // side
+            self._blocks[side] = (sample * rows + row) * columns + column
+        return self._blocks[side]
+
+    def block_shape(self, side: int) -> torch.Size:
+        """(B, rows, columns) of the blocks; the last ones may reach beyond the map."""
+        samples, ny, nx = self.cell_to_pillar.shape
+        return torch.Size((samples, -(-ny // side), -(-nx // side)))
+
+    def without_masked(self, mask: Tensor) -> GridIndex:
+        """The index in which the tokens that a mask (N,) marks False are padding."""
+        keep = F.pad(mask, (1, 0)).to(self.cell_to_pillar.dtype)
+        return GridIndex(self.cells, self.cell_to_pillar * keep[self.cell_to_pillar])
+
+    def is_padding(self) -> Tensor:
+        """(N,) bool, True for tokens that no cell of the map refers to."""
+        row = torch.arange(1, len(self.cells) + 1, device=self.cells.device)
+        return self.cell_to_pillar.flatten().index_select(0, self.cells) != row
+
     def _find_neighbours(self, kernel: Pair, dilation: int) -> Tensor:
         _, ny, nx = self.cell_to_pillar.shape
         (height, width), device = kernel, self.cells.device
@@ -68,9 +97,7 @@ class GridIndex:
         tap = (down[:, None] + torch.arange(width, device=device) * dilation).flatten()
         found = padded.flatten().index_select(0, (tap[:, None] + corner).flatten())
         found = found.view(len(tap), len(corner))
-        row = torch.arange(1, len(self.cells) + 1, device=device)
-        padding = self.cell_to_pillar.flatten().index_select(0, self.cells) != row
-        return found.masked_fill_(padding, 0)
+        return found.masked_fill_(self.is_padding(), 0)
 
 
 def cell_ids(coords: Tensor, ny: int, nx: int) -> Tensor:

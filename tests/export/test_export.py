@@ -107,7 +107,7 @@ def test_fixed_number_of_pillars_is_exact_on_sets(name):
     assert_close_to_largest(actual.dense_heatmap, expected.dense_heatmap)
 
 
-@pytest.mark.parametrize("name", ["grid", "grid and sequence"])
+@pytest.mark.parametrize("name", ["grid", "grid and sequence", "grid with blocks"])
 def test_fixed_number_of_pillars_is_exact_on_the_grid(name):
     """Padding has a cell to read, but no cell of the map has the padding."""
     detector = small_detector.build(**small_detector.MIXERS[name])

@@ -15,6 +15,8 @@ CONFIGS = [
     dict(type="padre", degree=3, preset="paper", kernel_size=5, separable=True),
     dict(type="padre", degree=4, preset="text", kernel_size=11),
     dict(type="padre", degree=2, grid_impl="map", kernel_size=5),
+    dict(type="padre", degree=2, kernel_size=3, block=4),
+    dict(type="padre", degree=3, preset="paper", kernel_size=3, separable=True, block=3),
     dict(type="conv_control", degree=3, kernel_size=5),
 ]
 configs = pytest.mark.parametrize("cfg", CONFIGS, ids=str)
@@ -80,12 +82,15 @@ def test_masked_tokens_on_the_map_are_empty_cells(cfg):
 
 @configs
 def test_shifting_the_frame_shifts_nothing_else(cfg):
-    """The same pattern elsewhere on the map, away from its borders, has the same result."""
+    """The same pattern elsewhere on the map, away from its borders, has the same result.
+
+    Blocks of 3 and of 4 cells move by whole blocks.
+    """
     mixer = make(cfg)
     places = coords(30)
     x = torch.randn(1, 30, DIM)
     here = mixer(x, None, None, GridIndex.of(places, 1, 40, 40))
-    there = GridIndex.of(places + torch.tensor([0, 20, 13]), 1, 40, 40)
+    there = GridIndex.of(places + torch.tensor([0, 24, 12]), 1, 40, 40)
     torch.testing.assert_close(mixer(x, None, None, there), here, atol=1e-5, rtol=1e-5)
 
 

@@ -8,6 +8,7 @@ from padre3d.ops.padre import (
     ChannelLowRank,
     PadreWeights,
     Pointwise,
+    TokenBlockConv,
     TokenCausalConv1d,
     TokenChain,
     TokenConv1d,
@@ -17,6 +18,7 @@ from padre3d.ops.padre import (
     TokenLowRank,
     TokenMean,
     TokenPrefix,
+    TokenSum,
 )
 from padre3d.structures.grid_index import GridIndex
 
@@ -54,9 +56,14 @@ def random_grid_map(rng, channels, index, bias):
     def conv(height, width, bias=None):
         return TokenGridConv(leaf(channels, 1, height, width), index, bias, dilation, impl)
 
-    if rng.random() < 0.3:
+    near = conv(kernel, rng.choice([kernel, 3]), bias)
+    kind = rng.random()
+    if kind < 0.3:
         return TokenChain((conv(kernel, 1), conv(1, kernel, bias)))
-    return conv(kernel, rng.choice([kernel, 3]), bias)
+    if kind < 0.5:
+        far = TokenBlockConv(leaf(channels, 1, 3, rng.choice([1, 3])), index, rng.choice([1, 2, 3]))
+        return TokenSum((near, far))
+    return near
 
 
 def random_token_map(rng, tokens, channels, size):
@@ -134,6 +141,6 @@ def random_weights(rng, degree, tokens, channels, size):
 def leaves(weights):
     maps = [*weights.a, *weights.b, *weights.c, *weights.d, weights.u, weights.v]
     maps += [m.conv for m in maps if isinstance(m, TokenPrefix)]
-    maps += [factor for m in maps if isinstance(m, TokenChain) for factor in m.maps]
+    maps += [part for m in maps if isinstance(m, (TokenChain, TokenSum)) for part in m.maps]
     tensors = [v for m in maps if m is not None for v in vars(m).values()]
     return [t for t in [*tensors, weights.w, weights.l] if isinstance(t, torch.Tensor)]

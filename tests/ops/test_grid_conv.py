@@ -7,6 +7,7 @@ from random_structures import random_grid
 from torch.utils.flop_counter import FlopCounterMode
 
 from padre3d.ops.padre import TokenGridConv
+from padre3d.ops.padre.block_conv import _means_of_maps, _means_of_tokens, block_convolution
 from padre3d.ops.padre.grid_conv import grid_convolution
 from padre3d.structures.grid_index import GridIndex
 
@@ -157,3 +158,28 @@ def test_bad_inputs_are_named():
     skip_without("triton")
     with pytest.raises(ValueError, match="grid_impl='triton': expected one of .* got torch.fl"):
         TokenGridConv(weight, index, impl="triton")(torch.zeros(1, 7, 3).double())
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_both_ways_to_the_means_of_blocks_agree(side):
+    """By sums over tokens and by pooling of maps whose sides no block divides."""
+    torch.manual_seed(0)
+    index = random_grid(60, 50, samples=3, ny=7, nx=11)
+    x = torch.randn(60, 4, dtype=torch.float64, requires_grad=True)
+    outs = [means(x, index, side) for means in (_means_of_tokens, _means_of_maps)]
+    torch.testing.assert_close(*outs)
+    cotangent = torch.randn_like(outs[0])
+    gradients = [torch.autograd.grad(out, x, cotangent)[0] for out in outs]
+    torch.testing.assert_close(*gradients)
+    assert gradients[0][50:].abs().max() == 0  # padding
+
+
+def test_a_token_sees_its_block_and_the_blocks_around_it():
+    """Blocks of 4 cells: a token in block 2 sees blocks 1 to 3, cells 4 to 15."""
+    coords = torch.stack([torch.zeros(24), torch.zeros(24), torch.arange(24.0)], 1).long()
+    index = GridIndex.of(coords, 1, 4, 24)
+    x = torch.randn(24, 1, requires_grad=True)
+    block_convolution(x, torch.ones(1, 1, 3, 3), index, 4)[9].sum().backward()
+    expected = torch.zeros(24)
+    expected[4:16] = 0.25
+    torch.testing.assert_close(x.grad[:, 0], expected)

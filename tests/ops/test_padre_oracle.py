@@ -60,8 +60,9 @@ def test_the_draws_hold_every_map_at_every_place():
             for m in (*weights.a, *weights.c)
             if isinstance(m, (TokenConv1d, TokenConv2d))
         }
-    convs = {"TokenConv1d", "TokenCausalConv1d", "TokenConv2d", "TokenGridConv", "TokenChain"}
-    token_maps = {"NoneType", "TokenDense", "TokenLowRank", "TokenMean", "TokenPrefix", *convs}
+    convs = {"TokenConv1d", "TokenCausalConv1d", "TokenConv2d", "TokenGridConv"}
+    others = {"TokenDense", "TokenLowRank", "TokenMean", "TokenPrefix", "TokenChain", "TokenSum"}
+    token_maps = {"NoneType", *convs, *others}
     channel_maps = {"NoneType", "Pointwise", "ChannelLowRank"}
     assert found["a"] == found["c"] == token_maps
     assert found["b"] == found["d"] == found["v"] == channel_maps

@@ -5,6 +5,7 @@
 | maps.py | the structured linear maps A_i, B_i, C_i, D_i, U, V and how each is applied |
 | api.py | ``padre``: the semantics, validation and the choice of implementation |
 | grid_conv.py | convolutions over the occupied cells of a grid |
+| block_conv.py | convolutions over the means of blocks of cells |
 | eager.py | the fast path, one function per equation |
 | cross.py | several inputs (appendix A.1) |
 | rational.py | a ratio of two polynomials (appendix A.2) |
@@ -18,6 +19,7 @@ from padre3d.ops.padre.maps import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenBlockConv,
     TokenCausalConv1d,
     TokenChain,
     TokenConv1d,
@@ -28,6 +30,7 @@ from padre3d.ops.padre.maps import (
     TokenMap,
     TokenMean,
     TokenPrefix,
+    TokenSum,
 )
 from padre3d.ops.padre.rational import RationalWeights, rational_padre
 from padre3d.ops.padre.weights import PadreWeights
@@ -39,6 +42,7 @@ __all__ = [
     "PadreWeights",
     "Pointwise",
     "RationalWeights",
+    "TokenBlockConv",
     "TokenCausalConv1d",
     "TokenChain",
     "TokenConv1d",
@@ -49,6 +53,7 @@ __all__ = [
     "TokenMap",
     "TokenMean",
     "TokenPrefix",
+    "TokenSum",
     "cross_padre",
     "padre",
     "rational_padre",

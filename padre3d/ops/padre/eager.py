@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from padre3d.ops.padre.maps import ChannelMap, TokenChain, TokenMap
+from padre3d.ops.padre.maps import ChannelMap, TokenChain, TokenMap, TokenSum
 from padre3d.ops.padre.weights import PadreWeights
 
 EPSILON = 1e-6
@@ -27,6 +27,12 @@ def mix_tokens(x: Tensor, token_map: TokenMap | None, pad: Tensor | None) -> Ten
         for factor in token_map.maps:
             x = mix_tokens(x, factor, pad)
         return x
+    if isinstance(token_map, TokenSum):
+        first, *others = token_map.maps
+        total = mix_tokens(x, first, pad)
+        for part in others:
+            total = total + mix_tokens(x, part, pad)
+        return total
     return token_map(x if pad is None else x.masked_fill(pad, 0.0))
 
 

@@ -12,7 +12,9 @@ although the paper's matrices have none; with them a map is affine.
 | TokenCausalConv1d | the same, lower triangular | as TokenConv1d |
 | TokenConv2d | the same on an H x W image, N = H W | N k^2 D^2 / groups |
 | TokenGridConv | the same on the occupied cells of maps, depthwise | N k^2 D, see grid_conv.py |
+| TokenBlockConv | a convolution of the means of blocks of cells | 2 N D, see block_conv.py |
 | TokenChain | a product of such matrices | their sum |
+| TokenSum | a sum of such matrices | their sum |
 | TokenPrefix | a convolution with rows for tokens outside the image in front | as the convolution |
 | TokenMean | N' x N, all entries 1 / N | N D |
 | Pointwise | D x D' | N D D' |
@@ -27,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from padre3d.ops.padre.block_conv import block_convolution
 from padre3d.ops.padre.grid_conv import grid_convolution
 from padre3d.structures.grid_index import GridIndex
 
@@ -128,17 +131,30 @@ class TokenGridConv:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(1, N, D) -> (1, N, D): the tokens of all samples, in the rows of ``index``."""
-        # Not len(): a traced number of tokens would become a constant.
-        count = self.index.cells.shape[0]
-        if x.shape[0] != 1 or x.shape[1] != count:
-            raise ValueError(
-                f"TokenGridConv x: expected shape (1, {count}, D) as the index has it, "
-                f"got {tuple(x.shape)}"
-            )
+        _check_grid_tokens(x, self.index, "TokenGridConv")
         tokens = x.squeeze(0)
         return grid_convolution(
             tokens, self.weight, self.bias, self.index, self.dilation, self.impl
         ).unsqueeze(0)
+
+
+@dataclass(frozen=True)
+class TokenBlockConv:
+    """A depthwise convolution of the means of blocks of ``side`` x ``side`` cells.
+
+    ``weight`` (D, 1, k, k'). As a matrix: the entry of output token m and input token n is the tap
+    at the offset of n's block from m's, in the same sample, divided by the number of tokens in n's
+    block; or zero.
+    """
+
+    weight: Tensor
+    index: GridIndex
+    side: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(1, N, D) -> (1, N, D), as for :class:`TokenGridConv`."""
+        _check_grid_tokens(x, self.index, "TokenBlockConv")
+        return block_convolution(x.squeeze(0), self.weight, self.index, self.side).unsqueeze(0)
 
 
 @dataclass(frozen=True)
@@ -152,6 +168,20 @@ class TokenChain:
         for token_map in self.maps:
             x = token_map(x)
         return x
+
+
+@dataclass(frozen=True)
+class TokenSum:
+    """The sum of several maps of the same tokens, such as a near and a far one."""
+
+    maps: tuple[TokenConv2d | TokenGridConv | TokenBlockConv | TokenChain, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(G, N, D) -> (G, N, D)."""
+        out = self.maps[0](x)
+        for token_map in self.maps[1:]:
+            out = out + token_map(x)
+        return out
 
 
 @dataclass(frozen=True)
@@ -217,6 +247,15 @@ class ChannelLowRank:
         return out if self.bias is None else out + self.bias
 
 
+def _check_grid_tokens(x: Tensor, index: GridIndex, name: str) -> None:
+    # Not len(): a traced number of tokens would become a constant.
+    count = index.cells.shape[0]
+    if x.shape[0] != 1 or x.shape[1] != count:
+        raise ValueError(
+            f"{name} x: expected shape (1, {count}, D) as the index has it, got {tuple(x.shape)}"
+        )
+
+
 def _convolve(
     image: Tensor, weight: Tensor, bias: Tensor | None, groups: int, dilation: int = 1
 ) -> Tensor:
@@ -233,5 +272,7 @@ def _convolve(
 
 
 TokenConv = TokenConv1d | TokenConv2d | TokenGridConv | TokenChain
-TokenMap = TokenDense | TokenLowRank | TokenConv | TokenPrefix | TokenMean
+TokenMap = (
+    TokenDense | TokenLowRank | TokenConv | TokenBlockConv | TokenSum | TokenPrefix | TokenMean
+)
 ChannelMap = Pointwise | ChannelLowRank

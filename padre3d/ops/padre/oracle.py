@@ -15,6 +15,7 @@ from padre3d.ops.padre.maps import (
     ChannelLowRank,
     ChannelMap,
     Pointwise,
+    TokenBlockConv,
     TokenCausalConv1d,
     TokenChain,
     TokenConv1d,
@@ -25,6 +26,7 @@ from padre3d.ops.padre.maps import (
     TokenMap,
     TokenMean,
     TokenPrefix,
+    TokenSum,
 )
 from padre3d.ops.padre.weights import PadreWeights
 from padre3d.structures.grid_index import GridIndex
@@ -74,6 +76,8 @@ def _left(token_map: TokenMap | None, keep_matrix: Tensor, x: Tensor) -> Tensor:
         for factor in token_map.maps:
             x = _left(factor, keep_matrix, x)
         return x
+    if isinstance(token_map, TokenSum):
+        return torch.stack([_left(part, keep_matrix, x) for part in token_map.maps]).sum(0)
     matrix, bias = token_matrix(token_map, x.shape[0], x.shape[1])
     return torch.einsum("mcnd,nd->mc", matrix, keep_matrix @ x) + bias
 
@@ -122,6 +126,11 @@ def token_matrix(token_map: TokenMap, tokens: int, channels: int) -> tuple[Tenso
         return _prefix_matrix(token_map, tokens, channels)
     if isinstance(token_map, TokenChain):
         return _chain_matrix(token_map, tokens, channels)
+    if isinstance(token_map, TokenSum):
+        parts = [token_matrix(part, tokens, channels) for part in token_map.maps]
+        return torch.stack([m for m, _ in parts]).sum(0), sum(b for _, b in parts)
+    if isinstance(token_map, TokenBlockConv):
+        return _block_matrix(token_map), 0.0
     if isinstance(token_map, TokenCausalConv1d):
         return _causal_matrix(token_map, tokens, channels)
     if isinstance(token_map, TokenConv1d):
@@ -155,6 +164,18 @@ def _on_the_map(index: GridIndex) -> Tensor:
     """(N,) which tokens a cell of the map refers to: the others are padding."""
     referred = set(index.cell_to_pillar.flatten().tolist())
     return torch.tensor([n + 1 in referred for n in range(len(index.cells))])
+
+
+def _block_matrix(block_conv: TokenBlockConv) -> Tensor:
+    """``M[m, c, n, c] = weight[c, offset of the blocks] / tokens in n's block``."""
+    index, side = block_conv.index, block_conv.side
+    keep = _on_the_map(index)
+    blocks = [(b, y // side, x // side) for b, y, x in _grid_positions(index)]
+    tokens, weight = len(blocks), block_conv.weight.double()
+    present = [block for block, on_map in zip(blocks, keep.tolist(), strict=True) if on_map]
+    sizes = [max(1, present.count(block)) for block in blocks]
+    matrix = _convolution_matrix(weight, blocks, len(weight), 1)
+    return matrix * (keep / torch.tensor(sizes)).to(matrix).view(1, 1, tokens, 1)
 
 
 def _chain_matrix(chain: TokenChain, tokens: int, channels: int) -> tuple[Tensor, Tensor | float]:

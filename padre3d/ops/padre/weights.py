@@ -8,11 +8,13 @@ from torch import Tensor
 
 from padre3d.ops.padre.maps import (
     ChannelMap,
+    TokenBlockConv,
     TokenChain,
     TokenConv1d,
     TokenConv2d,
     TokenGridConv,
     TokenMap,
+    TokenSum,
 )
 
 BASES = ("monomial", "chebyshev", "legendre")
@@ -79,13 +81,13 @@ class PadreWeights:
 
 def _check_kernels(token_map: TokenMap | None) -> None:
     name, dims = type(token_map).__name__, 1 if isinstance(token_map, TokenConv1d) else 2
-    if isinstance(token_map, TokenChain):
+    if isinstance(token_map, (TokenChain, TokenSum)):
         for factor in token_map.maps:
             _check_kernels(factor)
-    if isinstance(token_map, (TokenConv1d, TokenConv2d, TokenGridConv)):
+    if isinstance(token_map, (TokenConv1d, TokenConv2d, TokenGridConv, TokenBlockConv)):
         sizes = tuple(token_map.weight.shape[2:])
         if len(sizes) != dims or any(k % 2 == 0 for k in sizes):
             raise ValueError(f"{name}.weight: expected odd kernel sizes, got {sizes}")
-    if isinstance(token_map, TokenGridConv) and token_map.weight.shape[1] != 1:
+    if isinstance(token_map, (TokenGridConv, TokenBlockConv)) and token_map.weight.shape[1] != 1:
         shape = tuple(token_map.weight.shape)
         raise ValueError(f"{name}.weight: expected depthwise (D, 1, k, k), got {shape}")
