@@ -25,7 +25,7 @@ def validate(
 
 @torch.no_grad()
 def _sums_of(training: Training, frame: Frame) -> FrameSums:
-    model = training.model.eval()
+    model = training.validated
     frame = as_tensors(frame, training.device)
     with training.autocast():
         predicted, coords = model([frame.points])

@@ -30,6 +30,8 @@ class ProbeSettings:
         class_balance: how far rare classes weigh more, 0 to 1; see
             :func:`padre3d.probe.balance.class_weights`.
         loss_weights: weights of offset, heading, log_size and velocity beside the class.
+        ema_decay: of an average of the weights over the steps that is validated in place of the
+            last weights; 0 for none.
         augmentation: max_angle and flip_probability of :class:`Schedule`.
         seed: of weights, data order and augmentation.
         amp: None, "fp16" or "bf16".
@@ -48,6 +50,7 @@ class ProbeSettings:
     class_balance: float
     loss_weights: Mapping[str, float]
     augmentation: Mapping[str, float]
+    ema_decay: float = 0.0
     seed: int = 0
     amp: str | None = None
 
@@ -58,6 +61,8 @@ class ProbeSettings:
             )
         if not 0 <= self.class_balance <= 1:
             raise ValueError(f"class_balance: expected 0 to 1, got {self.class_balance}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay: expected 0 to below 1, got {self.ema_decay}")
         if set(self.loss_weights) != LOSS_NAMES:
             raise ValueError(
                 f"loss_weights: expected {sorted(LOSS_NAMES)}, got {sorted(self.loss_weights)}"
@@ -72,7 +77,8 @@ class ProbeSettings:
         Raises:
             ValueError: if the config lacks one.
         """
-        names = [n for n in cls.__dataclass_fields__ if n not in ("seed", "amp", "class_names")]
+        own = ("seed", "amp", "class_names", "ema_decay")
+        names = [name for name in cls.__dataclass_fields__ if name not in own]
         missing = [name for name in names if name not in cfg]
         if missing:
             raise ValueError(f"probe config: expected {names}, {missing[0]!r} is missing")
@@ -80,6 +86,7 @@ class ProbeSettings:
         return cls(
             **{name: plain[name] for name in names},
             class_names=tuple(plain["class_names"]),
+            ema_decay=plain.get("ema_decay", 0.0),
             seed=seed,
             amp=amp,
         )

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from padre3d.study import Study
 
 CONFIG = "configs/probe_synthetic.py"
-INPUTS = (
-    CONFIG,
-    "configs/_base_/datasets/nuscenes.py",
-    "configs/_base_/datasets/nuscenes_nocbgs.py",
-)
 METRICS = (
     "mean_iou",
     "car_iou",
@@ -47,7 +42,10 @@ def with_backbone(variant: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def probe_study(
-    name: str, variants: Mapping[str, Mapping[str, Any]], baseline: str = "attention"
+    name: str,
+    variants: Mapping[str, Mapping[str, Any]],
+    baseline: str = "attention",
+    options: Sequence[str] = (),
 ) -> Study:
     """A study of the small probe over seeds 0, 1 and 2.
 
@@ -55,8 +53,10 @@ def probe_study(
 
     Args:
         name: of the study.
-        variants: by name a ``mixer`` and, if need be, settings of the ``backbone``.
+        variants: by name a ``mixer`` and, if need be, settings of the ``backbone`` and any other
+            key of the config.
         baseline: variant that differences refer to.
+        options: further arguments of the probe; ``"{options}"`` where variants set other keys.
     """
     return Study(
         name=name,
@@ -70,10 +70,11 @@ def probe_study(
             "--threads={threads}",
             "--mixer={mixer}",
             "--backbone={backbone}",
+            *options,
         ],
         seeds=(0, 1, 2),
         metrics=METRICS,
         rename=RENAME,
         baseline=baseline,
-        inputs=INPUTS,
+        inputs=(CONFIG,),
     )

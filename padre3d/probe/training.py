@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from padre3d.io.files import write_atomic
 from padre3d.probe.balance import class_weights, pillar_counts
@@ -73,6 +74,7 @@ class Training:
         self.class_weights = class_weights(counts, balance, background).to(self.device)
         arguments = dict(settings.optimizer)
         kind = getattr(torch.optim, arguments.pop("type"))
+        self.average = _average_of(self.model, settings.ema_decay)
         self.optimizer = kind(self.model.parameters(), **arguments)
         self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
@@ -135,6 +137,13 @@ class Training:
             self.optimizer._opt_called = True  # type: ignore[attr-defined]
         self.scaler.update()
         self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    @property
+    def validated(self) -> Probe:
+        """The model that is scored: the average if there is one, in evaluation mode."""
+        return (self.model if self.average is None else self.average.module).eval()
 
     @property
     def train_loss(self) -> float:
@@ -153,6 +162,7 @@ class Training:
             "nonfinite_losses": self.nonfinite_losses,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -173,12 +183,21 @@ class Training:
             return False
         for name in ("model", "optimizer", "scheduler", "scaler"):
             getattr(self, name).load_state_dict(state[name])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         for name in ("step", "losses", "nonfinite_steps", "nonfinite_losses", "seconds"):
             setattr(self, name, state[name])
         torch.set_rng_state(state["random_state"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_random_state"], self.device)
         return True
+
+
+def _average_of(model: Probe, decay: float) -> AveragedModel | None:
+    if not decay:
+        return None
+    # Statistics of normalisations are averaged as well.
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def batch_targets(model: Probe, coords: Tensor, frames: Sequence[Frame]) -> PillarTargets:

@@ -16,8 +16,8 @@ from padre3d.study.spec import load_study
 
 ROWS = """
     none attention control padre2 padre3 padre4 padre2_paper padre3_paper padre2_text hyena mamba
-    sima padre2_k31 padre2_k63 padre2_grid5 padre2_grid11 padre3_grid5 control_grid5 none_submconv
-    padre2_submconv attention_submconv
+    sima padre2_k31 padre2_k63 padre2_grid5 padre2_grid11 padre2_grid5_block8 padre3_grid5
+    control_grid5 none_submconv padre2_submconv attention_submconv
 """
 
 
@@ -51,7 +51,7 @@ def parameters_of_variants(repo_root, name, work_dir):
     return parameters
 
 
-@pytest.mark.parametrize("name", ["kernels", "orders", "start"])
+@pytest.mark.parametrize("name", ["kernels", "orders", "start", "rates", "precision"])
 def test_every_variant_builds(repo_root, name, monkeypatch, tmp_path):
     monkeypatch.chdir(repo_root)
     assert min(parameters_of_variants(repo_root, name, tmp_path).values()) > 1000

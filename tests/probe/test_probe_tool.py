@@ -132,7 +132,7 @@ def test_frames_of_a_data_set(root, repo_root):
     # Animals are of no class, and all boxes hold points.
     assert sorted(frames[0].labels.tolist()) == [0, 1, 7, 8, 9]
     unknown = [np.isnan(frame.boxes[:, 7]).sum() for frame in frames]
-    assert unknown == [0, 1, 0, 0]
+    assert unknown == [0, 1, 0, 0, 0]
     car = frames[0].boxes[frames[0].labels == 0][0]
     assert np.hypot(car[7], car[8]) == pytest.approx(5.0, abs=0.05)
     assert car[3:6].tolist() == pytest.approx([4.6, 1.9, 1.7])

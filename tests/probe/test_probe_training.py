@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,8 +28,12 @@ class Killed(Exception):
     pass
 
 
+def changed_settings(ema_decay=0.0, **changes):
+    return replace(settings(**changes), ema_decay=ema_decay)
+
+
 def train(frames, folder=None, fingerprint="a", kill_at=None, **changes):
-    training = Training(settings(**changes), frames, fingerprint)
+    training = Training(changed_settings(**changes), frames, fingerprint)
 
     def progress(state):
         if state.step == kill_at:
@@ -64,13 +69,15 @@ def test_same_seed_same_result_and_other_seed_another(frames):
     assert a.losses != other.losses
 
 
-def test_killed_run_ends_as_if_it_was_not(frames, tmp_path, monkeypatch):
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_killed_run_ends_as_if_it_was_not(frames, tmp_path, monkeypatch, ema_decay):
     monkeypatch.setattr(training_module, "CHECKPOINT_EVERY", 2)
-    whole = train(frames, dropout=0.1)
+    options = dict(dropout=0.1, ema_decay=ema_decay)
+    whole = train(frames, **options)
     with pytest.raises(Killed):
-        train(frames, tmp_path, kill_at=3, dropout=0.1)
+        train(frames, tmp_path, kill_at=3, **options)
     torch.manual_seed(99)
-    resumed = Training(settings(dropout=0.1), frames, "a")
+    resumed = Training(changed_settings(**options), frames, "a")
     assert resumed.load(tmp_path / CHECKPOINT)
     assert resumed.step == 2
     resumed.run(tmp_path)
@@ -79,6 +86,17 @@ def test_killed_run_ends_as_if_it_was_not(frames, tmp_path, monkeypatch):
     # As text, in which NaN equals NaN.
     results = [json.dumps(validate(t, frames, replicates=20)) for t in (resumed, whole)]
     assert results[0] == results[1]
+
+
+def test_the_average_of_the_weights_is_validated(frames):
+    """With a decay of 0.5 the last weights count half, those of the step before a quarter."""
+    training = Training(changed_settings(ema_decay=0.5, steps=3), frames)
+    weights = []
+    training.run(progress=lambda t: weights.append(t.model.head.weight.detach().clone()))
+    # The first step's weights start the average.
+    expected = weights[0] / 4 + weights[1] / 4 + weights[2] / 2
+    torch.testing.assert_close(training.validated.head.weight, expected)
+    assert not training.validated.training
 
 
 def test_checkpoint_of_other_settings_or_a_torn_one_is_not_continued(frames, tmp_path):
