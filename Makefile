@@ -2,7 +2,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: install demo test test-avx2 test-gpu lint fuzz
+.PHONY: install demo test test-avx2 test-gpu gpu lint fuzz
 
 install: $(INSTALLED)
 
@@ -30,6 +30,10 @@ test-avx2: $(INSTALLED)
 # a device.
 test-gpu: $(INSTALLED)
 	$(PY) -m pytest -m "gpu and not slow"
+
+# All that needs a GPU, in pieces of at most nine minutes, with results in benchmarks/results.
+gpu: $(INSTALLED)
+	$(PY) tools/gpu_suite.py
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
