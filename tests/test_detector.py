@@ -21,11 +21,11 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 every_mixer = pytest.mark.parametrize("name", MIXERS)
 
 
-@pytest.mark.parametrize("form", ["plain", "in one block", "in blocks of 16 rows"])
+@pytest.mark.parametrize("form", ["plain", "in one chunk", "in chunks of 16 rows"])
 @every_mixer
 def test_a_sample_is_the_same_alone_and_in_any_batch(monkeypatch, name, form, device):
     model = build(**MIXERS[name]).requires_grad_(False).to(device)
-    if form == "in blocks of 16 rows":
+    if form == "in chunks of 16 rows":
         monkeypatch.setattr(chunked, "CHUNK_BYTES", 16 * 16 * 4)
     clouds = [cloud(n, i).to(device) for i, n in enumerate([900, 0, 300, 1, 1500, 0])]
     with torch.set_grad_enabled(form == "plain"):

@@ -182,7 +182,7 @@ def test_checkpointing_changes_nothing(name, how):
         (backbone(batch).features * weight).sum().backward()
         gradients.append({n: p.grad for n, p in backbone.named_parameters()})
         gradients[-1]["features"] = batch.features.grad
-    # A reentrant checkpoint computes first without gradients, which is in blocks of rows.
+    # A reentrant checkpoint computes first without gradients, which is in chunks of rows.
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
     # Recomputing the position embeddings would count the batch twice.
     for name, value in plain.named_buffers():

@@ -91,13 +91,14 @@ def test_a_choice_arrives_in_the_config_and_nothing_else_changes(name, value, ex
     changed = read({name: value}).model
     if expected is None:  # a table as it is
         expected = {"head.decode": dict(iou_alpha=tuple(value))}
-    for path, wanted in expected.items():
-        assert same(get(changed, path), wanted), get(changed, path)
+    for path, choice in expected.items():
+        assert same(get(changed, path), choice), get(changed, path)
     touched = {tuple(path.split(".")[:2]) for path in expected}
-    for part, settings in published.items():
-        if isinstance(settings, dict):
-            keys = (settings.keys() | changed[part].keys()) - {k for p, k in touched if p == part}
-            assert {k: settings.get(k) for k in keys} == {k: changed[part].get(k) for k in keys}
+    parts = [part for part, settings in published.items() if isinstance(settings, dict)]
+    for part in parts:
+        was, now = published[part], changed[part]
+        keys = (was.keys() | now.keys()) - {k for p, k in touched if p == part}
+        assert {k: was.get(k) for k in keys} == {k: now.get(k) for k in keys}
 
 
 @pytest.mark.parametrize(

@@ -62,11 +62,13 @@ def evaluate(dataset, found, **kwargs):
 
 
 @pytest.mark.parametrize("classes", [NUSCENES_CLASSES, NUSCENES_CLASSES[::-1]])
-def test_ten_classes_are_the_official_evaluation_to_the_last_digit(tiny_root, tmp_path, classes):
-    dataset = build(tiny_root, classes)
+def test_ten_classes_are_the_official_evaluation_to_the_last_digit(
+    tiny_nuscenes, tmp_path, classes
+):
+    dataset = build(tiny_nuscenes, classes)
     scores = evaluate(dataset, disturbed(dataset, noise=0.4), jsonfile_prefix=str(tmp_path))
     official = DetectionEval(
-        NuScenes("v1.0-mini", str(tiny_root), verbose=False),
+        NuScenes("v1.0-mini", str(tiny_nuscenes), verbose=False),
         config=config_factory("detection_cvpr_2019"),
         result_path=str(tmp_path / "pred_instances_3d/results_nusc.json"),
         eval_set="mini_val",
@@ -78,9 +80,9 @@ def test_ten_classes_are_the_official_evaluation_to_the_last_digit(tiny_root, tm
     assert scores[f"{KEY}NDS"] == official.nd_score
 
 
-def test_the_score_of_a_class_list_is_the_official_one(tiny_root, tmp_path):
+def test_the_score_of_a_class_list_is_the_official_one(tiny_nuscenes, tmp_path):
     """All ten through the general way: AP and every error but that of attributes."""
-    dataset = build(tiny_root, NUSCENES_CLASSES)
+    dataset = build(tiny_nuscenes, NUSCENES_CLASSES)
     found = list(disturbed(dataset, noise=0.4))
     official = evaluate(dataset, found)
     infos = [info for info, *_ in found]
@@ -89,8 +91,8 @@ def test_the_score_of_a_class_list_is_the_official_one(tiny_root, tmp_path):
         boxes[:, 2] += boxes[:, 5] / 2
     cfg = config_factory("detection_cvpr_2019")
     evaluation = class_list_evaluation(
-        load_infos(tiny_root)["data_list"],
-        info_classes(load_infos(tiny_root)["metainfo"]),
+        load_infos(tiny_nuscenes)["data_list"],
+        info_classes(load_infos(tiny_nuscenes)["metainfo"]),
         {info["sample_idx"]: row for info, row in zip(infos, own_frame, strict=True)},
         {name: cfg.class_range[name] for name in NUSCENES_CLASSES},
         cfg,
@@ -159,7 +161,7 @@ def test_ranges_of_own_classes(own_root, tmp_path):
         evaluate(dataset, disturbed(dataset), class_range=dict(cat=1.0))
 
 
-def test_official_ranges_are_not_changed(tiny_root):
-    dataset = build(tiny_root, NUSCENES_CLASSES)
+def test_official_ranges_are_not_changed(tiny_nuscenes):
+    dataset = build(tiny_nuscenes, NUSCENES_CLASSES)
     with pytest.raises(ValueError, match=r"class_range: expected none .* got \['car'\]"):
         evaluate(dataset, disturbed(dataset), class_range=dict(car=75.0))

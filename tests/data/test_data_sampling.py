@@ -183,13 +183,13 @@ def test_worker_processes_see_the_change(tiny_nuscenes, persistent):
     assert most[2:] == [6, 6]
 
 
-def test_classes_without_a_group_get_their_number_too(tiny_root):
+def test_classes_without_a_group_get_their_number_too(tiny_nuscenes):
     """Under a class list of one's own, whose names no config knows."""
     np.random.seed(1)
-    transform = SampleGroundTruth(dict(truck=1), data_root=str(tiny_root), others=2)
+    transform = SampleGroundTruth(dict(truck=1), data_root=str(tiny_nuscenes), others=2)
     counts = np.zeros(len(CLASSES), int)
     for _ in range(20):
-        labels = transform.transform(frame(tiny_root, 10))["gt_labels_3d"]
+        labels = transform.transform(frame(tiny_nuscenes, 10))["gt_labels_3d"]
         counts = np.maximum(counts, np.bincount(labels, minlength=len(CLASSES)))
     # One truck wanted; two of the others; the database has no bus.
     assert counts.tolist() == [2, 1, 2, 0]
