@@ -25,7 +25,7 @@ _without_broken_open3d()
 # mmdet3d imports spconv where it is installed, and spconv greets every process with eight of these.
 warnings.filterwarnings("ignore", category=FutureWarning, module="spconv")
 
-from mmdet3d.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS  # noqa: E402
+from mmdet3d.registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, TRANSFORMS  # noqa: E402
 
 from padre3d.adapters import PillarMiddleEncoder, StockBEVBackbone  # noqa: E402
 from padre3d.backbone import VoxelBackbone  # noqa: E402
@@ -43,6 +43,7 @@ from padre3d.training.hooks import (  # noqa: E402
     FadeGroundTruthSampling,
     PlainCheckpointHook,
 )
+from padre3d.training.loop import ResumableTrainLoop  # noqa: E402
 
 _REGISTERED = {
     MODELS: (
@@ -58,6 +59,7 @@ _REGISTERED = {
     TRANSFORMS: (LoadSweeps, SampleGroundTruth),
     METRICS: (NuScenesDetectionMetric,),
     HOOKS: (ConsistencyHook, FadeGroundTruthSampling, PlainCheckpointHook),
+    LOOPS: (ResumableTrainLoop,),
 }
 
 allow_training_checkpoints()

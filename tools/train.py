@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.cli import add_debug_argument, run_tool
+from padre3d.io.files import remove_parts
+from padre3d.io.lock import lock
 from padre3d.training.checkpoint import check_resumable, latest_checkpoint, training_checkpoint
 from padre3d.training.config import naming_config, read_config
 from padre3d.training.consistency import override
@@ -60,8 +62,6 @@ def configure(args: argparse.Namespace) -> Config:
         if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
             raise ValueError(f"--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size")
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        set_resume(cfg, args.resume)
     return cfg
 
 
@@ -76,9 +76,27 @@ def set_resume(cfg: Config, resume: str) -> None:
         cfg.resume, cfg.load_from = True, resume
 
 
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the process of a training that writes; before there is a group."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"))
+    return launcher == "none" or next(filter(None, ranks), "0") == "0"
+
+
 def run(args: argparse.Namespace) -> None:
-    """Train."""
+    """Train, alone in the work dir."""
     cfg = configure(args)
+    if not is_first_process(args.launcher):
+        train(args, cfg)
+        return
+    with lock(Path(cfg.work_dir) / ".lock", f"another training is at work in {cfg.work_dir}"):
+        remove_parts(cfg.work_dir, "*.pth.*")
+        train(args, cfg)
+
+
+def train(args: argparse.Namespace, cfg: Config) -> None:
+    """Train as the config says."""
+    if args.resume is not None:
+        set_resume(cfg, args.resume)
     prepare_processes(cfg)
     # Deterministic runs fill every new tensor too, which only guards reads of unwritten memory.
     torch.utils.deterministic.fill_uninitialized_memory = False

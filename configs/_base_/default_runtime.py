@@ -7,7 +7,13 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
+    checkpoint=dict(
+        type="CheckpointHook",
+        interval=1,
+        max_keep_ckpts=3,
+        # Files that appear whole or not at all.
+        backend_args=dict(backend="padre3d.atomic"),
+    ),
     plain_checkpoint=dict(type="PlainCheckpointHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     consistency=dict(type="ConsistencyHook"),

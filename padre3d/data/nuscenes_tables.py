@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from nuscenes import NuScenes
 from nuscenes.utils.splits import create_splits_scenes
 
-from padre3d.data.point_files import check_point_file_size
+from padre3d.data.point_files import read_points
 
 TABLES = (
     "category",
@@ -33,6 +38,7 @@ SPLITS = {
     "v1.0-test": {"test": "test"},
 }
 LIDAR_CHANNEL = "LIDAR_TOP"
+LEAST_QUATERNION = 1e-6
 
 
 def open_nuscenes(root: Path, version: str) -> NuScenes:
@@ -117,43 +123,105 @@ def past_sweeps(nusc: NuScenes, sample: dict, max_sweeps: int) -> list[dict]:
     return sweeps
 
 
-def check_point_files(
-    nusc: NuScenes,
-    samples: Iterable[dict],
-    max_sweeps: int,
-    columns: int = 5,
-    on_sample: Callable[[], None] = lambda: None,
-) -> None:
-    """Check that every point file that the samples need is there and whole.
-
-    Args:
-        nusc: the tables.
-        samples: sample records.
-        max_sweeps: past sweeps that each needs.
-        columns: float32 columns of the files.
-        on_sample: called after every sample.
-
-    Raises:
-        FileNotFoundError: naming the number of missing files and the first of them.
-        ValueError: naming a truncated file.
-    """
-    seen: set[str] = set()
-    missing: list[str] = []
+def point_files_of(nusc: NuScenes, samples: Iterable[dict], max_sweeps: int) -> list[str]:
+    """The point files that the samples and their past sweeps need, each once."""
+    names: dict[str, None] = {}
     for sample in samples:
         key = nusc.get("sample_data", sample["data"][LIDAR_CHANNEL])
         for record in [key, *past_sweeps(nusc, sample, max_sweeps)]:
-            name = record["filename"]
-            if name in seen:
-                continue
-            seen.add(name)
-            path = os.path.join(nusc.dataroot, name)
-            try:
-                check_point_file_size(path, os.stat(path).st_size, columns)
-            except FileNotFoundError:
-                missing.append(name)
-        on_sample()
+            names[record["filename"]] = None
+    return list(names)
+
+
+def check_point_files(
+    root: str | Path,
+    names: Sequence[str],
+    columns: int = 5,
+    workers: int = 1,
+    on_file: Callable[[], None] = lambda: None,
+) -> None:
+    """Read every point file once: it is there, whole, not empty, and has finite values.
+
+    A file that was cut off at the end of a row cannot be told from a small cloud; files with less
+    than half of the usual number of points are warned of.
+
+    Args:
+        root: data set directory.
+        names: files in it.
+        columns: float32 columns of the files.
+        workers: processes that read.
+        on_file: called after every file.
+
+    Raises:
+        FileNotFoundError: naming the number of missing files and the first of them.
+        ValueError: naming a file that is empty, cut off, or holds NaN or infinity.
+    """
+    missing = [name for name in names if not os.path.isfile(os.path.join(root, name))]
     if missing:
         raise FileNotFoundError(
-            f"expected {len(seen)} LiDAR files in {nusc.dataroot}, missing {len(missing)}: "
-            f"{', '.join(sorted(missing)[:3])}{', ...' if len(missing) > 3 else ''}"
+            f"expected {len(names)} LiDAR files in {root}, missing {len(missing)}: {_few(missing)}"
         )
+    paths = [os.path.join(root, name) for name in names]
+    counts = []
+    for count in _count_all(paths, columns, workers):
+        counts.append(count)
+        on_file()
+    usual = float(np.median(counts)) if counts else 0.0
+    small = [name for name, count in zip(names, counts, strict=True) if count < usual / 2]
+    if small:
+        warnings.warn(
+            f"{len(small)} of {len(names)} point files have less than half of the usual "
+            f"{usual:.0f} points, cut off? {_few(small)}",
+            stacklevel=2,
+        )
+
+
+def check_poses(nusc: NuScenes) -> None:
+    """Raise ValueError naming the first pose or calibration that is none."""
+    for table in ("ego_pose", "calibrated_sensor"):
+        for row in getattr(nusc, table):
+            rotation, translation = (
+                np.asarray(row[key], np.float64) for key in ("rotation", "translation")
+            )
+            shapes = rotation.shape == (4,) and translation.shape == (3,)
+            if not shapes or not np.isfinite([*rotation, *translation]).all():
+                raise ValueError(
+                    f"{table} {row['token']}: expected a finite rotation of 4 numbers and "
+                    f"translation of 3, got {row['rotation']} and {row['translation']}"
+                )
+            if np.linalg.norm(rotation) < LEAST_QUATERNION:
+                raise ValueError(
+                    f"{table} {row['token']}: expected a quaternion, got {row['rotation']}"
+                )
+
+
+@contextlib.contextmanager
+def naming_tables(folder: Path) -> Iterator[None]:
+    """Turn what malformed tables raise into a ValueError that names their folder."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:
+        raise ValueError(
+            f"{folder}: expected nuScenes tables, got rows that lack something or hold another "
+            f"thing: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _count_all(paths: list[str], columns: int, workers: int) -> Iterator[int]:
+    count = partial(_count_points, columns=columns)
+    if workers <= 1:
+        yield from map(count, paths)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(count, paths, chunksize=32)
+
+
+def _count_points(path: str, columns: int) -> int:
+    points = len(read_points(path, columns))
+    if points == 0:
+        raise ValueError(f"{path}: expected points, found an empty file")
+    return points
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,17 @@ from rich.progress import (
 
 from padre3d.data.gt_database import write_database
 from padre3d.data.infos import INFO_CLASSES, frame_info, info_metainfo
-from padre3d.data.nuscenes_tables import check_point_files, open_nuscenes, samples_of_splits
+from padre3d.data.nuscenes_tables import (
+    check_point_files,
+    check_poses,
+    naming_tables,
+    open_nuscenes,
+    point_files_of,
+    samples_of_splits,
+)
 from padre3d.data.point_files import write_pickle
+from padre3d.io.lock import lock
+from padre3d.io.staging import move_together, staging
 
 
 def prepare_nuscenes(
@@ -47,47 +57,73 @@ def prepare_nuscenes(
         The files written.
 
     Raises:
-        FileNotFoundError, ValueError: before any work, if something is missing or malformed.
+        FileNotFoundError, ValueError: before anything is written, if something is missing or
+            malformed.
+        LockedError: if another process prepares the same files.
     """
     out = out or root
-    if max_sweeps < 1:
-        raise ValueError(f"expected max_sweeps >= 1, got {max_sweeps}")
+    _check_settings(tag, max_sweeps, categories, workers)
     classes = tuple(dict.fromkeys(categories.values())) if categories else INFO_CLASSES
-    written = []
     with _progress() as progress:
-        nusc, samples = _open_and_check(root, version, max_sweeps, progress)
-        out.mkdir(parents=True, exist_ok=True)
-        for split, records in samples.items():
-            infos = _split_infos(nusc, records, split, max_sweeps, categories, classes, progress)
-            path = out / f"{tag}_infos_{split}.pkl"
-            write_pickle(path, {"metainfo": info_metainfo(version, classes), "data_list": infos})
-            written.append(path)
-            if split == "train":
-                task = progress.add_task("ground-truth database", total=len(infos))
+        with naming_tables(root / version):
+            nusc, samples = _open_and_check(root, version, max_sweeps, workers, progress)
+            infos = {
+                split: _split_infos(nusc, rows, split, max_sweeps, categories, classes, progress)
+                for split, rows in samples.items()
+            }
+        with (
+            lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
+            staging(out / tag) as staged,
+        ):
+            for split, frames in infos.items():
+                content = {"metainfo": info_metainfo(version, classes), "data_list": frames}
+                write_pickle(staged / f"{tag}_infos_{split}.pkl", content)
+            if "train" in infos:
+                task = progress.add_task("ground-truth database", total=len(infos["train"]))
                 write_database(
-                    infos,
+                    infos["train"],
                     root,
-                    out,
+                    staged,
                     tag=tag,
                     classes=classes,
                     num_sweeps=max_sweeps,
                     workers=workers,
                     on_frame=partial(progress.advance, task),
                 )
-                written += [out / f"{tag}_gt_database", out / f"{tag}_dbinfos_train.pkl"]
-    return written
+            return move_together(staged, out)
+
+
+def _check_settings(
+    tag: str, max_sweeps: int, categories: dict[str, str] | None, workers: int
+) -> None:
+    """Raise ValueError for a setting that cannot be."""
+    if not re.fullmatch(r"\w[\w.-]*", tag):
+        raise ValueError(f"extra tag: expected letters, digits, ., _ and -, got {tag!r}")
+    for name, value in (("max_sweeps", max_sweeps), ("workers", workers)):
+        if value < 1:
+            raise ValueError(f"expected {name} >= 1, got {value}")
+    if categories is not None:
+        pairs = categories.items() if isinstance(categories, dict) else ()
+        if not pairs or not all(isinstance(v, str) and v for pair in pairs for v in pair):
+            raise ValueError(
+                f"categories: expected an object of category and class names, got {categories!r}"
+            )
 
 
 def _open_and_check(
-    root: Path, version: str, max_sweeps: int, progress: Progress
+    root: Path, version: str, max_sweeps: int, workers: int, progress: Progress
 ) -> tuple[NuScenes, dict[str, list[dict]]]:
     task = progress.add_task("tables", total=None)
     nusc = open_nuscenes(root, version)
+    check_poses(nusc)
     samples = samples_of_splits(nusc)
     progress.update(task, total=1, completed=1)
     every_sample = [sample for split in samples.values() for sample in split]
-    task = progress.add_task("point files are there", total=len(every_sample))
-    check_point_files(nusc, every_sample, max_sweeps, on_sample=lambda: progress.advance(task))
+    files = point_files_of(nusc, every_sample, max_sweeps)
+    task = progress.add_task("point files are whole", total=len(files))
+    check_point_files(
+        nusc.dataroot, files, workers=workers, on_file=partial(progress.advance, task)
+    )
     return nusc, samples
 
 

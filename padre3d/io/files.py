@@ -6,16 +6,27 @@ import os
 import tempfile
 from pathlib import Path
 
+PART = ".part"
 
-def write_atomic(path: str | Path, content: str | bytes) -> None:
-    """Write a file under a temporary name beside ``path`` and move it there in one step."""
+
+def write_atomic(path: str | Path, content: str | bytes, sync: bool = False) -> None:
+    """Write a file under a temporary name beside ``path`` and move it there in one step.
+
+    Args:
+        path: the file.
+        content: all of it.
+        sync: wait until the disk has it, so that a power cut leaves the old or the new file.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         # mkstemp makes files private; give this one the permissions a plain open would.
         mask = os.umask(0)
         os.umask(mask)
@@ -24,3 +35,9 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_parts(folder: str | Path, pattern: str = "*") -> None:
+    """Remove what killed processes left of files matching ``pattern``; hold the folder's lock."""
+    for path in Path(folder).glob(f".{pattern}{PART}"):
+        path.unlink(missing_ok=True)

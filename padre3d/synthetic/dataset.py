@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from padre3d.io.staging import replace_folder, staging
 from padre3d.synthetic.lidar import SWEEP_S
 from padre3d.synthetic.scene import SceneResult, SceneTask, make_scene
 from padre3d.synthetic.statistics import summarise
@@ -46,8 +46,8 @@ def generate(
 
     Raises:
         ValueError: for a number out of range or an unknown version.
-        FileExistsError: if ``out_dir`` is not empty and ``overwrite`` is false, or if it holds
-            something else than a synthetic data set.
+        FileExistsError: if ``out_dir`` is not empty and ``overwrite`` is false, if it holds
+            something else than a synthetic data set, or another process has filled it meanwhile.
     """
     out_dir = Path(out_dir)
     version = version or ("v1.0-mini" if num_scenes <= 10 else "v1.0-trainval")
@@ -59,23 +59,22 @@ def generate(
             f"got {scene_seconds}, {workers} and {seed}"
         )
     _check_free(out_dir, overwrite)
-    partial = out_dir.with_name(out_dir.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for folder in ("samples/LIDAR_TOP", "sweeps/LIDAR_TOP", "maps"):
-        (partial / folder).mkdir(parents=True)
-    tasks = [SceneTask(partial, name, n, seed, num_sweeps) for n, name in enumerate(names)]
-    with _progress_bar(len(tasks) * num_sweeps, progress) as advance:
-        results = _run(tasks, workers, advance)
-    tables = fixed_tables(seed)
-    for result in results:
-        for name, rows in result.rows.items():
-            tables[name] += rows
-    write_tables(tables, partial / version)
-    statistics = summarise([result.statistics for result in results])
-    (partial / "statistics.json").write_text(json.dumps(statistics, indent=1) + "\n")
-    if out_dir.exists():
-        shutil.rmtree(out_dir)
-    partial.rename(out_dir)
+    with staging(out_dir) as partial:
+        for folder in ("samples/LIDAR_TOP", "sweeps/LIDAR_TOP", "maps"):
+            (partial / folder).mkdir(parents=True)
+        tasks = [SceneTask(partial, name, n, seed, num_sweeps) for n, name in enumerate(names)]
+        with _progress_bar(len(tasks) * num_sweeps, progress) as advance:
+            results = _run(tasks, workers, advance)
+        tables = fixed_tables(seed)
+        for result in results:
+            for name, rows in result.rows.items():
+                tables[name] += rows
+        write_tables(tables, partial / version)
+        statistics = summarise([result.statistics for result in results])
+        (partial / "statistics.json").write_text(json.dumps(statistics, indent=1) + "\n")
+        # Another process may have been faster.
+        _check_free(out_dir, overwrite)
+        replace_folder(partial, out_dir)
     return statistics
 
 

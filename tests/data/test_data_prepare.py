@@ -1,11 +1,16 @@
 import json
+import os
 
+import numpy as np
 import pytest
 from mmengine.fileio import load
 
+from padre3d.data import prepare
 from padre3d.data.datasets import NuScenesSweepsDataset
 from padre3d.data.nuscenes_tables import TABLES
 from padre3d.data.prepare import prepare_nuscenes
+from padre3d.io import staging
+from padre3d.io.lock import LockedError, lock
 
 
 def outputs(root):
@@ -104,6 +109,136 @@ def test_out_dir_and_tag(raw_root, tmp_path):
     assert outputs(raw_root) == []
     infos = load(out / "mine_infos_val.pkl")["data_list"]
     assert [len(i["lidar_sweeps"]) for i in infos] == [0, 3, 3, 3, 3]
+
+
+def change_table(root, name, change):
+    table = root / "v1.0-mini" / f"{name}.json"
+    rows = json.loads(table.read_text())
+    change(rows)
+    table.write_text(json.dumps(rows))
+
+
+def test_empty_point_file(raw_root):
+    file = sorted((raw_root / "samples/LIDAR_TOP").iterdir())[-1]
+    file.write_bytes(b"")
+    fails(raw_root, ValueError, f"{file.name}: expected points, found an empty file")
+
+
+def test_nan_in_a_sweep_to_validate_on(raw_root):
+    file = sorted((raw_root / "sweeps/LIDAR_TOP").glob("scene-0103*"))[-1]
+    points = np.fromfile(file, np.float32)
+    points[7] = np.nan
+    points.tofile(file)
+    fails(raw_root, ValueError, f"{file.name}: expected finite values, found NaN")
+
+
+def test_a_file_cut_off_between_rows_is_warned_of(raw_root):
+    file = sorted((raw_root / "samples/LIDAR_TOP").iterdir())[-1]
+    file.write_bytes(file.read_bytes()[: 20 * 30])
+    with pytest.warns(UserWarning, match=f"1 of .* point files have less than half .*{file.name}"):
+        prepare_nuscenes(raw_root, "v1.0-mini")
+
+
+@pytest.mark.parametrize("table", ["ego_pose", "calibrated_sensor"])
+@pytest.mark.parametrize(
+    ("key", "value", "match"),
+    [
+        ("rotation", [0.0] * 4, r"expected a quaternion, got \[0"),
+        ("rotation", [1.0, 0, 0], "expected a finite rotation of 4"),
+        ("translation", [float("nan"), 0, 0], "expected a finite rotation .* translation of 3"),
+    ],
+)
+def test_poses_that_are_none(raw_root, table, key, value, match):
+    change_table(raw_root, table, lambda rows: rows[-1].update({key: value}))
+    fails(raw_root, ValueError, f"{table} .*: {match}")
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("sample", "timestamp"), ("sample_annotation", "size"), ("sample_data", "ego_pose_token")],
+)
+def test_rows_that_lack_something(raw_root, table, key):
+    change_table(raw_root, table, lambda rows: [row.pop(key) for row in rows])
+    fails(raw_root, ValueError, "v1.0-mini: expected nuScenes tables, got rows .*KeyError: ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (dict(workers=-3), "expected workers >= 1, got -3"),
+        (dict(max_sweeps=0), "expected max_sweeps >= 1, got 0"),
+        (dict(tag="../x"), r"extra tag: expected letters, .*got '\.\./x'"),
+        (dict(tag=""), "extra tag: expected letters"),
+        (dict(categories={"vehicle.car": 3}), "categories: expected an object of category and cl"),
+        (dict(categories=["car"]), "categories: expected an object"),
+        (dict(categories={}), "categories: expected an object"),
+    ],
+)
+def test_settings_that_cannot_be(raw_root, settings, match):
+    before = sorted(raw_root.parent.rglob("*"))
+    with pytest.raises(ValueError, match=match):
+        prepare_nuscenes(raw_root, "v1.0-mini", **settings)
+    assert sorted(raw_root.parent.rglob("*")) == before
+
+
+def contents(root):
+    return {p: p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def test_all_outputs_or_none(raw_root, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    prepare_nuscenes(raw_root, "v1.0-mini", out=out)
+    before = contents(out)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "write_database", full)
+        with pytest.raises(OSError, match="No space"):
+            prepare_nuscenes(raw_root, "v1.0-mini", out=out, max_sweeps=3)
+    assert contents(out) == before
+    moves, move = [], os.replace
+
+    def third_fails(source, target):
+        moves.append(target)
+        if len(moves) == 7:
+            full()
+        move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staging.os, "replace", third_fails)
+        with pytest.raises(OSError, match="No space"):
+            prepare_nuscenes(raw_root, "v1.0-mini", out=out, max_sweeps=3)
+    assert contents(out) == before
+    prepare_nuscenes(raw_root, "v1.0-mini", out=out, max_sweeps=3)
+    assert list(contents(out)) == list(before)
+    assert contents(out) != before
+
+
+def test_what_a_killed_run_left_is_removed_and_what_another_fills_is_not(raw_root, tmp_path):
+    out = tmp_path / "out"
+    killed, alive = out / ".nuscenes.1.part", out / ".nuscenes.2.part"
+    for folder in (killed, alive):
+        folder.mkdir(parents=True)
+        (folder / "half.bin").write_bytes(b"half")
+        (out / f"{folder.name}.lock").write_text("process 1")
+        os.utime(out / f"{folder.name}.lock", (1e9, 1e9))
+    with lock(out / ".nuscenes.2.part.lock", "a test fills it"):
+        os.utime(out / ".nuscenes.2.part.lock", (1e9, 1e9))
+        prepare_nuscenes(raw_root, "v1.0-mini", out=out)
+        assert not killed.exists()
+        assert (alive / "half.bin").exists()
+
+
+def test_a_second_run_is_refused(raw_root, tmp_path):
+    out = tmp_path / "out"
+    with (
+        lock(out / ".nuscenes.lock", "not said"),
+        pytest.raises(LockedError, match=f"another create_data is at work in {out} .process "),
+    ):
+        prepare_nuscenes(raw_root, "v1.0-mini", out=out)
+    assert list(out.iterdir()) == []
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from nuscenes.utils.geometry_utils import points_in_box
 from pyquaternion import Quaternion
 
 from padre3d.structures.classes import NUSCENES_CLASSES
-from padre3d.synthetic import generate
+from padre3d.synthetic import dataset, generate
 from padre3d.synthetic.catalog import CLASS_TO_CATEGORY
 from padre3d.synthetic.scene import build_world
 from padre3d.synthetic.statistics import format_statistics, occupied_pillars, real_statistics
@@ -193,7 +193,27 @@ def test_an_existing_folder_is_not_touched_unless_asked(tmp_path):
     generate(tmp_path / "new", 1, 0, scene_seconds=0.05)
     generate(tmp_path / "new", 1, 1, scene_seconds=0.1, overwrite=True)
     assert len(list((tmp_path / "new").rglob("*.bin"))) == 2
-    assert not (tmp_path / "new.partial").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["keep.txt", "new"]
+
+
+def test_two_writers_of_one_folder(tmp_path, monkeypatch):
+    """The second to finish is told; a folder that merely looks like ours is the user's."""
+    mine = tmp_path / "set.partial"
+    mine.mkdir()
+    (mine / "keep.txt").write_text("mine")
+    real = dataset.summarise
+
+    def slow(statistics):
+        monkeypatch.setattr(dataset, "summarise", real)
+        generate(tmp_path / "set", 1, 0, scene_seconds=0.05)
+        return real(statistics)
+
+    monkeypatch.setattr(dataset, "summarise", slow)
+    with pytest.raises(FileExistsError, match="set is not empty"):
+        generate(tmp_path / "set", 1, 1, scene_seconds=0.1)
+    assert len(list((tmp_path / "set").rglob("*.bin"))) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set", "set.partial"]
+    assert (mine / "keep.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""Folders that appear whole or not at all, whoever else writes at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from padre3d.io.files import PART
+from padre3d.io.lock import is_locked, lock
+
+YOUNG_S = 60
+
+
+@contextlib.contextmanager
+def staging(target: str | Path) -> Iterator[Path]:
+    """A new folder of one's own beside ``target``, to be filled and then moved.
+
+    It is removed in the end unless it was moved. So is what killed processes left of theirs; a
+    folder that is still being filled is left alone.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for old in target.parent.glob(f".{target.name}.*{PART}.lock"):
+        # A younger one may be about to be locked.
+        if time.time() - old.stat().st_mtime > YOUNG_S and not is_locked(old):
+            shutil.rmtree(old.with_suffix(""), ignore_errors=True)
+            old.unlink(missing_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=PART))
+    # mkdtemp makes folders private; give this one the permissions a plain mkdir would.
+    mask = os.umask(0)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)
+    with lock(folder.with_name(folder.name + ".lock"), f"another process fills {folder}"):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Move a staged folder to its name; what was there is gone only afterwards."""
+    if target.exists():
+        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=PART))
+        os.replace(target, aside)
+        os.replace(new, target)
+        shutil.rmtree(aside)
+    else:
+        os.replace(new, target)
+
+
+def move_together(folder: Path, out: Path) -> list[Path]:
+    """Move all that lies in a staged folder into ``out``; all of it, or nothing after an error.
+
+    Args:
+        folder: of :func:`staging`.
+        out: where it goes; what has the same names there is replaced.
+
+    Returns:
+        The new paths.
+    """
+    new = sorted(folder.iterdir())
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        old = [out / path.name for path in new if (out / path.name).exists()]
+        moves = [(path, Path(aside) / path.name) for path in old]
+        moves += [(path, out / path.name) for path in new]
+        done: list[tuple[Path, Path]] = []
+        try:
+            for source, target in moves:
+                os.replace(source, target)
+                done.append((source, target))
+        except BaseException:
+            for source, target in reversed(done):
+                os.replace(target, source)
+            raise
+    return [out / path.name for path in new]

@@ -1,0 +1,152 @@
+"""The training loop: goes on in the middle of an epoch, and leaves in order when it is told to."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_rank, is_distributed, is_main_process
+from mmengine.model import BaseModel
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from padre3d.training.checkpoint import STOPPED
+from padre3d.training.files import ATOMIC
+from padre3d.training.seeds import SeededSamples, SkippingBatchSampler, seed_everything
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """mmengine's loop over epochs, whose resumed training is the uninterrupted one.
+
+    Random numbers follow from (seed, epoch, sample) and (seed, iteration). SIGINT and SIGTERM save
+    ``stopped.pth`` in the work dir after the running iteration and end the process with status
+    128 + signal; ``tools/train.py --resume`` goes on with the next batch. The file is removed after
+    the next checkpoint of an epoch.
+
+    Args:
+        runner: the runner.
+        dataloader: config of the loader, without a batch sampler.
+        **kwargs: as for ``EpochBasedTrainLoop``.
+
+    Raises:
+        ValueError: if the loader is no config, has a batch sampler or gives no batch.
+    """
+
+    def __init__(self, runner: Runner, dataloader: dict, **kwargs: Any) -> None:
+        super().__init__(runner, _resumable(dataloader), **kwargs)
+        if len(self.dataloader) == 0:
+            raise ValueError("train_dataloader: expected frames for a batch at least, got too few")
+        self._asked: int | None = None
+
+    def run(self) -> BaseModel:
+        """Train; see the class."""
+        with self._listening():
+            return super().run()
+
+    def run_epoch(self) -> None:
+        """One epoch, or what is left of it."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        batches = self._batches(done)
+        for index in range(done, len(self.dataloader)):
+            batch = self._next(batches)
+            # Gradients that wait for the optimizer's step are in no checkpoint.
+            waiting = self._iter % getattr(self.runner.optim_wrapper, "_accumulative_counts", 1)
+            if self._told_to_stop() and (batch is None or not waiting):
+                self._leave()
+            seed_everything(self.runner.seed, get_rank(), self._iter)
+            self.run_iter(index, batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
+        work_dir = Path(self.runner.work_dir)
+        if is_main_process() and (work_dir / f"epoch_{self._epoch}.pth").is_file():
+            (work_dir / STOPPED).unlink(missing_ok=True)
+
+    def _batches(self, done: int) -> Iterator[Any]:
+        randomness = self.runner._randomness_cfg
+        seed = self.runner.seed - (get_rank() if randomness.get("diff_rank_seed") else 0)
+        # A checkpoint may have brought another seed than the loader was built with.
+        sampler = self.dataloader.batch_sampler.sampler
+        if hasattr(sampler, "seed"):
+            sampler.seed = seed
+        self.dataloader.dataset.start(seed, self._epoch)
+        self.dataloader.batch_sampler.skip = done
+        return iter(self.dataloader)
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        try:
+            return next(batches)
+        except RuntimeError:
+            # A signal to the whole group ends the loader's processes too.
+            if self._asked is None:
+                raise
+            return None
+
+    def _told_to_stop(self) -> bool:
+        """Whether any process was told to; all give the same answer."""
+        if not is_distributed():
+            return self._asked is not None
+        device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+        asked = torch.tensor([self._asked or 0], device=device)
+        all_reduce(asked, "max")
+        self._asked = int(asked) or None
+        return self._asked is not None
+
+    def _leave(self) -> None:
+        """Save and exit."""
+        number = signal.Signals(self._asked or 0)
+        meta = dict(epoch=self._epoch, iter=self._iter)
+        self.runner.save_checkpoint(
+            self.runner.work_dir, STOPPED, meta=meta, by_epoch=False, backend_args=dict(ATOMIC)
+        )
+        self.runner.logger.info(
+            f"{number.name}: stopped after {self._iter} iterations, saved "
+            f"{Path(self.runner.work_dir) / STOPPED}; go on with --resume"
+        )
+        sys.exit(128 + number)
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Note the signals; a second one of a kind does what it did before."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+
+        def note(number: int, frame: object) -> None:
+            self._asked = number
+            signal.signal(number, before[signal.Signals(number)])
+
+        for number in SIGNALS:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _resumable(loader: dict | DataLoader) -> dict:
+    """The loader's config with samples and batches that can be resumed."""
+    if not isinstance(loader, dict) or loader.get("batch_sampler") is not None:
+        raise ValueError(
+            "ResumableTrainLoop expected a config of train_dataloader without batch_sampler; "
+            "with one of your own use EpochBasedTrainLoop"
+        )
+    loader = copy.deepcopy(loader)
+    batches = dict(type=SkippingBatchSampler, drop_last=loader.pop("drop_last", False))
+    return {
+        **loader,
+        "dataset": dict(type=SeededSamples, dataset=loader["dataset"]),
+        "batch_sampler": batches,
+    }

@@ -1,0 +1,181 @@
+"""Trainings in processes of their own that may be killed, forked from one that has the imports."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from small_detector import MODEL
+
+EPOCHS = 3
+SECONDS = 300
+CONFIG = """
+_base_ = [{base!r}]
+data_root = {root!r}
+range_m = {range_m!r}
+model = dict(_delete_=True, **{model!r})
+pipeline = [
+    dict(type="LoadSweeps", num_sweeps=1),
+    dict(type="LoadAnnotations3D", with_bbox_3d=True, with_label_3d=True),
+    dict(type="SampleGroundTruth", sample_groups=dict(car=3, pedestrian=3), min_points=1),
+    dict(type="RandomFlip3D", sync_2d=False, flip_ratio_bev_vertical=0.5),
+    dict(
+        type="GlobalRotScaleTrans",
+        rot_range=[-0.8, 0.8],
+        scale_ratio_range=[0.9, 1.1],
+        translation_std=[0.5, 0.5, 0.5],
+    ),
+    dict(type="PointsRangeFilter", point_cloud_range=range_m),
+    dict(type="ObjectRangeFilter", point_cloud_range=range_m),
+    dict(type="PointShuffle"),
+    dict(type="Pack3DDetInputs", keys=["points", "gt_bboxes_3d", "gt_labels_3d"]),
+]
+train_dataloader = dict(
+    batch_size=1,
+    num_workers={workers},
+    persistent_workers={workers} > 0,
+    dataset=dict(data_root=data_root, pipeline=pipeline),
+)
+val_dataloader = None
+val_cfg = None
+val_evaluator = None
+train_cfg = dict(_delete_=True, type="ResumableTrainLoop", max_epochs={epochs})
+custom_hooks = [dict(type="FadeGroundTruthSampling", last_epochs=1)]
+default_hooks = dict(logger=dict(interval=1))
+randomness = dict(seed=0, deterministic=True)
+"""
+
+
+def write_config(path: Path, repo: Path, root: Path, workers: int = 1) -> Path:
+    """A config of a small detector with random augmentation, on a prepared data set."""
+    path.write_text(
+        CONFIG.format(
+            base=str(repo / "configs/dsvt_padre2_synthetic.py"),
+            root=str(root),
+            model=MODEL,
+            range_m=list(MODEL["grid"]["range_m"]),
+            workers=workers,
+            epochs=EPOCHS,
+        )
+    )
+    return path
+
+
+class Trainings:
+    """Starts tools/train.py in forked processes.
+
+    Args:
+        tools: folder of the tools.
+        config: config file.
+    """
+
+    def __init__(self, tools: Path, config: Path) -> None:
+        self.config = config
+        sys.path.insert(0, str(tools))
+        os.environ.update(OMP_NUM_THREADS="1")
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["padre3d.plugin", "train", "training_runs"])
+
+    def start(self, work_dir: Path, *options: str, **orders: object) -> Run:
+        """A training with tools/train.py's options; ``orders`` as for :func:`train_here`."""
+        return Run(self.context, work_dir, [str(self.config), *options], orders)
+
+    def finish(self, work_dir: Path, *options: str, **orders: object) -> Run:
+        """A training that is waited for."""
+        run = self.start(work_dir, *options, **orders)
+        run.wait()
+        return run
+
+
+class Run:
+    """A training in a process."""
+
+    def __init__(self, context, work_dir: Path, arguments: list[str], orders: dict) -> None:
+        self.log = Path(tempfile.mkstemp(dir=work_dir.parent, suffix=".log")[1])
+        self.began = context.Event()
+        options = [*arguments, "--work-dir", str(work_dir)]
+        self.process = context.Process(
+            target=train_here, args=(options, str(self.log), self.began, orders)
+        )
+        self.process.start()
+
+    def wait(self) -> int:
+        """Its exit status; minus the signal that killed it."""
+        self.process.join(SECONDS)
+        assert not self.process.is_alive(), self.said
+        return self.process.exitcode
+
+    @property
+    def said(self) -> str:
+        """What it printed."""
+        return self.log.read_text()
+
+
+def train_here(arguments: list[str], log: str, began, orders: dict) -> None:
+    """What the process does.
+
+    Args:
+        arguments: of tools/train.py.
+        log: file that gets its output.
+        began: is set when the first step begins.
+        orders: ``signal`` sent to itself before iteration ``at``; ``torn``: fraction of its first
+            checkpoint after which it dies.
+    """
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1) for n in (1, 2))
+    import train
+    from mmengine.config import Config
+
+    import padre3d.io.files
+    from padre3d.training.loop import ResumableTrainLoop
+
+    torch.set_num_threads(1)
+    # Formatting a config for the log takes seconds.
+    Config.pretty_text = property(lambda cfg: "")
+    step = ResumableTrainLoop.run_iter
+
+    def run_iter(loop, index, batch):
+        began.set()
+        if loop.iter == orders.get("at"):
+            os.kill(os.getpid(), orders["signal"])
+        step(loop, index, batch)
+
+    def die(descriptor):
+        os.ftruncate(descriptor, int(os.fstat(descriptor).st_size * orders["torn"]))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    ResumableTrainLoop.run_iter = run_iter
+    if "torn" in orders:
+        padre3d.io.files.os = type("os", (), {**vars(os), "fsync": staticmethod(die)})
+    train.main(arguments)
+
+
+def assert_same_training(got: Path, wanted: Path) -> None:
+    """Two checkpoints agree in every bit of weights, optimizer and schedules."""
+    from padre3d.training.checkpoint import load_checkpoint_file
+
+    one, two = load_checkpoint_file(got), load_checkpoint_file(wanted)
+    for name in ("epoch", "iter"):
+        assert one["meta"][name] == two["meta"][name]
+    for name in ("state_dict", "optimizer", "param_schedulers"):
+        assert same(one[name], two[name]), name
+
+
+def same(one: object, two: object) -> bool:
+    """Equal in type, structure and bits."""
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, dict):
+        return list(one) == list(two) and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(two) and all(map(same, one, two))
+    return one == two
