@@ -1,7 +1,8 @@
 """Prepare a data set: infos and ground-truth database.
 
-Example:
+Examples:
     python tools/create_data.py nuscenes --root-path data/nuscenes --version v1.0-trainval
+    python tools/create_data.py folder --root-path data/mine
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import json
 import os
 from pathlib import Path
 
+from create_folder import add_folder_arguments, prepare_folder
+
 from padre3d.cli import add_debug_argument, run_tool
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("dataset", choices=["nuscenes"], help="kind of data set")
+    parser.add_argument("dataset", choices=["nuscenes", "folder", "kitti"], help="kind of data set")
     parser.add_argument("--root-path", type=Path, default=Path("data/nuscenes"))
     parser.add_argument(
         "--version",
@@ -34,24 +37,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="JSON object {annotation category: class}; default: the ten detection classes",
     )
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1))
+    add_folder_arguments(parser)
     add_debug_argument(parser)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Prepare, and print what was written."""
-    from padre3d.data.prepare import prepare_nuscenes
-
-    categories = json.loads(args.categories.read_text()) if args.categories else None
-    written = prepare_nuscenes(
-        args.root_path,
-        args.version,
-        out=args.out_dir,
-        tag=args.extra_tag,
-        max_sweeps=args.max_sweeps,
-        categories=categories,
-        workers=args.workers,
-    )
+    written = prepare_folder(args) if args.dataset != "nuscenes" else prepare(args)
     for path in written:
         print(path)
 
@@ -59,6 +52,21 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Entry point; bad input is one line on stderr and exit status 1."""
     run_tool(run, parse_args(argv))
+
+
+def prepare(args: argparse.Namespace) -> list[Path]:
+    """Prepare nuScenes; returns what was written."""
+    from padre3d.data.prepare import prepare_nuscenes
+
+    return prepare_nuscenes(
+        args.root_path,
+        args.version,
+        out=args.out_dir,
+        tag=args.extra_tag,
+        max_sweeps=args.max_sweeps,
+        categories=json.loads(args.categories.read_text()) if args.categories else None,
+        workers=args.workers,
+    )
 
 
 if __name__ == "__main__":

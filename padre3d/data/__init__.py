@@ -10,7 +10,10 @@
 | infos | tables -> mmdet3d 1.4 infos | nuscenes-devkit |
 | gt_database | infos -> object points for sampling | numpy |
 | prepare | both, with checks and progress | nuscenes-devkit, rich |
+| frames, folder, kitti | clouds and labels of one's own | numpy |
+| prepare_frames | the same infos and database of them | rich |
 | gt_sampling | pastes objects of the database; hook that fades it out | mmdet3d |
 | datasets | data set on the infos, class-balanced sampling of frames | mmdet3d |
-| metric | official nuScenes evaluation | mmdet3d, nuscenes-devkit |
+| metric | official nuScenes evaluation, and any class list | mmdet3d, nuscenes-devkit |
+| class_list | the devkit's scores of any class list | nuscenes-devkit |
 """

@@ -6,6 +6,8 @@ Boxes are rows ``(x, y, z, length, width, height, yaw, ...)`` with z at the BOTT
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -58,3 +60,17 @@ def bev_overlaps_any(box: np.ndarray, others: np.ndarray) -> bool:
             b = (theirs @ axis)[..., 0]
             apart |= (a.max(1) <= b.min(1)) | (b.max(1) <= a.min(1))
     return bool((~apart).any())
+
+
+def box_fault(box: np.ndarray | Sequence[float]) -> str | None:
+    """What is wrong with a box (>= 7,) of an annotation, or None.
+
+    A network cannot learn a box whose numbers are not finite or whose sizes are not positive.
+    """
+    values = np.asarray(box[:7], float)
+    if not np.isfinite(values).all():
+        return "a number is not finite"
+    if (values[3:6] <= 0).any():
+        length, width, height = values[3:6]
+        return f"length {length:g}, width {width:g}, height {height:g} are not all positive"
+    return None

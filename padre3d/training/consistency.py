@@ -17,6 +17,7 @@ from padre3d.structures.classes import NUSCENES_CLASSES
 BASE_RANGE_M = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 EVALUATORS = ("val_evaluator", "test_evaluator")
+NAMES = ("model.grid.range_m", "model.class_names")
 
 
 def override(cfg: Config, options: Mapping[str, Any] | None) -> None:
@@ -36,8 +37,9 @@ def override(cfg: Config, options: Mapping[str, Any] | None) -> None:
     if after is None:
         return
     earlier = before or after
-    for place in _places(cfg):
-        place.set(_followed(place, earlier, after))
+    changed = {place.kind for place in _places(cfg) if place.set(_followed(place, earlier, after))}
+    for kind in sorted(changed):
+        print(f"{NAMES[kind]}: the data follow, {list(after[kind])}")
     for evaluator in _evaluators(cfg):
         evaluator["range_m"] = list(after[0])
 
@@ -62,10 +64,12 @@ class _Place:
         convert: Callable = float if kind == 0 else str
         self.value = tuple(convert(v) for v in holder[key])
 
-    def set(self, value: tuple) -> None:
-        if value != self.value:
-            print(f"{self.name} follows the model: {list(value)}")
+    def set(self, value: tuple) -> bool:
+        """Change the setting; whether it had another value."""
+        changed = value != self.value
+        if changed:
             self.holder[self.key], self.value = list(value), value
+        return changed
 
 
 def _followed(place: _Place, earlier: tuple, after: tuple) -> tuple:
@@ -76,7 +80,7 @@ def _followed(place: _Place, earlier: tuple, after: tuple) -> tuple:
 
 
 def _contradiction(place: _Place, wanted: tuple) -> str:
-    name = ("model.grid.range_m", "model.class_names")[place.kind]
+    name = NAMES[place.kind]
     return (
         f"{place.name}: expected {list(wanted)} as {name} says, got {list(place.value)}; "
         f"set {name} alone and the rest follows"

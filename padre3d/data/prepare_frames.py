@@ -1,0 +1,232 @@
+"""Frames of one's own -> converted clouds, infos and ground-truth database, as of nuScenes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from padre3d.data.boxes import points_in_boxes
+from padre3d.data.folder import past_frames, read_split, split_frames
+from padre3d.data.frames import Frame, in_model_frame, with_velocities, without_bad_boxes
+from padre3d.data.gt_database import write_database
+from padre3d.data.point_files import write_pickle
+from padre3d.io.cloud import drop_unusable
+from padre3d.io.files import write_atomic
+from padre3d.io.frames import InputFrame
+from padre3d.io.load import read_cloud
+from padre3d.io.options import ReadOptions
+from padre3d.io.poses import rigid_inverse
+
+KEY_FOLDER, SWEEP_FOLDER = "samples/LIDAR_TOP", "sweeps/LIDAR_TOP"
+COLUMNS = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was made of a folder.
+
+    Attributes:
+        written: files and folders.
+        classes: by falling number of boxes.
+        num_sweeps: sweeps in a cloud, the key frame included.
+        notes: what a user should know, a line each.
+    """
+
+    written: list[Path]
+    classes: tuple[str, ...]
+    num_sweeps: int
+    notes: list[str]
+
+
+def prepare_frames(
+    frames: Sequence[Frame],
+    root: Path,
+    *,
+    out: Path,
+    axes: InputFrame,
+    options: Mapping[str, ReadOptions],
+    tag: str = "nuscenes",
+    classes: Sequence[str] | None = None,
+    max_sweeps: int = 10,
+    split_file: Path | None = None,
+    val_share: float = 0.2,
+    seed: int = 0,
+    workers: int = 1,
+) -> Prepared:
+    """Convert clouds and write infos and database.
+
+    Args:
+        frames: ordered by recording and time.
+        root: where a split file may lie.
+        out: data root of the result.
+        axes: how the clouds' frame lies; result and boxes are in the model's.
+        options: how to read files, by suffix.
+        tag: first word of the file names.
+        classes: which names count, in label order; default: all.
+        max_sweeps: past frames listed per frame, if there are stamps and poses.
+        split_file, val_share, seed: see :func:`padre3d.data.folder.split_frames`.
+        workers: processes that cut the database.
+
+    Raises:
+        FileNotFoundError, ValueError: if something is missing or malformed; names the file.
+    """
+    frames, notes = without_bad_boxes(frames)
+    notes = [f"dropped box: {note}" for note in notes]
+    frames = with_velocities([in_model_frame(frame, axes) for frame in frames])
+    split = split_frames(frames, read_split(root, split_file), val_share, seed)
+    names = _class_names(frames, classes)
+    past = past_frames(frames, max_sweeps)
+    keys = [frame for chosen in split.values() for frame in chosen]
+    needed = {f.name: f for key in keys for f in (*past[key.name], key)}
+    key_names = {frame.name for frame in keys}
+    for frame in track(list(needed.values()), "clouds"):
+        folder = out / (KEY_FOLDER if frame.name in key_names else SWEEP_FOLDER)
+        notes += _convert(frame, folder / frame.file_name, axes, options)
+    written = []
+    longest = max(len(past[frame.name]) for frame in keys)
+    for name, chosen in split.items():
+        infos = [
+            _info(frame, i, past[frame.name], key_names, names, out)
+            for i, frame in enumerate(track(chosen, f"infos {name}"))
+        ]
+        path = out / f"{tag}_infos_{name}.pkl"
+        write_pickle(path, {"metainfo": _metainfo(names), "data_list": infos})
+        notes.append(f"{name}: {len(infos)} frames of {_counted(chosen)}")
+        written.append(path)
+        if name == "train":
+            sweeps = min(longest, max_sweeps) or 1
+            write_database(
+                infos, out, out, tag=tag, classes=names, num_sweeps=sweeps, workers=workers
+            )
+            written += [out / f"{tag}_gt_database", out / f"{tag}_dbinfos_train.pkl"]
+    if not longest:
+        notes.append("no stamps with poses: every cloud stays a single sweep")
+    return Prepared(written, names, min(longest, max_sweeps) or 1, _short(notes))
+
+
+def _class_names(frames: Sequence[Frame], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    counts = Counter(label.name for frame in frames for label in frame.labels or ())
+    if not counts:
+        raise ValueError("labels: expected boxes, got none")
+    if wanted is None:
+        return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
+    unknown = [name for name in wanted if name not in counts]
+    if unknown:
+        raise ValueError(f"--classes: expected names among {sorted(counts)}, got {unknown}")
+    return tuple(wanted)
+
+
+def _convert(
+    frame: Frame, path: Path, axes: InputFrame, options: Mapping[str, ReadOptions]
+) -> list[str]:
+    """Write a cloud as five float32 columns; returns what there is to say."""
+    cloud = read_cloud(frame.path, options.get(frame.path.suffix.lower()))
+    points, dropped = drop_unusable(cloud.points)
+    if not len(points):
+        raise ValueError(f"{frame.path}: expected points, got none that count")
+    if frame.visible is not None:
+        points = points[frame.visible(points)]
+    moved = np.array(axes.to_model(points), np.float32)
+    moved[:, 4] = 0
+    write_atomic(path, moved.tobytes())
+    said = [f"clouds: {warning}" for warning in cloud.warnings]
+    return [*said, f"clouds: {dropped.total} points dropped"] if dropped.total else said
+
+
+def _info(
+    frame: Frame,
+    index: int,
+    past: Sequence[Frame],
+    key_names: set[str],
+    classes: tuple[str, ...],
+    out: Path,
+) -> dict:
+    pose = np.eye(4) if frame.pose is None else frame.pose
+    info = {
+        "sample_idx": index,
+        "token": frame.file_name.removesuffix(".bin"),
+        "timestamp": float(index) if frame.stamp_s is None else frame.stamp_s,
+        "ego2global": pose.tolist(),
+        "lidar_points": {
+            "num_pts_feats": COLUMNS,
+            "lidar_path": frame.file_name,
+            "lidar2ego": np.eye(4).tolist(),
+        },
+        "images": {},
+        "instances": _instances(frame, out / KEY_FOLDER / frame.file_name, classes),
+    }
+    if past:
+        info["lidar_sweeps"] = [
+            _sweep(sweep, pose, KEY_FOLDER if sweep.name in key_names else SWEEP_FOLDER)
+            for sweep in past
+        ]
+    return info
+
+
+def _sweep(frame: Frame, key_pose: np.ndarray, folder: str) -> dict:
+    pose = np.asarray(frame.pose)
+    return {
+        "timestamp": frame.stamp_s,
+        "sample_data_token": frame.name,
+        "ego2global": pose.tolist(),
+        "lidar_points": {
+            "lidar_path": f"{folder}/{frame.file_name}",
+            "lidar2ego": np.eye(4).tolist(),
+            "lidar2sensor": (rigid_inverse(pose) @ key_pose).tolist(),
+        },
+    }
+
+
+def _instances(frame: Frame, cloud: Path, classes: tuple[str, ...]) -> list[dict]:
+    labels = frame.labels or ()
+    boxes = np.array([label.box for label in labels]).reshape(-1, 9)
+    boxes[:, 2] -= boxes[:, 5] / 2
+    points = np.fromfile(cloud, np.float32).reshape(-1, COLUMNS)
+    counts = [len(inside) for inside in points_in_boxes(points, boxes)]
+    instances = []
+    for label, count in zip(labels, counts, strict=True):
+        number = classes.index(label.name) if label.name in classes else -1
+        instances.append(
+            {
+                "bbox_label": number,
+                "bbox_label_3d": number,
+                "bbox_3d": [float(v) for v in label.box[:7]],
+                "bbox_3d_isvalid": count > 0,
+                "velocity": [float(v) for v in label.box[7:9]],
+                "num_lidar_pts": count,
+                "num_radar_pts": 0,
+            }
+        )
+    return instances
+
+
+def _metainfo(classes: tuple[str, ...]) -> dict:
+    return {
+        "categories": {name: label for label, name in enumerate(classes)},
+        "dataset": "folder",
+        "version": "folder",
+        "info_version": "1.1",
+    }
+
+
+def _counted(frames: Sequence[Frame]) -> str:
+    counts = Counter(label.name for frame in frames for label in frame.labels or ())
+    recordings = len({frame.recording for frame in frames})
+    boxes = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    return f"{recordings} recording{'s' * (recordings > 1)}, {boxes or 'no box'}"
+
+
+def _short(notes: Sequence[str], most: int = 10) -> list[str]:
+    """Every note once, with how often it came; of many different ones the first."""
+    counts = Counter(notes)
+    lines = [f"{note} ({count} times)" if count > 1 else note for note, count in counts.items()]
+    extra = len(lines) - most
+    ends = [line for line in lines if line.startswith(("train:", "val:", "no stamps"))]
+    others = [line for line in lines if line not in ends]
+    more = [f"... and {extra} more notes"] if len(others) > most else []
+    return [*others[:most], *more, *ends]
