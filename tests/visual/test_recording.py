@@ -22,7 +22,9 @@ def read(path):
     chunk = pytest.importorskip("rerun.chunk", reason="needs a rerun-sdk that reads its files")
     found = {}
     for part in chunk.RrdReader(path).stream().to_chunks():
-        found.setdefault(part.entity_path, {}).update(part.to_record_batch().to_pydict())
+        batch = part.to_record_batch()
+        columns = {n: batch[n].to_pylist() for n in batch.schema.names if ":" in n}
+        found.setdefault(part.entity_path, {}).update(columns)
     return found
 
 
