@@ -11,7 +11,7 @@ import numpy as np
 from padre3d.structures.boxes import Detections, box_arrays
 from padre3d.visual.raster import rasterise
 from padre3d.visual.sheet import NUSCENES_LABELS, Sheet
-from padre3d.visual.style import class_colours
+from padre3d.visual.style import GROUND_TRUTH_INK, WITHOUT_HEADING, class_colours
 
 MAP_PX = 1400
 # Smaller maps in the pair: the writing stays readable where the picture is shown at half size.
@@ -19,10 +19,7 @@ PAIR_MAP_PX = 1000
 # A lone point stays visible.
 PIXELS_PER_CELL = 2
 NOSE_M = 0.8
-GROUND_TRUTH_INK = "#ffffff"
 DASHES = (0, (1.5, 1.1))
-# nuScenes scores no heading of cones and none but the line of barriers.
-WITHOUT_HEADING = ("barrier", "traffic_cone")
 
 
 def box_outlines(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

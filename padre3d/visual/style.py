@@ -30,6 +30,9 @@ CLASS_COLOURS = {
     "traffic_cone": "#eedd77",
 }
 OTHER_COLOURS = tuple(CLASS_COLOURS.values())
+GROUND_TRUTH_INK = "#ffffff"
+# nuScenes scores no heading of cones and none but the line of barriers.
+WITHOUT_HEADING = ("barrier", "traffic_cone")
 
 
 def class_colours(class_names: Sequence[str]) -> list[str]:
