@@ -32,6 +32,7 @@ pipeline = [
     ),
     dict(type="PointsRangeFilter", point_cloud_range=range_m),
     dict(type="ObjectRangeFilter", point_cloud_range=range_m),
+    dict(type="ObjectNameFilter", classes=_base_.class_names),
     dict(type="PointShuffle"),
     dict(type="Pack3DDetInputs", keys=["points", "gt_bboxes_3d", "gt_labels_3d"]),
 ]

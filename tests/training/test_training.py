@@ -39,6 +39,7 @@ train_dataloader = dict(
             dict(type="LoadAnnotations3D", with_bbox_3d=True, with_label_3d=True),
             in_range,
             dict(type="ObjectRangeFilter", point_cloud_range={range_m!r}),
+            dict(type="ObjectNameFilter", classes=_base_.class_names),
             dict(type="Pack3DDetInputs", keys=["points", "gt_bboxes_3d", "gt_labels_3d"]),
         ]
     ),
