@@ -35,7 +35,9 @@ GROWTH_FROM = 4096
 QUICK_GROWTH_FROM = 256
 GATE_TOKENS = 61
 GATE_IMAGE_TOKENS = 60
-QUICK = ("padre2", "padre3", "attention", "sdpa", "sima", "conv2former", "castling")
+# Without what is slow on a CPU: scans, long filters, degree 4, the other forms of PADRe.
+NOT_QUICK = ("hyena", "mamba", "padre4", "padre2_paper", "padre3_paper", "padre4_paper")
+NOT_QUICK += ("padre4_image", "padre2_triton", "padre3_triton", "padre4_triton")
 
 
 def configs(dim: int, fused: bool = True) -> dict[str, dict[str, Any]]:
@@ -232,7 +234,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--limit-gb", type=float, default=8.0, help="largest attention matrices")
     args = parser.parse_args(argv)
     args.tokens = args.tokens or ((256, 1024, 4096) if args.quick else TOKENS)
-    args.mixers = args.mixers or (QUICK if args.quick else None)
+    quick = tuple(name for name in configs(128) if name not in NOT_QUICK)
+    args.mixers = args.mixers or (quick if args.quick else None)
     args.growth_from = QUICK_GROWTH_FROM if args.quick else GROWTH_FROM
     args.dims = args.dims or ((128,) if args.quick else DIMS)
     # A quick run repeats less; it leaves out no more than another one.

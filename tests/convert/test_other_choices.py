@@ -1,7 +1,7 @@
 """A reference YAML with other choices than the published ones: each arrives in its module and acts.
 
 What a module then computes is compared with torch's own layers or a slow loop where it lives:
-tests/head/test_head_choices.py, tests/head/test_suppression.py, tests/golden/other_choices.py.
+tests/head/test_head_choices.py, tests/head/test_suppression.py, tests/golden/slow_stages.py.
 """
 
 import re

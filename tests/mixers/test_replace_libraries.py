@@ -1,11 +1,13 @@
 """Replacing the attention of timm's and transformers' own models, with random weights."""
 
+import copy
+
 import pytest
 import torch
 from model_libraries import check_training_and_export, import_or_skip
 from torch import nn
 
-from padre3d.mixers import replace_attention
+from padre3d.mixers import MIXERS, replace_attention
 
 PADRE = dict(type="padre", degree=2, preset="paper", kernel_size=3)
 CAUSAL = {
@@ -37,12 +39,25 @@ def test_timm_deit(tmp_path):
     check_training_and_export(small, (torch.randn(2, 3, 48, 48),), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["padre", "conv_control", "conv2former", "padre_rational"])
+def test_timm_deit_with_the_control_has_as_many_parameters():
+    timm = import_or_skip("timm")
+    model = timm.create_model("deit_tiny_patch16_224", depth=1)
+    for name in ("padre", "conv_control"):
+        changed = copy.deepcopy(model)
+        replace_attention(changed, dict(type=name))
+        mixer = changed.blocks[0].attn.mixer
+        assert sum(p.numel() for p in mixer.parameters()) == 134_592
+
+
+@pytest.mark.parametrize("name", sorted(set(MIXERS) - {"mamba"}))  # mamba refuses a class token
 def test_timm_class_token_sees_every_patch(name):
+    """All 196 of a DeiT-T, in its first layer."""
     timm = import_or_skip("timm")
     torch.manual_seed(0)
     model = timm.create_model("deit_tiny_patch16_224", depth=1, num_classes=3).double().eval()
-    replace_attention(model, dict(type=name))
+    # Nearest keys are all keys here: leaving some out is what that mixer is for.
+    forms = {"hyena": dict(form="equations"), "knn_attention": dict(neighbours=197)}
+    replace_attention(model, dict(type=name, **forms.get(name, {})))
     pixels = torch.randn(1, 3, 224, 224, dtype=torch.float64, requires_grad=True)
     felt = dependence(model(pixels)[:, 0], pixels, 16)
     assert felt.shape == (14, 14)
