@@ -37,8 +37,8 @@ pipeline = [
 ]
 train_dataloader = dict(
     batch_size=1,
-    num_workers={workers},
-    persistent_workers={workers} > 0,
+    num_workers=1,
+    persistent_workers=True,
     dataset=dict(data_root=data_root, pipeline=pipeline),
 )
 val_dataloader = None
@@ -51,7 +51,9 @@ randomness = dict(seed=0, deterministic=True)
 """
 
 
-def write_config(path: Path, repo: Path, root: Path, workers: int = 1) -> Path:
+def write_config(
+    path: Path, repo: Path, root: Path, workers: int = 1, epochs: int = EPOCHS
+) -> Path:
     """A config of a small detector with random augmentation, on a prepared data set."""
     path.write_text(
         CONFIG.format(
@@ -59,8 +61,7 @@ def write_config(path: Path, repo: Path, root: Path, workers: int = 1) -> Path:
             root=str(root),
             model=MODEL,
             range_m=list(MODEL["grid"]["range_m"]),
-            workers=workers,
-            epochs=EPOCHS,
+            epochs=epochs,
         )
     )
     return path
