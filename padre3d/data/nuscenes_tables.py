@@ -74,6 +74,11 @@ def open_nuscenes(root: Path, version: str) -> NuScenes:
         return NuScenes(version=version, dataroot=str(root), verbose=False)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"a table in {folder} is not valid JSON: {error}") from error
+    except (OSError, *_MALFORMED):
+        raise
+    # The devkit has bare Exceptions for tables of other kinds.
+    except Exception as error:
+        raise ValueError(f"{folder}: expected nuScenes tables, got: {error}") from error
 
 
 def _check_maps(root: Path, table: Path) -> None:

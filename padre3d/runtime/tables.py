@@ -133,7 +133,11 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if promised > MOST_BYTES:
         raise ValueError(f"{promised} bytes unpacked, more than {MOST_BYTES}")
     with np.load(path) as loaded:
-        return {name: loaded[name] for name in loaded.files}
+        arrays = {name: loaded[name] for name in loaded.files}
+    foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if foreign:
+        raise ValueError(f"no array in {foreign[0]!r:.80}")
+    return arrays
 
 
 def _check_token_tables(arrays: Mapping[str, np.ndarray], num_cells: int, layout: str) -> None:
