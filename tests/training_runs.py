@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from small_detector import MODEL
 
+from padre3d.structures.classes import NUSCENES_CLASSES
+
 EPOCHS = 3
 SECONDS = 300
 CONFIG = """
@@ -32,6 +34,7 @@ pipeline = [
     ),
     dict(type="PointsRangeFilter", point_cloud_range=range_m),
     dict(type="ObjectRangeFilter", point_cloud_range=range_m),
+    dict(type="ObjectNameFilter", classes={names!r}),
     dict(type="PointShuffle"),
     dict(type="Pack3DDetInputs", keys=["points", "gt_bboxes_3d", "gt_labels_3d"]),
 ]
@@ -61,6 +64,7 @@ def write_config(
             root=str(root),
             model=MODEL,
             range_m=list(MODEL["grid"]["range_m"]),
+            names=list(NUSCENES_CLASSES),
             epochs=epochs,
         )
     )
