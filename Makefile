@@ -2,7 +2,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: install demo test test-avx2 test-gpu gpu lint fuzz
+.PHONY: install demo test test-avx2 test-gpu gpu lint fuzz fuzz-guided
 
 install: $(INSTALLED)
 
@@ -44,3 +44,9 @@ lint: $(INSTALLED)
 INPUTS ?= 100000
 fuzz: $(INSTALLED)
 	PADRE3D_FUZZ_INPUTS=$(INPUTS) $(PY) -m pytest tests/fuzz --timeout 0
+
+# The same guided by coverage, on one reader (npy, pcd, ply); needs pip install atheris.
+READER ?= pcd
+SECONDS ?= 600
+fuzz-guided: $(INSTALLED)
+	$(PY) tests/fuzz/coverage_guided.py $(READER) -max_total_time=$(SECONDS)

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from small_detector import MODEL
 
+from padre3d.structures.classes import NUSCENES_CLASSES
+
 EPOCHS = 3
 SECONDS = 300
 CONFIG = """
@@ -32,14 +34,14 @@ pipeline = [
     ),
     dict(type="PointsRangeFilter", point_cloud_range=range_m),
     dict(type="ObjectRangeFilter", point_cloud_range=range_m),
-    dict(type="ObjectNameFilter", classes=_base_.class_names),
+    dict(type="ObjectNameFilter", classes={names!r}),
     dict(type="PointShuffle"),
     dict(type="Pack3DDetInputs", keys=["points", "gt_bboxes_3d", "gt_labels_3d"]),
 ]
 train_dataloader = dict(
     batch_size=1,
-    num_workers={workers},
-    persistent_workers={workers} > 0,
+    num_workers=1,
+    persistent_workers=True,
     dataset=dict(data_root=data_root, pipeline=pipeline),
 )
 val_dataloader = None
@@ -52,7 +54,9 @@ randomness = dict(seed=0, deterministic=True)
 """
 
 
-def write_config(path: Path, repo: Path, root: Path, workers: int = 1) -> Path:
+def write_config(
+    path: Path, repo: Path, root: Path, workers: int = 1, epochs: int = EPOCHS
+) -> Path:
     """A config of a small detector with random augmentation, on a prepared data set."""
     path.write_text(
         CONFIG.format(
@@ -60,8 +64,8 @@ def write_config(path: Path, repo: Path, root: Path, workers: int = 1) -> Path:
             root=str(root),
             model=MODEL,
             range_m=list(MODEL["grid"]["range_m"]),
-            workers=workers,
-            epochs=EPOCHS,
+            names=list(NUSCENES_CLASSES),
+            epochs=epochs,
         )
     )
     return path

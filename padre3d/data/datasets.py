@@ -14,6 +14,10 @@ from mmengine.logging import print_log
 
 from padre3d.data.point_files import read_pickle
 
+_MALFORMED = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+)
+
 
 class NuScenesSweepsDataset(NuScenesDataset):
     """mmdet3d's NuScenesDataset, with what its users trip over put right.
@@ -75,7 +79,9 @@ class NuScenesSweepsDataset(NuScenesDataset):
                 raise ValueError(f"{self.ann_file}: expected frames, got none")
             self._adopt(infos["metainfo"])
             return [self.parse_data_info(info) for info in infos["data_list"]]
-        except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:
+        except _MALFORMED as error:
+            if str(self.ann_file) in str(error):
+                raise
             raise ValueError(
                 f"{self.ann_file}: expected frames as tools/create_data.py writes them, got "
                 f"{type(error).__name__}: {error}"

@@ -39,6 +39,9 @@ SPLITS = {
 }
 LIDAR_CHANNEL = "LIDAR_TOP"
 LEAST_QUATERNION = 1e-6
+_MALFORMED = (
+    *(LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError),
+)
 
 
 def open_nuscenes(root: Path, version: str) -> NuScenes:
@@ -69,14 +72,19 @@ def open_nuscenes(root: Path, version: str) -> NuScenes:
     _check_maps(root, folder / "map.json")
     try:
         return NuScenes(version=version, dataroot=str(root), verbose=False)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"a table in {folder} is not valid JSON: {error}") from error
+    except (OSError, *_MALFORMED):
+        raise
+    # The devkit has bare Exceptions for tables of other kinds.
+    except Exception as error:
+        raise ValueError(f"{folder}: expected nuScenes tables, got: {error}") from error
 
 
 def _check_maps(root: Path, table: Path) -> None:
     try:
         images = [row["filename"] for row in json.loads(table.read_text())]
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{table} is not valid JSON: {error}") from error
     missing = [name for name in images if not (root / name).is_file()]
     if missing:
@@ -200,7 +208,11 @@ def naming_tables(folder: Path) -> Iterator[None]:
     """Turn what malformed tables raise into a ValueError that names their folder."""
     try:
         yield
-    except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:
+    except ValueError as error:
+        if str(folder.parent) in str(error):
+            raise
+        raise ValueError(f"{folder}: {error}") from error
+    except _MALFORMED as error:
         raise ValueError(
             f"{folder}: expected nuScenes tables, got rows that lack something or hold another "
             f"thing: {type(error).__name__}: {error}"

@@ -113,15 +113,17 @@ def _parse_header(content: bytes) -> tuple[PcdHeader, int]:
             points = int(entries["POINTS"][0])
         else:
             points = int(entries["WIDTH"][0]) * int(entries["HEIGHT"][0])
+        sizes = [int(entries[name][0]) for name in ("WIDTH", "HEIGHT") if entries.get(name)]
         encoding = entries["DATA"][0].lower()
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise ValueError(
             f"expected FIELDS, SIZE, TYPE, POINTS and DATA in the .pcd header ({error!r})"
         ) from error
-    if not len(names) == len(counts) == len(dtypes) or points < 0 or min(counts, default=0) < 0:
+    numbers = (points, *sizes, *counts)
+    if not len(names) == len(counts) == len(dtypes) or min(numbers) < 0:
         raise ValueError(
             f"expected as many sizes, types and counts as fields and no negative number, got "
-            f"{len(names)} fields, {len(dtypes)} types, {len(counts)} counts, {points} points"
+            f"{len(names)} fields, {len(dtypes)} types, {len(counts)} counts, numbers {numbers}"
         )
     if encoding not in ("ascii", "binary", "binary_compressed"):
         raise ValueError(f"expected DATA ascii, binary or binary_compressed, got {encoding!r}")

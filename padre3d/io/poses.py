@@ -149,7 +149,12 @@ def read_poses(path: str | Path) -> PoseTable:
     path = Path(path)
     try:
         with path.open(newline="") as file:
-            rows = [{(k or "").strip(): v for k, v in row.items()} for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            names = [(name or "").strip() for name in reader.fieldnames or ()]
+            rows = [{(k or "").strip(): v for k, v in row.items()} for row in reader]
+        twice = [name for name in COLUMNS if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"expected every column once, got {twice[0]} twice")
         return _table(rows)
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected a table of poses: {error}") from error
@@ -162,6 +167,9 @@ def _table(rows: list[dict]) -> PoseTable:
     if missing:
         got = ", ".join(rows[0]) if rows else "no row"
         raise ValueError(f"expected a header with {','.join(COLUMNS)} and rows, got {got}")
+    short = [number for number, row in enumerate(rows, 1) if None in row.values()]
+    if short:
+        raise ValueError(f"expected a value for every column, got fewer in row {short[0]}")
     try:
         numbers = np.array([[float(row[name]) for name in COLUMNS[1:]] for row in rows])
         stamps = np.array([seconds(row["stamp"]) for row in rows])

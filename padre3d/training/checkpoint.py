@@ -188,7 +188,10 @@ def _load(path: Path, mmap: bool) -> dict:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else ""
+        # Some say no more than the byte or the key that surprised them.
+        if " " not in reason:
+            reason = f"{type(error).__name__} {reason}".strip()
         raise ValueError(
             f"checkpoint {path}: expected a whole file of tensors that loads without running code, "
             f"got: {reason.split('. ')[0]}"

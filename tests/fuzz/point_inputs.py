@@ -33,7 +33,7 @@ def point_input(reader: str, rng: np.random.Generator) -> bytes:
     """One input of a reader (``bin``, ``npy``, ``pcd``, ``ply``)."""
     content = {"bin": _bin, "npy": _npy, "pcd": _pcd, "ply": _ply}[reader](rng)
     for _ in range(rng.choice([0, 0, 1, 2, 4])):
-        content = _mutated(content, rng)
+        content = mutated(content, rng)
     return content
 
 
@@ -198,7 +198,8 @@ def _with_numbers(content: bytes, rng: np.random.Generator, end: int) -> bytes:
     return content[:at] + str(rng.choice(NUMBERS)).encode() + content[stop:]
 
 
-def _mutated(content: bytes, rng: np.random.Generator) -> bytes:
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """The bytes with one thing cut, turned, put in, repeated or replaced."""
     if not content:
         return rng.bytes(int(rng.integers(0, 30)))
     at = int(rng.integers(len(content)))

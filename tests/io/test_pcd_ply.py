@@ -136,6 +136,7 @@ def test_nan_points_and_no_intensity(save):
         (header("ascii", n=2) + b"1 2 3 4\n11 22 33\n", "expected 4 numbers a line"),
         (header("zip"), "expected DATA ascii, binary or binary_compressed, got 'zip'"),
         (header("ascii", "x y", "4 4", "F F", n=1) + b"1 2\n", "x, y, z, got x, y .missing: z"),
+        (header("ascii", n=1).replace(b"H 1", b"H -1") + b"1 2 3 4\n", r"negative number, .* -1"),
         (b"VERSION 0.7\nFIELDS x y z\n", "a .pcd header that ends with a DATA line"),
         (b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F Q\nPOINTS 1\nDATA ascii\n", "KeyError..Q"),
         (header("binary_compressed") + struct.pack("<II", 99, 384) + PACKED, "99 bytes of points"),

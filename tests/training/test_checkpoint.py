@@ -127,6 +127,16 @@ def test_files_without_sums_are_refused(tmp_path):
         load_checkpoint_file(path)
 
 
+def test_damaged_pickles_are_named_by_more_than_a_byte(tmp_path):
+    path = tmp_path / "epoch_1.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02h\x65.")
+        archive.writestr("a/version", b"3\n")
+        archive.writestr("a/byteorder", b"little")
+    with pytest.raises(ValueError, match="without running code, got: KeyError 101"):
+        load_checkpoint_file(path)
+
+
 class Net(nn.Module):
     """The weights of ``make_checkpoint``."""
 

@@ -30,6 +30,7 @@ def uninterrupted(trainings, tmp_path_factory):
 
 def test_killed_in_a_step_and_in_a_write_then_stopped(trainings, uninterrupted, tmp_path):
     work_dir = tmp_path / "work"
+    # An epoch has four iterations.
     run = trainings.finish(work_dir, at=3, signal=signal.SIGKILL)
     assert run.process.exitcode == -signal.SIGKILL
     assert not list(work_dir.glob("*.pth"))
@@ -39,15 +40,15 @@ def test_killed_in_a_step_and_in_a_write_then_stopped(trainings, uninterrupted, 
     assert not list(work_dir.glob("*.pth"))
     assert len(list(work_dir.glob(".epoch_1.pth.*.part"))) == 1
 
-    run = trainings.finish(work_dir, "--resume", at=7, signal=signal.SIGTERM)
+    run = trainings.finish(work_dir, "--resume", at=5, signal=signal.SIGTERM)
     assert run.process.exitcode == 128 + signal.SIGTERM, run.said
-    assert f"SIGTERM: stopped after 8 iterations, saved {work_dir / 'stopped.pth'}; go" in run.said
+    assert f"SIGTERM: stopped after 6 iterations, saved {work_dir / 'stopped.pth'}; go" in run.said
     assert "Traceback" not in run.said
     assert not list(work_dir.glob(".*.part"))
-    run = trainings.finish(work_dir, "--resume", at=12, signal=signal.SIGINT)
+    run = trainings.finish(work_dir, "--resume", at=10, signal=signal.SIGINT)
     assert run.process.exitcode == 128 + signal.SIGINT, run.said
     assert f"--resume: {work_dir / 'stopped.pth'}" in run.said
-    assert "resumed epoch: 1, iter: 8" in run.said
+    assert "resumed epoch: 1, iter: 6" in run.said
     run = trainings.finish(work_dir, "--resume")
     assert run.process.exitcode == 0, run.said
     assert_same_training(work_dir / uninterrupted.name, uninterrupted)
