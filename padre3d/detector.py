@@ -14,7 +14,7 @@ from mmdet3d.models.detectors import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from padre3d.bev import scatter_to_map
 from padre3d.head import HeadOutputs
@@ -36,6 +36,8 @@ class PADReDetector(Base3DDetector):
         head: config of the detection head.
         class_names: class names in label order. The settings of the head that name classes
             (``point_classes``, ``decode.nms_classes``) follow them.
+        frozen: parts that are not trained, such as ``("pillar_encoder", "backbone")``: their
+            weights get no gradient and their batch normalisation keeps its statistics.
         train_cfg: settings that go before those of ``head.targets``.
         test_cfg: settings that go before those of ``head.decode``, such as ``score_thr``.
         data_preprocessor, init_cfg: as in mmdet3d.
@@ -49,6 +51,7 @@ class PADReDetector(Base3DDetector):
         bev_backbone: dict,
         head: dict,
         class_names: Sequence[str] = NUSCENES_CLASSES,
+        frozen: Sequence[str] = (),
         train_cfg: Mapping[str, Any] | None = None,
         test_cfg: Mapping[str, Any] | None = None,
         data_preprocessor: dict | None = None,
@@ -71,6 +74,20 @@ class PADReDetector(Base3DDetector):
                 "class_names": self.class_names,
             }
         )
+
+        self.frozen = tuple(frozen)
+        for name in self.frozen:
+            if not isinstance(getattr(self, name, None), nn.Module):
+                parts = [part for part, _ in self.named_children()]
+                raise ValueError(f"PADReDetector: expected frozen parts of {parts}, got {name!r}")
+            getattr(self, name).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> PADReDetector:
+        """Training mode, but for the frozen parts."""
+        super().train(mode)
+        for name in self.frozen:
+            getattr(self, name).eval()
+        return self
 
     def forward_points(self, points: list[Tensor]) -> HeadOutputs:
         """Raw head outputs of a batch of clouds, each (P_b, 5): x, y, z, intensity, time lag."""

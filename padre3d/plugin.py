@@ -38,12 +38,14 @@ from padre3d.detector import PADReDetector  # noqa: E402
 from padre3d.head import PADReTransFusionHead  # noqa: E402
 from padre3d.pillars import DynamicPillarEncoder  # noqa: E402
 from padre3d.training.checkpoint import allow_training_checkpoints  # noqa: E402
+from padre3d.training.finite import FiniteLossHook  # noqa: E402
 from padre3d.training.hooks import (  # noqa: E402
     ConsistencyHook,
     FadeGroundTruthSampling,
     PlainCheckpointHook,
 )
 from padre3d.training.loop import ResumableTrainLoop  # noqa: E402
+from padre3d.training.transfer import ClassTransferHook  # noqa: E402
 
 _REGISTERED = {
     MODELS: (
@@ -58,7 +60,13 @@ _REGISTERED = {
     DATASETS: (NuScenesSweepsDataset, SeededCBGSDataset),
     TRANSFORMS: (LoadSweeps, SampleGroundTruth),
     METRICS: (NuScenesDetectionMetric,),
-    HOOKS: (ConsistencyHook, FadeGroundTruthSampling, PlainCheckpointHook),
+    HOOKS: (
+        ClassTransferHook,
+        ConsistencyHook,
+        FadeGroundTruthSampling,
+        FiniteLossHook,
+        PlainCheckpointHook,
+    ),
     LOOPS: (ResumableTrainLoop,),
 }
 

@@ -25,12 +25,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--version",
         default="v1.0-trainval",
-        choices=["v1.0-trainval", "v1.0-mini", "v1.0-test"],
-        help="which tables of the directory",
+        help="which tables of the directory: v1.0-trainval, v1.0-mini, v1.0-test, or any with a "
+        "splits.json beside them",
     )
     parser.add_argument("--out-dir", type=Path, help="default: the root path")
     parser.add_argument("--extra-tag", default="nuscenes", help="first word of the file names")
-    parser.add_argument("--max-sweeps", type=int, default=10, help="past sweeps per frame")
+    parser.add_argument(
+        "--max-sweeps", type=int, default=10, help="past sweeps per frame; 0: key frames alone"
+    )
     parser.add_argument(
         "--categories",
         type=Path,

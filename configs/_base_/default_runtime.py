@@ -17,6 +17,8 @@ default_hooks = dict(
     plain_checkpoint=dict(type="PlainCheckpointHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     consistency=dict(type="ConsistencyHook"),
+    finite_loss=dict(type="FiniteLossHook"),
+    class_transfer=dict(type="ClassTransferHook"),
 )
 visualizer = dict(
     type="Det3DLocalVisualizer", vis_backends=[dict(type="LocalVisBackend")], name="visualizer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmdet3d.datasets import CBGSDataset, NuScenesDataset
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from padre3d.data.boxes import box_fault
 from padre3d.data.point_files import read_pickle
 
 _MALFORMED = (
@@ -78,6 +80,7 @@ class NuScenesSweepsDataset(NuScenesDataset):
             if not len(infos["data_list"]):
                 raise ValueError(f"{self.ann_file}: expected frames, got none")
             self._adopt(infos["metainfo"])
+            _drop_bad_boxes(infos["data_list"], self.ann_file)
             return [self.parse_data_info(info) for info in infos["data_list"]]
         except _MALFORMED as error:
             if str(self.ann_file) in str(error):
@@ -88,7 +91,7 @@ class NuScenesSweepsDataset(NuScenesDataset):
             ) from error
 
     def _adopt(self, info_meta: dict) -> None:
-        categories = info_meta["categories"]
+        categories = info_categories(info_meta, self.ann_file)
         classes = self._metainfo["classes"]
         unknown = [name for name in classes if categories.get(name, -1) < 0]
         if unknown:
@@ -104,6 +107,7 @@ class NuScenesSweepsDataset(NuScenesDataset):
             self._metainfo["version"] = info_meta.get("version", self._metainfo["version"])
         self._metainfo.update(data_root=self.data_root, ann_file=self.ann_file)
         self._metainfo["dataset"] = info_meta.get("dataset", "nuscenes")
+        self._metainfo["own_splits"] = "splits" in info_meta
 
     def parse_data_info(self, info: dict) -> dict:
         """Resolve the paths of a frame's info."""
@@ -118,6 +122,38 @@ class NuScenesSweepsDataset(NuScenesDataset):
         info = super().get_data_info(idx)
         info["classes"] = self._metainfo["classes"]
         return info
+
+
+def _drop_bad_boxes(infos: list[dict], path: str) -> None:
+    """Leave out instances that would stop a training, and say so; ours have none."""
+    dropped = []
+    for info in infos:
+        faults = [box_fault(instance["bbox_3d"]) for instance in info.get("instances", [])]
+        if any(faults):
+            found = zip(info["instances"], faults, strict=True)
+            info["instances"] = [instance for instance, fault in found if fault is None]
+            dropped.append(f"{info.get('token')}: {next(filter(None, faults))}")
+    if dropped:
+        warnings.warn(
+            f"{path}: boxes dropped in {len(dropped)} frames, such as {'; '.join(dropped[:3])}",
+            stacklevel=2,
+        )
+
+
+def info_categories(info_meta: dict, path: str) -> dict[str, int]:
+    """Class -> label of an info file; older ones list the classes in the order of the labels.
+
+    Raises:
+        ValueError: if there is neither.
+    """
+    if "categories" in info_meta:
+        return dict(info_meta["categories"])
+    names = info_meta.get("classes", info_meta.get("CLASSES"))
+    if names is None:
+        raise ValueError(
+            f"{path}: expected 'categories' or 'classes' in metainfo, got {sorted(info_meta)}"
+        )
+    return {name: label for label, name in enumerate(names)}
 
 
 def _palette(classes: tuple[str, ...]) -> list[tuple[int, int, int]]:

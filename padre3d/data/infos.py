@@ -83,15 +83,16 @@ def frame_info(
             "lidar_path": Path(key["filename"]).name,
             "lidar2ego": lidar2ego.tolist(),
         },
-        "lidar_sweeps": [
-            _sweep_info(nusc, data, lidar2global) for data in past_sweeps(nusc, sample, max_sweeps)
-        ],
         "images": {
             channel: _image_info(nusc, nusc.get("sample_data", token), lidar2global)
             for channel, token in sample["data"].items()
             if channel.startswith("CAM_")
         },
     }
+    sweeps = past_sweeps(nusc, sample, max_sweeps)
+    if sweeps:
+        # Left out where there are none: mmdet3d's own step pads only then.
+        info["lidar_sweeps"] = [_sweep_info(nusc, data, lidar2global) for data in sweeps]
     info["instances"] = (
         _instances(nusc, sample, lidar2global, categories, classes) if with_annotations else []
     )
@@ -165,9 +166,18 @@ def _instances(
     return instances
 
 
-def info_metainfo(version: str, classes: tuple[str, ...] = INFO_CLASSES) -> dict:
-    """The head of an info file."""
+def info_metainfo(
+    version: str, classes: tuple[str, ...] = INFO_CLASSES, own_splits: bool = False
+) -> dict:
+    """The head of an info file.
+
+    Args:
+        version: of the tables.
+        classes: in the order of the labels.
+        own_splits: whether the scenes are those of a ``splits.json``.
+    """
     return {
+        **({"splits": "splits.json"} if own_splits else {}),
         "categories": {name: label for label, name in enumerate(classes)},
         "dataset": "nuscenes",
         "version": version,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,19 @@ from mmdet3d.evaluation.metrics import NuScenesMetric
 from mmengine.fileio import load
 from mmengine.logging import print_log
 from nuscenes import NuScenes
-from nuscenes.eval.detection.data_classes import DetectionMetrics
+from nuscenes.eval.common.loaders import (
+    add_center_dist,
+    filter_eval_boxes,
+    load_gt_of_sample_tokens,
+    load_prediction_of_sample_tokens,
+)
+from nuscenes.eval.detection.data_classes import DetectionBox, DetectionConfig
 from nuscenes.eval.detection.evaluate import DetectionEval
 
 from padre3d.data.bootstrap import frame_bootstrap
 from padre3d.data.class_list import ClassListEvaluation, class_list_evaluation, score_class_list
+from padre3d.data.datasets import info_categories
+from padre3d.data.lidar_tables import LidarTables, count_points
 from padre3d.io.files import write_atomic
 from padre3d.structures.classes import NUSCENES_CLASSES
 
@@ -90,6 +98,17 @@ class NuScenesDetectionMetric(NuScenesMetric):
             return super().compute_metrics(results)
         return self._score_class_list(results)
 
+    def _format_lidar_bbox(self, *args: Any, **kwargs: Any) -> str:
+        """A result file with the best 500 boxes a frame, as many as the devkit takes."""
+        path = super()._format_lidar_bbox(*args, **kwargs)
+        most = self.eval_detection_configs.max_boxes_per_sample
+        if max((len(r["bboxes_3d"]) for r in args[0]), default=0) > most:
+            content = json.loads(Path(path).read_text())
+            cut = keep_best(content["results"], most, lambda box: box["detection_score"])
+            if cut:
+                write_atomic(path, json.dumps(content))
+        return path
+
     def _is_official(self) -> bool:
         meta = self.dataset_meta
         usual = set(meta["classes"]) == set(NUSCENES_CLASSES)
@@ -99,12 +118,14 @@ class NuScenesDetectionMetric(NuScenesMetric):
         file = load(self.ann_file)
         evaluation = class_list_evaluation(
             file["data_list"],
-            info_classes(file["metainfo"]),
+            info_classes(file["metainfo"], self.ann_file),
             {result["sample_idx"]: _arrays(result["pred_instances_3d"]) for result in results},
             self._class_ranges(),
             self.eval_detection_configs,
             self.range_m,
         )
+        most = self.eval_detection_configs.max_boxes_per_sample
+        keep_best(evaluation.pred_boxes.boxes, most, lambda box: box.detection_score)
         if self.jsonfile_prefix:
             _write_boxes(Path(self.jsonfile_prefix) / "pred_instances_3d", evaluation)
         if self.format_only:
@@ -112,7 +133,9 @@ class NuScenesDetectionMetric(NuScenesMetric):
         names = ", ".join(self.dataset_meta["classes"])
         print_log(f"scored by nuScenes' rules, without attributes: {names}", "current")
         prefix = "pred_instances_3d_NuScenes"
-        detail = _details(score_class_list(evaluation), prefix, self.ErrNameMapping)
+        summary = score_class_list(evaluation).serialize()
+        detail = _details(summary, summary["label_aps"], prefix, self.ErrNameMapping)
+        detail = {key: value for key, value in detail.items() if not np.isnan(value)}
         return {**detail, **self._intervals(evaluation, prefix)}
 
     def _class_ranges(self) -> dict[str, float]:
@@ -132,19 +155,12 @@ class NuScenesDetectionMetric(NuScenesMetric):
         result_name: str = "pred_instances_3d",
     ) -> dict[str, float]:
         """The official figures of a result file, and their intervals if asked for."""
-        try:
-            detail = super()._evaluate_single(result_path, classes, result_name)
-        # The devkit asserts that the frames are those of the split.
-        except AssertionError as error:
-            split = EVALUATED_SPLITS.get(self.version, self.version)
-            raise ValueError(
-                f"{self.ann_file}: expected the frames of the split {split}, got others or too "
-                f"few: {error}"
-            ) from error
-        if self.bootstrap:
-            evaluation = self._open_evaluation(result_path)
-            detail.update(self._intervals(evaluation, f"{result_name}_NuScenes"))
-        return detail
+        evaluation = self._open_evaluation(result_path)
+        summary = evaluation.main(plot_examples=0, render_curves=False)
+        prefix = f"{result_name}_NuScenes"
+        wanted = dict.fromkeys(classes or evaluation.cfg.class_names)
+        detail = _details(summary, wanted, prefix, self.ErrNameMapping)
+        return {**detail, **self._intervals(evaluation, prefix)}
 
     def _intervals(
         self, evaluation: DetectionEval | ClassListEvaluation, prefix: str
@@ -159,20 +175,64 @@ class NuScenesDetectionMetric(NuScenesMetric):
 
     def _open_evaluation(self, result_path: str) -> DetectionEval:
         """The devkit's evaluation of a result file, its boxes loaded and filtered."""
-        nusc = NuScenes(version=self.version, dataroot=self.data_root, verbose=False)
-        return DetectionEval(
-            nusc,
+        nusc = LidarTables(version=self.version, dataroot=self.data_root, verbose=False)
+        tokens = [info["token"] for info in self.data_infos]
+        count_points(nusc, [nusc.get("sample", token) for token in tokens])
+        arguments = dict(
             config=self.eval_detection_configs,
             result_path=result_path,
-            eval_set=EVALUATED_SPLITS[self.version],
             output_dir=str(Path(result_path).parent),
             verbose=False,
         )
+        if self.dataset_meta.get("own_splits"):
+            return TokensEval(nusc, tokens, **arguments)
+        return DetectionEval(nusc, eval_set=EVALUATED_SPLITS[self.version], **arguments)
 
 
-def info_classes(metainfo: dict) -> dict[int, str]:
+class TokensEval(DetectionEval):
+    """The devkit's evaluation of given samples, as it does for splits of a ``splits.json``.
+
+    Its own takes the scenes of an official split where one of them has the name.
+    """
+
+    def __init__(
+        self,
+        nusc: NuScenes,
+        tokens: list[str],
+        config: DetectionConfig,
+        result_path: str,
+        output_dir: str,
+        verbose: bool,
+    ) -> None:
+        self.nusc, self.cfg, self.verbose = nusc, config, verbose
+        self.result_path, self.output_dir, self.eval_set = result_path, output_dir, "splits.json"
+        self.plot_dir = output_dir
+        most = config.max_boxes_per_sample
+        found, self.meta = load_prediction_of_sample_tokens(
+            result_path, most, DetectionBox, tokens, verbose
+        )
+        truth = load_gt_of_sample_tokens(nusc, tokens, DetectionBox, verbose)
+        self.pred_boxes, self.gt_boxes = (
+            filter_eval_boxes(nusc, add_center_dist(nusc, boxes), config.class_range, verbose)
+            for boxes in (found, truth)
+        )
+        self.sample_tokens = self.gt_boxes.sample_tokens
+
+
+def keep_best(frames: dict[str, list], most: int, score: Callable[[Any], float]) -> int:
+    """Cut the boxes of every frame to the best; says so once and returns the frames cut."""
+    cut = [token for token, boxes in frames.items() if len(boxes) > most]
+    for token in cut:
+        # Equal scores keep their order.
+        frames[token] = sorted(frames[token], key=score, reverse=True)[:most]
+    if cut:
+        print_log(f"more than {most} boxes in {len(cut)} frames: the best {most} count", "current")
+    return len(cut)
+
+
+def info_classes(metainfo: dict, path: str = "info file") -> dict[int, str]:
     """Label in an info file -> class name."""
-    return {label: name for name, label in metainfo["categories"].items() if label >= 0}
+    return {label: name for name, label in info_categories(metainfo, path).items() if label >= 0}
 
 
 def _arrays(found: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -194,15 +254,17 @@ def _write_boxes(folder: Path, evaluation: ClassListEvaluation) -> None:
     write_atomic(folder / "results_nusc.json", content)
 
 
-def _details(metrics: DetectionMetrics, prefix: str, short: Mapping[str, str]) -> dict[str, float]:
+def _details(
+    summary: dict, classes: Iterable[str], prefix: str, short: Mapping[str, str]
+) -> dict[str, float]:
     """mmdet3d's keys of a summary, of the figures that are defined."""
-    summary = metrics.serialize()
-    detail = {}
-    for name, aps in summary["label_aps"].items():
-        detail.update({f"{prefix}/{name}_AP_dist_{d}": round(ap, 4) for d, ap in aps.items()})
-        errors = summary["label_tp_errors"][name]
-        detail.update({f"{prefix}/{name}_{k}": round(v, 4) for k, v in errors.items()})
-    for key, value in summary["tp_errors"].items():
-        detail[f"{prefix}/{short[key]}"] = round(value, 4)
-    detail = {key: value for key, value in detail.items() if not np.isnan(value)}
+    detail: dict[str, float] = {}
+    for name in classes:
+        for distance, ap in summary["label_aps"][name].items():
+            detail[f"{prefix}/{name}_AP_dist_{distance}"] = ap
+        for error, value in summary["label_tp_errors"][name].items():
+            detail[f"{prefix}/{name}_{error}"] = value
+    for error, value in summary["tp_errors"].items():
+        detail[f"{prefix}/{short[error]}"] = value
+    detail = {key: float(f"{value:.4f}") for key, value in detail.items()}
     return {**detail, f"{prefix}/NDS": summary["nd_score"], f"{prefix}/mAP": summary["mean_ap"]}

@@ -15,6 +15,7 @@ import numpy as np
 from nuscenes import NuScenes
 from nuscenes.utils.splits import create_splits_scenes
 
+from padre3d.data.lidar_tables import LIDAR_CHANNEL, UNIT_TOLERANCE, LidarTables, check_tokens
 from padre3d.data.point_files import read_points
 
 TABLES = (
@@ -37,26 +38,27 @@ SPLITS = {
     "v1.0-mini": {"train": "mini_train", "val": "mini_val"},
     "v1.0-test": {"test": "test"},
 }
-LIDAR_CHANNEL = "LIDAR_TOP"
-LEAST_QUATERNION = 1e-6
 _MALFORMED = (
     *(LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError),
 )
 
 
-def open_nuscenes(root: Path, version: str) -> NuScenes:
+def open_nuscenes(root: Path, version: str) -> LidarTables:
     """Load the tables with the official devkit.
 
     Args:
         root: data set directory, which holds the table folder ``version`` and the point files.
-        version: one of :data:`SPLITS`.
+        version: one of :data:`SPLITS`, or any with a ``splits.json`` beside its tables.
 
     Raises:
         FileNotFoundError: if the directory, the table folder, a table or a map image is missing.
-        ValueError: if the version is unknown or a table is not valid JSON.
+        ValueError: if the version is unknown, a table is not valid JSON, or a token is there twice.
     """
-    if version not in SPLITS:
-        raise ValueError(f"expected a version among {sorted(SPLITS)}, got {version!r}")
+    if version not in SPLITS and not splits_file(root, version).is_file():
+        raise ValueError(
+            f"expected a version among {sorted(SPLITS)}, or {splits_file(root, version)}, "
+            f"got {version!r}"
+        )
     if not root.is_dir():
         raise FileNotFoundError(f"nuScenes directory not found: {root}")
     folder = root / version
@@ -71,7 +73,7 @@ def open_nuscenes(root: Path, version: str) -> NuScenes:
         raise FileNotFoundError(f"expected all {len(TABLES)} tables in {folder}, missing {missing}")
     _check_maps(root, folder / "map.json")
     try:
-        return NuScenes(version=version, dataroot=str(root), verbose=False)
+        nusc = LidarTables(version=version, dataroot=str(root), verbose=False)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"a table in {folder} is not valid JSON: {error}") from error
     except (OSError, *_MALFORMED):
@@ -79,6 +81,36 @@ def open_nuscenes(root: Path, version: str) -> NuScenes:
     # The devkit has bare Exceptions for tables of other kinds.
     except Exception as error:
         raise ValueError(f"{folder}: expected nuScenes tables, got: {error}") from error
+    check_tokens(nusc)
+    return nusc
+
+
+def splits_file(root: Path, version: str) -> Path:
+    """The devkit's place for splits of one's own: split -> names of scenes."""
+    return root / version / "splits.json"
+
+
+def scenes_of_splits(root: Path, version: str) -> dict[str, list[str]]:
+    """Names of the scenes of ``train`` and ``val`` (or ``test``).
+
+    A ``splits.json`` wins; its splits may have other names, of which one holds the word train and
+    one val.
+
+    Raises:
+        ValueError: if that file has no such lists.
+    """
+    path = splits_file(root, version)
+    if not path.is_file():
+        official = create_splits_scenes()
+        return {split: official[name] for split, name in SPLITS[version].items()}
+    content = json.loads(path.read_text())
+    scenes = {}
+    for split in ("train", "val"):
+        names = [name for name in content if name == split] or [n for n in content if split in n]
+        if len(names) != 1 or not isinstance(content[names[0]], list):
+            raise ValueError(f"{path}: expected a list of scenes for {split}, got {list(content)}")
+        scenes[split] = content[names[0]]
+    return scenes
 
 
 def _check_maps(root: Path, table: Path) -> None:
@@ -100,16 +132,16 @@ def samples_of_splits(nusc: NuScenes) -> dict[str, list[dict]]:
     Raises:
         ValueError: if a split has no sample, or a sample has no LiDAR key frame.
     """
-    scene_names = create_splits_scenes()
+    scene_names = scenes_of_splits(Path(nusc.dataroot), nusc.version)
     name_of_scene = {scene["token"]: scene["name"] for scene in nusc.scene}
     samples = {}
-    for split, official in SPLITS[nusc.version].items():
-        wanted = set(scene_names[official])
+    for split, names in scene_names.items():
+        wanted = set(names)
         samples[split] = [s for s in nusc.sample if name_of_scene[s["scene_token"]] in wanted]
         if not samples[split]:
             raise ValueError(
-                f"split {official} of {nusc.version} is empty: expected scenes such as "
-                f"{scene_names[official][:3]}, found {sorted(name_of_scene.values())[:5]} "
+                f"split {split} of {nusc.version} is empty: expected scenes such as "
+                f"{names[:3]}, found {sorted(name_of_scene.values())[:5]} "
                 f"({len(name_of_scene)} in all) in {nusc.dataroot}"
             )
         for sample in samples[split]:
@@ -168,6 +200,7 @@ def check_point_files(
     if missing:
         raise FileNotFoundError(
             f"expected {len(names)} LiDAR files in {root}, missing {len(missing)}: {_few(missing)}"
+            + ("; --max-sweeps 0 needs key frames only" if _are_sweeps(missing) else "")
         )
     paths = [os.path.join(root, name) for name in names]
     counts = []
@@ -197,9 +230,10 @@ def check_poses(nusc: NuScenes) -> None:
                     f"{table} {row['token']}: expected a finite rotation of 4 numbers and "
                     f"translation of 3, got {row['rotation']} and {row['translation']}"
                 )
-            if np.linalg.norm(rotation) < LEAST_QUATERNION:
+            if abs(np.linalg.norm(rotation) - 1) > UNIT_TOLERANCE:
                 raise ValueError(
-                    f"{table} {row['token']}: expected a quaternion, got {row['rotation']}"
+                    f"{table} {row['token']}: expected a quaternion of length 1, "
+                    f"got {row['rotation']}"
                 )
 
 
@@ -233,6 +267,10 @@ def _count_points(path: str, columns: int) -> int:
     if points == 0:
         raise ValueError(f"{path}: expected points, found an empty file")
     return points
+
+
+def _are_sweeps(names: list[str]) -> bool:
+    return all(name.startswith("sweeps") for name in names)
 
 
 def _few(names: list[str]) -> str:

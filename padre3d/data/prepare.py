@@ -18,6 +18,7 @@ from rich.progress import (
 
 from padre3d.data.gt_database import write_database
 from padre3d.data.infos import INFO_CLASSES, frame_info, info_metainfo
+from padre3d.data.lidar_tables import count_points
 from padre3d.data.nuscenes_tables import (
     check_point_files,
     check_poses,
@@ -25,10 +26,13 @@ from padre3d.data.nuscenes_tables import (
     open_nuscenes,
     point_files_of,
     samples_of_splits,
+    splits_file,
 )
 from padre3d.data.point_files import write_pickle
 from padre3d.io.lock import lock
 from padre3d.io.staging import move_together, staging
+
+MOST_NAMED = 10
 
 
 def prepare_nuscenes(
@@ -45,11 +49,11 @@ def prepare_nuscenes(
 
     Args:
         root: data set directory.
-        version: ``v1.0-trainval``, ``v1.0-mini`` or ``v1.0-test``.
+        version: ``v1.0-trainval``, ``v1.0-mini`` or ``v1.0-test``, or any with a ``splits.json``.
         out: where the files go; default: ``root``.
         tag: first word of the file names.
-        max_sweeps: past sweeps listed per frame; also the sweeps, key frame included, of which the
-            database's objects consist.
+        max_sweeps: past sweeps listed per frame, 0 for key frames alone; also the sweeps, key frame
+            included, of which the database's objects consist.
         categories: annotation category -> class, for categories of one's own.
         workers: processes that cut the database.
 
@@ -75,8 +79,9 @@ def prepare_nuscenes(
             lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
             staging(out / tag) as staged,
         ):
+            own = splits_file(root, version).is_file()
             for split, frames in infos.items():
-                content = {"metainfo": info_metainfo(version, classes), "data_list": frames}
+                content = {"metainfo": info_metainfo(version, classes, own), "data_list": frames}
                 write_pickle(staged / f"{tag}_infos_{split}.pkl", content)
             if "train" in infos:
                 task = progress.add_task("ground-truth database", total=len(infos["train"]))
@@ -86,7 +91,7 @@ def prepare_nuscenes(
                     staged,
                     tag=tag,
                     classes=classes,
-                    num_sweeps=max_sweeps,
+                    num_sweeps=max(max_sweeps, 1),
                     workers=workers,
                     on_frame=partial(progress.advance, task),
                 )
@@ -99,9 +104,9 @@ def _check_settings(
     """Raise ValueError for a setting that cannot be."""
     if not re.fullmatch(r"\w[\w.-]*", tag):
         raise ValueError(f"extra tag: expected letters, digits, ., _ and -, got {tag!r}")
-    for name, value in (("max_sweeps", max_sweeps), ("workers", workers)):
-        if value < 1:
-            raise ValueError(f"expected {name} >= 1, got {value}")
+    for name, value, least in (("max_sweeps", max_sweeps, 0), ("workers", workers, 1)):
+        if value < least:
+            raise ValueError(f"expected {name} >= {least}, got {value}")
     if categories is not None:
         pairs = categories.items() if isinstance(categories, dict) else ()
         if not pairs or not all(isinstance(v, str) and v for pair in pairs for v in pair):
@@ -124,6 +129,13 @@ def _open_and_check(
     check_point_files(
         nusc.dataroot, files, workers=workers, on_file=partial(progress.advance, task)
     )
+    for line in nusc.dropped[:MOST_NAMED]:
+        progress.console.print(f"dropped: {line}", soft_wrap=True)
+    if len(nusc.dropped) > MOST_NAMED:
+        progress.console.print(f"... and {len(nusc.dropped) - MOST_NAMED} more")
+    counted = count_points(nusc, every_sample)
+    if counted:
+        progress.console.print(f"{counted} annotations without num_lidar_pts: points counted")
     return nusc, samples
 
 

@@ -19,8 +19,10 @@ from padre3d.io.cloud import drop_unusable
 from padre3d.io.files import write_atomic
 from padre3d.io.frames import InputFrame
 from padre3d.io.load import read_cloud
+from padre3d.io.lock import lock
 from padre3d.io.options import ReadOptions
 from padre3d.io.poses import rigid_inverse
+from padre3d.io.staging import move_together, staging
 
 KEY_FOLDER, SWEEP_FOLDER = "samples/LIDAR_TOP", "sweeps/LIDAR_TOP"
 COLUMNS = 5
@@ -87,26 +89,32 @@ def prepare_frames(
     for frame in track(list(needed.values()), "clouds"):
         folder = out / (KEY_FOLDER if frame.name in key_names else SWEEP_FOLDER)
         notes += _convert(frame, folder / frame.file_name, axes, options)
-    written = []
     longest = max(len(past[frame.name]) for frame in keys)
-    for name, chosen in split.items():
-        infos = [
+    infos = {
+        name: [
             _info(frame, i, past[frame.name], key_names, names, out)
             for i, frame in enumerate(track(chosen, f"infos {name}"))
         ]
-        path = out / f"{tag}_infos_{name}.pkl"
-        write_pickle(path, {"metainfo": _metainfo(names), "data_list": infos})
-        notes.append(f"{name}: {len(infos)} frames of {_counted(chosen)}")
-        written.append(path)
-        if name == "train":
-            sweeps = min(longest, max_sweeps) or 1
-            write_database(
-                infos, out, out, tag=tag, classes=names, num_sweeps=sweeps, workers=workers
-            )
-            written += [out / f"{tag}_gt_database", out / f"{tag}_dbinfos_train.pkl"]
+        for name, chosen in split.items()
+    }
+    notes += [
+        f"{name}: {len(rows)} frames of {_counted(split[name])}" for name, rows in infos.items()
+    ]
+    sweeps = min(longest, max_sweeps) or 1
+    with (
+        lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
+        staging(out / tag) as staged,
+    ):
+        for name, rows in infos.items():
+            content = {"metainfo": _metainfo(names), "data_list": rows}
+            write_pickle(staged / f"{tag}_infos_{name}.pkl", content)
+        write_database(
+            infos["train"], out, staged, tag=tag, classes=names, num_sweeps=sweeps, workers=workers
+        )
+        written = move_together(staged, out)
     if not longest:
         notes.append("no stamps with poses: every cloud stays a single sweep")
-    return Prepared(written, names, min(longest, max_sweeps) or 1, _short(notes))
+    return Prepared(written, names, sweeps, _short(notes))
 
 
 def _class_names(frames: Sequence[Frame], wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def test_sweeps_resolve_below_a_folder_called_samples(tiny_nuscenes, tmp_path):
     shutil.copytree(tiny_nuscenes, root)
     infos = load(root / FILE)
     for info in infos["data_list"]:
-        for sweep in info["lidar_sweeps"]:
+        for sweep in info.get("lidar_sweeps", []):
             points = sweep["lidar_points"]
             points["lidar_path"] = str(root / points["lidar_path"])
     write_pickle(root / FILE, infos)

@@ -72,7 +72,9 @@ def test_empty_split(raw_root):
     scenes = json.loads(table.read_text())
     next(s for s in scenes if s["name"] == "scene-0103")["name"] = "scene-0553"
     table.write_text(json.dumps(scenes))
-    fails(raw_root, ValueError, r"mini_val of v1.0-mini is empty.*scene-0103.*found \['scene-0061'")
+    fails(
+        raw_root, ValueError, r"split val of v1.0-mini is empty.*scene-0103.*found \['scene-0061'"
+    )
 
 
 def test_sample_without_lidar(raw_root):
@@ -108,7 +110,7 @@ def test_out_dir_and_tag(raw_root, tmp_path):
     assert "mine_gt_database" in {p.name for p in written}
     assert outputs(raw_root) == []
     infos = load(out / "mine_infos_val.pkl")["data_list"]
-    assert [len(i["lidar_sweeps"]) for i in infos] == [0, 3, 3, 3, 3]
+    assert [len(i.get("lidar_sweeps", [])) for i in infos] == [0, 3, 3, 3, 3]
 
 
 def change_table(root, name, change):
