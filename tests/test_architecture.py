@@ -46,6 +46,7 @@ RULE = {
     | {"adapters", "backbone", "bev", "data", "detector", "head", "pillars", "training"},
     "inference": {"plugin", "structures", "training"},
     "backends": set(),
+    "__main__": {"command"},
     "models": set(),
     "runtime": {"backends", "models", "structures", "io"},
     "command": {"cli", "io", "models", "runtime", "structures", "visual"},

@@ -10,18 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from padre3d.cli import add_debug_argument
-from padre3d.models import folder_info, model_folder, model_names
+from padre3d.models import folder_info, model_folder
 from padre3d.runtime.manifest import Manifest, Value, read_manifest
+
+MODEL_HELP = "folder of tools/export.py, or name of a packaged model (default: the best of them)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The folder."""
-    parser.add_argument(
-        "model",
-        nargs="?",
-        default="",
-        help=f"folder of tools/export.py, or one of {', '.join(model_names()) or '(none came)'}",
-    )
+    parser.add_argument("model", nargs="?", default="", help=MODEL_HELP)
     add_debug_argument(parser)
 
 
@@ -39,7 +36,8 @@ def run(args: argparse.Namespace) -> None:
     folder = resolve(args.model)
     manifest = read_manifest(folder)
     console = Console(soft_wrap=True, markup=False, highlight=False)
-    console.print(_about(folder, manifest))
+    for name, value in _about(folder, manifest).items():
+        console.print(f"{name.replace('_', ' '):<20}{value}")
     for model in manifest.models:
         for part in model.parts:
             table = Table(title=f"{part.file}, {_size(folder / part.file)}", title_justify="left")
@@ -51,9 +49,9 @@ def run(args: argparse.Namespace) -> None:
             console.print(table)
 
 
-def _about(folder: Path, manifest: Manifest) -> Table:
+def _about(folder: Path, manifest: Manifest) -> dict[str, Any]:
     grid = manifest.grid
-    rows: dict[str, Any] = {
+    return {
         "folder": folder,
         "precision": manifest.precision,
         "classes": ", ".join(manifest.classes),
@@ -63,12 +61,8 @@ def _about(folder: Path, manifest: Manifest) -> Table:
         "pillars": ", ".join(str(m.pillars or "any number") for m in manifest.models),
         "torch against file": f"{manifest.parity.get('max_abs_err', float('nan')):.2g}",
         "checksums": f"{len(manifest.sha256)} files, all as exported",
+        **folder_info(folder),
     }
-    rows |= folder_info(folder)
-    table = Table(show_header=False, box=None)
-    for name, value in rows.items():
-        table.add_row(name.replace("_", " "), str(value))
-    return table
 
 
 def _shape(value: Value) -> str:

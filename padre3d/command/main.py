@@ -19,7 +19,7 @@ from padre3d.command.detect import exported_source, inputs_of
 from padre3d.command.detect import run as run_detection
 from padre3d.command.frames import Frame
 from padre3d.io.boxes_json import read_boxes_json
-from padre3d.models import SAMPLE_BOXES, model_names, sample_cloud
+from padre3d.models import SAMPLE_BOXES, sample_cloud
 from padre3d.runtime.manifest import read_manifest
 
 SAMPLE_FOLDER = Path("padre3d_sample")
@@ -44,8 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _add_detect(parser: argparse.ArgumentParser) -> None:
-    named = ", ".join(model_names()) or "(none came)"
-    parser.add_argument("--model", default="", help=f"folder of tools/export.py, or one of {named}")
+    parser.add_argument("--model", default="", help=export_info.MODEL_HELP)
     detect_args.add_arguments(parser, "*")
 
 
@@ -55,7 +54,7 @@ def _detect(args: argparse.Namespace) -> int:
     if args.points:
         return run_detection(args, source)
     cloud, _ = sample_cloud()
-    args.points = [cloud]
+    args.points, args.time_lag = [cloud], True
     args.out = args.out or SAMPLE_FOLDER / "boxes.json"
     args.png = args.png or SAMPLE_FOLDER / "view.png"
     args.html = args.html or SAMPLE_FOLDER / "view.html"
