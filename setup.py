@@ -1,4 +1,4 @@
-"""Packaging of padre3d. The core needs torch alone; the rest are extras."""
+"""Packaging of padre3d. Nothing is needed by all of it: what each use needs is an extra."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+# The operator and its mixers need torch alone.
+TORCH = "torch>=2.4"
 
 
 def version() -> str:
@@ -31,12 +33,19 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["padre3d", "padre3d.*"]),
-    package_data={"padre3d": ["py.typed"]},
+    package_data={
+        "padre3d": ["py.typed"],
+        "padre3d.models": ["sample*", "*/*"],
+        "padre3d.visual": ["page/*"],
+    },
     python_requires=">=3.10",
-    install_requires=["torch>=2.4"],
+    entry_points={"console_scripts": ["padre3d = padre3d.__main__:main"]},
     extras_require={
+        "runtime": requirements("requirements/runtime.txt"),
+        "torch": [TORCH],
         "detection": requirements("requirements.txt"),
-        "models": requirements("requirements/extras.txt"),
+        "models": [TORCH, *requirements("requirements/extras.txt")],
+        "view": requirements("requirements/view.txt"),
         "recordings": requirements("requirements/recordings.txt"),
         "test": requirements("requirements/test.txt"),
     },

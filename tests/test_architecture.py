@@ -46,7 +46,10 @@ RULE = {
     | {"adapters", "backbone", "bev", "data", "detector", "head", "pillars", "training"},
     "inference": {"plugin", "structures", "training"},
     "backends": set(),
-    "runtime": {"backends", "structures", "io"},
+    "__main__": {"command"},
+    "models": set(),
+    "runtime": {"backends", "models", "structures", "io"},
+    "command": {"cli", "io", "models", "runtime", "structures", "visual"},
     "export": BASE
     | {"backends", "bev", "head", "mixers", "runtime", "sequences", "backbone", "io", "pillars"}
     | {"detector"},
@@ -56,7 +59,17 @@ RULE = {
     "analysis": {"io", "mixers", "ops", "plugin", "sequences", "structures", "checks", "training"},
 }
 # Packages from outside that a part may need at import or at run time, beside the standard library.
-WITHOUT_TORCH = ("runtime", "backends", "deploy", "io", "visual", "synthetic", "cli")
+WITHOUT_TORCH = (
+    "runtime",
+    "backends",
+    "deploy",
+    "io",
+    "visual",
+    "synthetic",
+    "cli",
+    "models",
+    "command",
+)
 CORE = ("ops", "mixers", "structures", "checks")
 
 

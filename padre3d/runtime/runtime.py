@@ -6,11 +6,13 @@ import contextlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from padre3d.backends.base import Arrays, Loaded, Options, run_parts
 from padre3d.backends.registry import DEFAULT, load_model
+from padre3d.models import model_folder
 from padre3d.runtime.decode import decode
 from padre3d.runtime.manifest import TABLES, Model, read_manifest
 from padre3d.runtime.pillar_encoder import PillarEncoder
@@ -101,6 +103,19 @@ class Runtime:
             models = [_open(folder, m, backend, options, opened) for m in self.manifest.models]
             self._opened = opened.pop_all()
         self._models = sorted(models, key=lambda model: model.max_pillars or np.inf)
+
+    @classmethod
+    def from_package(cls, name: str = "", backend: str = DEFAULT, **options: Any) -> Runtime:
+        """A model that comes with the package.
+
+        Args:
+            name: of :func:`padre3d.models.model_names`; empty for the first of them.
+            backend, options: as of the class.
+
+        Raises:
+            ValueError: on an unknown name, with the known ones.
+        """
+        return cls(model_folder(name), backend, **options)
 
     def __enter__(self) -> Runtime:
         return self

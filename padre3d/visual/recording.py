@@ -38,13 +38,7 @@ class Recording:
         self._path, self._rerun = Path(path), rerun
         self._partial = self._path.with_name(f".{self._path.name}.partial")
         self.class_names = tuple(class_names)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = rerun.RecordingStream("padre3d")
-        self._stream.save(str(self._partial))
-        inks = [_rgb(colour) for colour in class_colours(class_names)]
-        rows = [(k, n, c) for k, (n, c) in enumerate(zip(class_names, inks, strict=True))]
-        self._stream.log("/", rerun.AnnotationContext(rows), static=True)
-        self._stream.log("/", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         self._count = 0
 
     def add(
@@ -55,6 +49,8 @@ class Recording:
             raise ValueError(f"points: expected shape (P, >= 3), got {points.shape}")
         shown = box_arrays(found, self.class_names)
         annotated = None if truth is None else box_arrays(truth, self.class_names)
+        if self._count == 0:
+            self._start()
         log, rerun = self._stream.log, self._rerun
         self._stream.set_time("frame", sequence=self._count)
         self._count += 1
@@ -76,11 +72,20 @@ class Recording:
         Raises:
             ValueError: if no frame was added; nothing is written then.
         """
-        self._stream.disconnect()
         if self._count == 0:
-            self._partial.unlink(missing_ok=True)
             raise ValueError(f"{self._path}: expected at least one frame to show, got none")
+        self._stream.disconnect()
         os.replace(self._partial, self._path)
+
+    def _start(self) -> None:
+        """Open the file, and write what holds for all frames."""
+        rerun = self._rerun
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream.save(str(self._partial))
+        inks = [_rgb(colour) for colour in class_colours(self.class_names)]
+        rows = [(k, n, c) for k, (n, c) in enumerate(zip(self.class_names, inks, strict=True))]
+        self._stream.log("/", rerun.AnnotationContext(rows), static=True)
+        self._stream.log("/", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
 
     def _boxes(self, shown: Detections, with_scores: bool) -> Any:
         half = shown.boxes[:, 6] / 2

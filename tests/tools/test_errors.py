@@ -21,7 +21,8 @@ from padre3d.data.gt_sampling import load_database
 
 TOOLS = (
     *("build_engine", "check_cloud", "convert_checkpoint", "count", "create_data", "demo", "draw"),
-    *("export", "infer", "make_synthetic", "probe", "study", "test", "train"),
+    *("export", "infer", "make_synthetic", "package_model", "package_sample", "probe", "study"),
+    *("test", "train"),
 )
 ARGUMENTS = {
     "build_engine": ["DIR"],
@@ -34,6 +35,11 @@ ARGUMENTS = {
     "export": ["c.py", "a.pth", "--out", "DIR"],
     "infer": ["c.py", "a.pth", "a.bin"],
     "make_synthetic": ["--out", "DIR"],
+    "package_model": [
+        *("DIR", "name", "--metrics", "m.json", "--trained-on", "", "--scored-on", ""),
+        *("--not-for", "", "--command", ""),
+    ],
+    "package_sample": ["c.py"],
     "probe": ["c.py", "--out", "DIR"],
     "study": ["s.py"],
     "test": ["c.py", "a.pth"],

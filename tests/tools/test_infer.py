@@ -96,12 +96,10 @@ def test_a_single_bad_file_is_one_line(tmp_path, infer):
 
 
 def test_boxes_are_written_before_the_picture(tmp_path, infer, monkeypatch):
-    import infer as module
-
     def fail(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr(module, "draw_bev", fail)
+    monkeypatch.setattr("padre3d.command.pictures.draw_bev", fail)
     out = tmp_path / "a.json"
     with pytest.raises(SystemExit, match="error: disk full"):
         infer(cloud(tmp_path / "a.bin"), "--out", out, "--png", tmp_path / "a.png")
@@ -109,10 +107,10 @@ def test_boxes_are_written_before_the_picture(tmp_path, infer, monkeypatch):
 
 
 def test_the_picture_has_a_threshold_of_its_own(tmp_path, infer, monkeypatch):
-    import infer as module
-
     drawn = []
-    monkeypatch.setattr(module, "draw_bev", lambda *args, **more: drawn.append((args, more)))
+    monkeypatch.setattr(
+        "padre3d.command.pictures.draw_bev", lambda *args, **more: drawn.append((args, more))
+    )
     path, png = cloud(tmp_path / "a.bin"), tmp_path / "a.png"
     infer(path, "--png", png)
     infer(path, "--png", png, "--draw-thr", "0.6", "--axes", "kitti")

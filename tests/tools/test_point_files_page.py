@@ -28,10 +28,10 @@ def test_the_report_is_what_the_tool_prints(page, tools, tmp_path, monkeypatch, 
 
 
 def test_every_option_exists(page, tools):
-    import infer_args
+    from padre3d.command.detect_args import add_arguments
 
     parser = argparse.ArgumentParser()
-    infer_args.add_arguments(parser)
+    add_arguments(parser, "+")
     named = set(re.findall(r"--[a-z][a-z-]*", page))
     assert len(named) > 20
     assert named <= set(parser._option_string_actions)

@@ -1,4 +1,4 @@
-"""Which boxes tools/infer.py keeps, where they go, and what it says at the end."""
+"""Which boxes are kept, where they go, and what is said at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frames that tools/infer.py finds boxes in: files, files with poses, recordings."""
+"""The frames that boxes are found in: files, files with poses, recordings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from padre3d.io.poses import PoseTable, seconds
 from padre3d.io.recordings import RecordedCloud, read_recording
 from padre3d.io.time_field import TimeInfo
 from padre3d.runtime.sweep_buffer import SweepBuffer
+from padre3d.structures.boxes import Detections
 
 STAMP = re.compile(r"\d+(\.\d+)?$")
 
@@ -31,6 +32,7 @@ class Frame:
         token: of its nuScenes sample.
         stamp_s: when it was taken, None without poses.
         pose: (4, 4) ego vehicle to a fixed frame, None without poses.
+        truth: annotated boxes in the cloud's frame, None where nobody knows them.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Frame:
     token: str
     stamp_s: float | None = None
     pose: np.ndarray | None = None
+    truth: Detections | None = None
 
 
 def file_frames(files: Sequence[Path], options: Mapping[str, ReadOptions]) -> list[Frame]:

@@ -1,49 +1,42 @@
-"""The command line of tools/infer.py, and what of it contradicts itself."""
+"""The options of a detection, and what of them contradicts itself."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from cloud_args import add_reading_arguments
-
 from padre3d.cli import add_debug_argument, check_used
+from padre3d.command.reading import add_reading_arguments
 from padre3d.io import SUFFIXES
 from padre3d.io.formats_out import FORMATS
 from padre3d.io.recordings import SUFFIXES as RECORDINGS
 from padre3d.io.recordings import is_recording
-from padre3d.runtime.manifest import is_exported
+from padre3d.visual.video import FPS
+from padre3d.visual.video import SUFFIXES as VIDEOS
 
 SCORE_THR, DRAW_THR = 0.1, 0.3
 NUM_SWEEPS = 10
 
 
-def parse_args(argv: list[str] | None, description: str) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    return parser.parse_args(argv)
+def add_arguments(parser: argparse.ArgumentParser, points: str) -> None:
+    """Everything but the model.
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything that the tool understands."""
-    add = parser.add_argument
-    add("config", help="config file")
-    add("checkpoint", help="checkpoint file of that config, or a folder of tools/export.py")
-    add(
+    Args:
+        parser: gets the options.
+        points: ``+`` if a cloud must be named, ``*`` if none may be.
+    """
+    parser.add_argument(
         "points",
-        nargs="+",
+        nargs=points,
         type=Path,
         help=f"{', '.join(SUFFIXES)} files, a folder of them, or a recording "
         f"({', '.join(RECORDINGS)})",
     )
-    add("--device", help="cpu (default), cuda, cuda:1, ...; not for exported folders")
-    add("--backend", help="of an exported folder (onnxruntime): see docs/deployment.md")
+    parser.add_argument("--backend", help="of an exported folder (onnxruntime): docs/deployment.md")
     add_debug_argument(parser)
     add_reading_arguments(parser)
     _add_output_arguments(parser)
+    _add_picture_arguments(parser)
     _add_sweep_arguments(parser)
 
 
@@ -54,12 +47,11 @@ def check_args(args: argparse.Namespace) -> None:
         ValueError: naming the option.
     """
     recording = is_recording(args.points[0])
-    exported = is_exported(args.checkpoint)
+    drawn = args.png or args.html or args.video
     posed = args.poses is not None or args.pose_topic is not None
     rules = (
-        ("--device", args.device, not exported, "a checkpoint, got an exported folder"),
-        ("--backend", args.backend, exported, "an exported folder, got a checkpoint"),
-        ("--draw-thr", args.draw_thr, args.png, "--png"),
+        ("--draw-thr", args.draw_thr, drawn, "--png, --html or --video"),
+        ("--fps", args.fps, args.video, "--video"),
         ("--topic", args.topic, recording, "a recording"),
         ("--pose-topic", args.pose_topic, recording, "a recording"),
         ("--fixed-frame", args.fixed_frame, args.pose_topic, "--pose-topic"),
@@ -82,11 +74,19 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("boxes").add_argument
     add("--out", type=Path, help="boxes: a file, or a folder")
     add("--format", choices=FORMATS, default="json", help="of the boxes")
-    add("--png", type=Path, help="bird's-eye view: a file, or a folder")
     add("--score-thr", type=float, default=SCORE_THR, help="least score kept (%(default)s)")
     add("--class-thr", metavar="CLASS=SCORE,...", help="other least scores of single classes")
     add("--classes", metavar="CLASS,...", help="the only classes kept")
     add("--nms-iou", type=float, metavar="IOU", help="drop boxes of any class that overlap more")
+
+
+def _add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("pictures").add_argument
+    add("--png", type=Path, help="bird's-eye view: a file, or a folder")
+    add("--html", type=Path, help="view in three dimensions: one page with all frames")
+    add("--rrd", type=Path, help="all frames for the viewer of rerun (pip install rerun-sdk)")
+    add("--video", type=Path, help=f"bird's-eye views as {' or '.join(VIDEOS)}")
+    add("--fps", type=float, help=f"frames a second of the video ({FPS:g})")
     add("--draw-thr", type=float, help=f"least score drawn ({DRAW_THR})")
 
 
@@ -94,7 +94,7 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("sweeps and recordings").add_argument
     add("--poses", type=Path, help="CSV with stamp,x,y,z,qw,qx,qy,qz: join sweeps of the frames")
     add("--lidar-to-ego", metavar="X,Y,Z,QW,QX,QY,QZ", help="the clouds' frame in the poses'")
-    add("--sweeps", type=int, help=f"sweeps in a cloud ({NUM_SWEEPS})")
+    add("--sweeps", type=int, help=f"sweeps in a cloud ({NUM_SWEEPS}, or the model's)")
     add("--topic", help="PointCloud2 topic of a recording; default: the only one")
     add("--pose-topic", help="/tf or an Odometry topic: join sweeps of the recording")
     add("--fixed-frame", help="frame of these poses; default: odom, else the topmost")

@@ -1,4 +1,4 @@
-"""The options of the tools that read point clouds."""
+"""The options of the commands that read point clouds."""
 
 from __future__ import annotations
 

@@ -1,0 +1,73 @@
+"""What an exported folder is: ``padre3d export-info``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from padre3d.cli import add_debug_argument
+from padre3d.models import folder_info, model_folder
+from padre3d.runtime.manifest import Manifest, Value, read_manifest
+
+MODEL_HELP = "folder of tools/export.py, or name of a packaged model (default: the best of them)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The folder."""
+    parser.add_argument("model", nargs="?", default="", help=MODEL_HELP)
+    add_debug_argument(parser)
+
+
+def resolve(model: str) -> Path:
+    """A folder, or the packaged model of that name.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    return Path(model) if model and Path(model).is_dir() else model_folder(model)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check every file against the manifest and print what it says."""
+    folder = resolve(args.model)
+    manifest = read_manifest(folder)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    for name, value in _about(folder, manifest).items():
+        console.print(f"{name.replace('_', ' '):<20}{value}")
+    for model in manifest.models:
+        for part in model.parts:
+            table = Table(title=f"{part.file}, {_size(folder / part.file)}", title_justify="left")
+            for column in ("", "name", "type", "shape"):
+                table.add_column(column)
+            for kind, values in (("in", part.inputs), ("out", part.outputs)):
+                for value in values:
+                    table.add_row(kind, value.name, value.dtype, _shape(value))
+            console.print(table)
+
+
+def _about(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    grid = manifest.grid
+    return {
+        "folder": folder,
+        "precision": manifest.precision,
+        "classes": ", ".join(manifest.classes),
+        "range": " ".join(f"{v:g}" for v in grid.range_m) + " m",
+        "point": f"{manifest.point_columns} columns: x, y, z (m), intensity, time lag (s), ...",
+        "tokens": manifest.layout,
+        "pillars": ", ".join(str(m.pillars or "any number") for m in manifest.models),
+        "torch against file": f"{manifest.parity.get('max_abs_err', float('nan')):.2g}",
+        "checksums": f"{len(manifest.sha256)} files, all as exported",
+        **folder_info(folder),
+    }
+
+
+def _shape(value: Value) -> str:
+    return " x ".join(map(str, value.shape)) or "one number"
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"

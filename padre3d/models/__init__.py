@@ -1,0 +1,75 @@
+"""Exported detectors that come with the package, and one cloud to try them on.
+
+Every folder here with a manifest is a model; its ``info.json`` says what it was trained on, what it
+scored, and what it is not good for. tools/package_model.py and tools/package_sample.py write them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+MANIFEST, INFO = "manifest.json", "info.json"
+SAMPLE, SAMPLE_BOXES = "sample_float16.bin", "sample_boxes.json"
+
+
+def model_names() -> tuple[str, ...]:
+    """Names of the models here, the best of what they measured first."""
+    names = sorted(path.parent.name for path in ROOT.glob(f"*/{MANIFEST}"))
+    return tuple(sorted(names, key=lambda name: -float(model_info(name).get("nds", 0))))
+
+
+def model_folder(name: str = "") -> Path:
+    """The exported folder of a model.
+
+    Args:
+        name: of :func:`model_names`; empty for the first of them.
+
+    Raises:
+        ValueError: on an unknown name, or where no model came with the package.
+    """
+    names = model_names()
+    if not names:
+        raise ValueError(
+            f"{ROOT}: no model came with this package; name an exported folder (tools/export.py)"
+        )
+    if name and name not in names:
+        raise ValueError(f"model: expected one of {', '.join(names)}, got {name!r}")
+    return ROOT / (name or names[0])
+
+
+def model_info(name: str) -> dict[str, Any]:
+    """What a model's ``info.json`` says; empty without one."""
+    return folder_info(ROOT / name)
+
+
+def folder_info(folder: Path) -> dict[str, Any]:
+    """What the ``info.json`` of an exported folder says; empty without one.
+
+    Raises:
+        ValueError: if it is no JSON object with whole numbers of sweeps.
+    """
+    path = folder / INFO
+    if not path.is_file():
+        return {}
+    try:
+        said = dict(json.loads(path.read_text()))
+        if min(int(said.get(key, 1)) for key in ("num_sweeps", "stride")) < 1:
+            raise ValueError("expected num_sweeps and stride of 1 or more")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: expected what tools/package_model.py wrote: {error}") from error
+    return said
+
+
+def sample_cloud() -> tuple[Path, Path]:
+    """A synthetic cloud of ten sweeps (x, y, z, intensity, time lag), and its annotated boxes.
+
+    Raises:
+        FileNotFoundError: if none came with the package.
+    """
+    for name in (SAMPLE, SAMPLE_BOXES):
+        if not (ROOT / name).is_file():
+            raise FileNotFoundError(f"{ROOT / name}: no sample came with this package")
+    return ROOT / SAMPLE, ROOT / SAMPLE_BOXES
