@@ -2,7 +2,18 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed
 
-.PHONY: install demo test test-avx2 test-gpu gpu lint fuzz fuzz-guided QUICK ?= .venv-quick quick # The detector that comes with the package on cloud it: no torch, compiler. quick: $(QUICK)/.installed $(QUICK)/bin/padre3d detect $(QUICK)/.installed: setup.py requirements/runtime.txt $(shell find padre3d -type f -not -name '*.pyc') $(or $(PYTHON),python3) -m venv $(QUICK) $(QUICK)/bin/python pip --quiet --disable-pip-version-check '.[runtime]' touch $@
+QUICK ?= .venv-quick
+
+.PHONY: quick install demo test test-avx2 test-gpu gpu lint fuzz fuzz-guided
+
+# The detector that comes with the package on the cloud that comes with it: no torch, no compiler.
+quick: $(QUICK)/.installed
+	$(QUICK)/bin/padre3d detect
+
+$(QUICK)/.installed: setup.py requirements/runtime.txt $(shell find padre3d -type f -not -name '*.pyc')
+	$(or $(PYTHON),python3) -m venv $(QUICK)
+	$(QUICK)/bin/python -m pip install --quiet --disable-pip-version-check '.[runtime]'
+	touch $@
 
 install: $(INSTALLED)
 
