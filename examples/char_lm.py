@@ -166,7 +166,7 @@ def environment(args: argparse.Namespace) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "arguments": {k: v for k, v in vars(args).items() if k != "json"},
+        "arguments": {k: v for k, v in vars(args).items() if k not in ("json", "table")},
     }
 
 
@@ -187,7 +187,11 @@ def main(argv: list[str] | None = None) -> None:
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--mixers", nargs="+", help="default: all")
     add("--json", help="where to write the figures; - prints them")
+    add("--table", metavar="FILE", help="only print the table of figures that --json has written")
     args = parser.parse_args(argv)
+    if args.table:
+        print(table(json.loads(Path(args.table).read_text())["results"]))
+        return
     padre = dict(type="padre", causal=True, kernel_size=args.kernel_size)
     mixers = {
         "attention": None,

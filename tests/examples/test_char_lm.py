@@ -35,6 +35,8 @@ def test_a_short_run_compares_models_of_equal_size(char_lm, tmp_path, capsys):
     table = capsys.readouterr().out
     assert len(table.strip().splitlines()) == 5
     assert "| PADRe-3 |" in table
+    char_lm.main(["--table", str(path)])
+    assert capsys.readouterr().out == table
 
 
 def test_what_an_interruption_leaves_behind_can_be_read(char_lm, tmp_path, monkeypatch):
