@@ -45,7 +45,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--device", default="cpu")
     add("--amp", choices=["fp16", "bf16"], help="mixed precision")
     add("--threads", type=int, help="threads of torch")
-    add("--gate", type=Path, metavar="RESULTS", help="only judge a study's results.jsonl")
+    add(
+        "--gate",
+        type=Path,
+        metavar="RESULTS",
+        help="only say which metrics of a study tell mixers apart",
+    )
     add_debug_argument(parser)
     args = parser.parse_args(argv)
     if args.gate is None and (args.config is None or args.out is None):
@@ -164,14 +169,17 @@ def report(metrics: dict[str, Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Probe or judge; returns the exit status."""
     if args.gate is not None:
-        from padre3d.probe.gate import check_gate
+        from padre3d.probe.gate import check_gates
 
         check_used(
             [(o, v, False, "no --gate") for o, v in (("CONFIG", args.config), ("--out", args.out))]
         )
-        verdict = check_gate(args.gate)
-        print(verdict)
-        return 0 if verdict.passed else 1
+        verdicts = check_gates(args.gate)
+        print("\n".join(map(str, verdicts)))
+        if any(verdict.passed for verdict in verdicts):
+            return 0
+        print("the gate is NOT passed by any metric: make the task harder")
+        return 1
     from padre3d.inference import check_device
     from padre3d.io.lock import lock
 

@@ -1,7 +1,8 @@
-"""The gate of the probe: a task that needs no context tells no mixers apart.
+"""The gate of the probe: a metric that needs no context tells no mixers apart.
 
-The mixer "none" is PADRe with kernels of one token: every pillar on its own. It has to stay below
-attention by more than five times the spread over seeds, or the task must be made harder.
+The mixer "none" is PADRe with kernels of one token: every pillar on its own. By a metric that
+mixers are compared by, it has to be worse than attention by more than five times the spread over
+seeds; if no metric says so, the task must be made harder.
 """
 
 from __future__ import annotations
@@ -13,13 +14,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SPREADS = 5.0
+# Whether more is better.
+METRICS = {
+    "mean_iou": True,
+    "car_iou": True,
+    "far_mean_iou": True,
+    "long_recall": True,
+    "centre_m": False,
+    "long_centre_m": False,
+    "heading_rad": False,
+    "size_log": False,
+}
 
 
 class Verdict(NamedTuple):
     """What the gate says.
 
     Attributes:
-        gap: mean of attention minus mean of none.
+        gap: by how much the mean of attention is better than the mean of none.
         spread: the larger of both sample standard deviations over seeds.
         seeds: number of seeds of none and of attention.
         metric: the metric compared.
@@ -36,12 +48,23 @@ class Verdict(NamedTuple):
         return self.gap > SPREADS * self.spread
 
     def __str__(self) -> str:
-        word = "passed" if self.passed else "NOT passed: make the task harder"
+        word = "passed" if self.passed else "NOT passed"
         return (
-            f"gate {word}: attention - none = {self.gap:.3f} {self.metric}, "
-            f"{SPREADS:g} spreads = {SPREADS * self.spread:.3f} (seeds: {self.seeds[0]} of none, "
+            f"{self.metric:13} {word}: attention is better than none by {self.gap:.3f}, "
+            f"{SPREADS:g} spreads are {SPREADS * self.spread:.3f} (seeds: {self.seeds[0]} of none, "
             f"{self.seeds[1]} of attention)"
         )
+
+
+def check_gates(results: str | Path) -> list[Verdict]:
+    """The verdict on every metric that the results hold; see :func:`check_gate`.
+
+    Raises:
+        ValueError: without at least two seeds of both with any metric.
+    """
+    rows = _rows(results)
+    held = [m for m in METRICS if all(len(_by_seed(rows, n, m)) > 1 for n in ("none", "attention"))]
+    return [check_gate(results, metric) for metric in held or ["mean_iou"]]
 
 
 def check_gate(
@@ -54,15 +77,14 @@ def check_gate(
 
     Args:
         results: lines of JSON with name, seed and metrics.
-        metric: metric to compare; more is better.
+        metric: metric to compare, one of :data:`METRICS`.
         low: name of the mixer that sees one pillar.
         high: name of attention.
 
     Raises:
         ValueError: without at least two seeds of both.
     """
-    lines = Path(results).read_text().splitlines()
-    rows = [json.loads(line) for line in lines if line.strip()]
+    rows = _rows(results)
     found = {name: _by_seed(rows, name, metric) for name in (low, high)}
     for name, values in found.items():
         if len(values) < 2:
@@ -71,12 +93,18 @@ def check_gate(
                 f"got {len(values)}"
             )
     none, attention = (list(found[name].values()) for name in (low, high))
+    gap = statistics.fmean(attention) - statistics.fmean(none)
     return Verdict(
-        gap=statistics.fmean(attention) - statistics.fmean(none),
+        gap=gap if METRICS[metric] else -gap,
         spread=max(statistics.stdev(none), statistics.stdev(attention)),
         seeds=(len(none), len(attention)),
         metric=metric,
     )
+
+
+def _rows(results: str | Path) -> list[dict[str, Any]]:
+    lines = Path(results).read_text().splitlines()
+    return [json.loads(line) for line in lines if line.strip()]
 
 
 def _by_seed(rows: list[Mapping[str, Any]], name: str, metric: str) -> dict[int, float]:

@@ -5,7 +5,7 @@ import json
 import pytest
 from probe import main
 
-from padre3d.probe.gate import check_gate
+from padre3d.probe.gate import check_gate, check_gates
 
 
 @pytest.fixture
@@ -33,6 +33,21 @@ def test_passes_only_beyond_five_spreads(results):
     assert not check_gate(results([16, 17, 18], [10, 11, 12])).passed
 
 
+def test_less_is_better_for_errors(tmp_path):
+    """A metric is judged on its own: here the errors are far apart and the IoUs are not."""
+    rows = [
+        {"name": name, "seed": seed, "metrics": {"mean_iou": 10.0 + seed, "centre_m": error + seed}}
+        for name, error in (("none", 20), ("attention", 10))
+        for seed in range(3)
+    ]
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    verdicts = {verdict.metric: verdict for verdict in check_gates(path)}
+    assert {name: v.passed for name, v in verdicts.items()} == {"mean_iou": False, "centre_m": True}
+    assert verdicts["centre_m"].gap == pytest.approx(10)
+    assert main(["--gate", str(path)]) == 0
+
+
 def test_larger_spread_counts(results):
     assert check_gate(results([10, 10.1, 10.2], [19, 20, 21])).spread == pytest.approx(1.0)
 
@@ -52,6 +67,7 @@ def test_too_few_seeds(results):
 
 def test_command_line(results, capsys):
     assert main(["--gate", str(results([10, 11, 12], [20, 21, 22]))]) == 0
-    assert "gate passed: attention - none = 10.000" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("mean_iou      passed: attention is better than none by 10.000")
     assert main(["--gate", str(results([10, 11, 12], [12, 13, 14]))]) == 1
     assert "make the task harder" in capsys.readouterr().out
