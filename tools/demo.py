@@ -14,72 +14,92 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from demo_summary import (
     backbone_parameters,
+    comparison,
     count_frames,
     detection_scores,
     onnx_error,
     read_json,
 )
+from rich.console import Console
 
 from padre3d.cli import add_debug_argument, run_tool
 from padre3d.io.files import write_atomic
+from padre3d.models import model_folder, model_names
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/dsvt_padre2_synthetic.py"
 DATA, WORK = Path("data/synthetic"), Path("work_dirs/demo")
 INFOS = DATA / "nuscenes_infos_val.pkl"
 CHECKPOINT, METRICS = WORK / "epoch_10.pth", WORK / "metrics.json"
-ONNX, PICTURE, SUMMARY = WORK / "onnx/model.onnx", WORK / "bev.png", WORK / "summary.json"
+ONNX, SUMMARY = WORK / "onnx/model.onnx", WORK / "summary.json"
+PICTURE, PAGE = WORK / "bev.png", WORK / "view.html"
+FIRST, FIRST_PAGE = WORK / "first.png", WORK / "first.html"
+PACKAGED_METRICS = WORK / "packaged_metrics.json"
 # glibc returns large tensors to the system and gets cleared pages back at every step, which is a
 # tenth of a training step on a CPU; other allocators ignore these.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
-FRAME = 25  # of the 80 unseen ones, for the picture
+FRAME, PAGE_FRAMES = 25, 8  # of the 80 unseen ones
 
 
-def steps(seed: int) -> dict[Path, list[str]]:
-    """Result of each step and the command that makes it."""
+class Step(NamedTuple):
+    """A command, what it is for, and the minutes it takes on two cores."""
+
+    command: list[str]
+    what: str
+    minutes: float
+
+
+def draw(checkpoint: str, picture: Path, page: Path, frames: int) -> list[str]:
+    """The command that draws with a checkpoint or an exported folder."""
+    outputs = ["--out", str(picture), "--html", str(page), "--count", str(frames)]
+    return ["tools/draw.py", CONFIG, checkpoint, "--frame", str(FRAME), *outputs]
+
+
+def score(checkpoint: str, metrics: Path) -> list[str]:
+    """The command that scores a checkpoint or an exported folder on the unseen frames."""
+    outputs = ["--work-dir", str(WORK), "--metrics-out", str(metrics)]
+    return ["tools/test.py", CONFIG, checkpoint, *outputs]
+
+
+def steps(seed: int, packaged: Path | None) -> dict[Path, Step]:
+    """Result of each step and what makes it.
+
+    Args:
+        seed: of the data set.
+        packaged: exported folder of the model that came with the package, None without one.
+    """
     data, checkpoint = str(DATA), str(CHECKPOINT)
+    scenes = ["--out", data, "--scenes", "10", "--seed", str(seed), "--workers", "2"]
+    prepare = ["nuscenes", "--root-path", data, "--version", "v1.0-mini"]
+    train = ["tools/train.py", CONFIG, "--work-dir", str(WORK), "--resume"]
+    first, other = {}, {}
+    if packaged is not None:
+        folder, name = str(packaged), packaged.name
+        look = draw(folder, FIRST, FIRST_PAGE, 1)
+        first = {FIRST: Step(look, f"a first picture, by the packaged model {name}", 0.2)}
+        rate = score(folder, PACKAGED_METRICS)
+        other = {PACKAGED_METRICS: Step(rate, f"NDS and mAP of the packaged model {name}", 2)}
     return {
-        DATA / "statistics.json": [
-            "tools/make_synthetic.py",
-            "--out",
-            data,
-            "--scenes",
-            "10",
-            "--seed",
-            str(seed),
-            "--workers",
-            "2",
-        ],
-        INFOS: ["tools/create_data.py", "nuscenes", "--root-path", data, "--version", "v1.0-mini"],
-        CHECKPOINT: ["tools/train.py", CONFIG, "--work-dir", str(WORK), "--resume"],
-        METRICS: [
-            "tools/test.py",
-            CONFIG,
-            checkpoint,
-            "--work-dir",
-            str(WORK),
-            "--metrics-out",
-            str(METRICS),
-        ],
-        ONNX: ["tools/export.py", CONFIG, checkpoint, "--out", str(ONNX.parent)],
-        PICTURE: [
-            "tools/draw.py",
-            CONFIG,
-            checkpoint,
-            "--out",
-            str(PICTURE),
-            "--frame",
-            str(FRAME),
-        ],
+        DATA / "statistics.json": Step(["tools/make_synthetic.py", *scenes], "driving scenes", 1.5),
+        INFOS: Step(["tools/create_data.py", *prepare], "their frames, sweeps and objects", 0.3),
+        **first,
+        CHECKPOINT: Step(train, "a model of your own, from scratch", 13),
+        METRICS: Step(score(checkpoint, METRICS), "its NDS and mAP on unseen frames", 1),
+        **other,
+        ONNX: Step(["tools/export.py", CONFIG, checkpoint, "--out", str(ONNX.parent)], "ONNX", 0.5),
+        PICTURE: Step(draw(checkpoint, PICTURE, PAGE, PAGE_FRAMES), "pictures", 0.5),
     }
 
 
-def do_step(result: Path, command: list[str], seconds: dict[str, float]) -> None:
-    """Run a command unless its result is there; note the seconds it took."""
-    print(f"\n$ python {' '.join(command)}", flush=True)
+def do_step(result: Path, step: Step, left: float, seconds: dict[str, float]) -> None:
+    """Run a command unless its result is there; say what it is, and note the seconds it took."""
+    command = step.command
+    print(f"\n{step.what}: about {step.minutes:g} of the {left:.0f} minutes left", flush=True)
+    print(f"$ python {' '.join(command)}", flush=True)
     if (ROOT / result).exists():
         print(f"{result} is there already", flush=True)
         return
@@ -106,6 +126,7 @@ def summary(seconds: dict[str, float]) -> dict:
         "checkpoint": str(CHECKPOINT),
         "onnx": str(ONNX),
         "picture": str(PICTURE),
+        "page": str(PAGE),
     }
 
 
@@ -126,11 +147,20 @@ def run(args: argparse.Namespace) -> None:
     (ROOT / WORK).mkdir(parents=True, exist_ok=True)
     timing = ROOT / WORK / "seconds.json"
     seconds = read_json(timing) if timing.exists() else {}
-    for result, command in steps(args.seed).items():
-        do_step(result, command, seconds)
+    packaged = model_folder() if model_names() else None
+    planned = steps(args.seed, packaged)
+    left = sum(step.minutes for step in planned.values())
+    for result, step in planned.items():
+        do_step(result, step, left, seconds)
+        left -= step.minutes
     text = json.dumps(summary(seconds), indent=2)
     write_atomic(ROOT / SUMMARY, text)
-    print(f"\n{SUMMARY}:\n{text}")
+    print(f"\n{SUMMARY}:\n{text}\n")
+    rows = {"this demo's": read_json(ROOT / METRICS)}
+    if packaged is not None:
+        rows[f"packaged {packaged.name}"] = read_json(ROOT / PACKAGED_METRICS)
+    Console().print(comparison(rows))
+    print(f"look at {PICTURE}, and at {PAGE} in a browser")
 
 
 def main(argv: list[str] | None = None) -> None:

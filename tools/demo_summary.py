@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from padre3d.structures.classes import NUSCENES_CLASSES
 
 AP_DISTANCES_M = (0.5, 1.0, 2.0, 4.0)
+ERRORS = {"NDS": "", "mAP": "", "mATE": " (m)", "mASE": "", "mAOE": " (rad)", "mAVE": " (m/s)"}
 
 
 def detection_scores(
@@ -37,6 +40,22 @@ def detection_scores(
         for name in classes
     }
     return {"nds": short["NDS"], "map": short["mAP"], "ap_per_class": ap}
+
+
+def comparison(rows: Mapping[str, Mapping[str, float]]) -> Table:
+    """Scores of several models side by side.
+
+    Args:
+        rows: what the nuScenes metric reports, by the model's name.
+    """
+    table = Table(title="the same unseen frames")
+    table.add_column("model")
+    for key, unit in ERRORS.items():
+        table.add_column(key + unit, justify="right")
+    for name, metrics in rows.items():
+        short = {key.rsplit("/", 1)[-1]: value for key, value in metrics.items()}
+        table.add_row(name, *(f"{short.get(key, float('nan')):.3f}" for key in ERRORS))
+    return table
 
 
 def count_frames(info_file: Path) -> int:

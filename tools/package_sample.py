@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from draw import load_frame
+from draw import load_frames
 
 from padre3d import models
 from padre3d.cli import add_debug_argument, run_tool
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(
             f"{root}: expected data of tools/make_synthetic.py, for they may be shared"
         )
-    points, truth = load_frame(cfg, args.frame)
+    ((points, truth),) = load_frames(cfg, range(args.frame, args.frame + 1))
     low, high = np.array(cfg.model.grid.range_m[:3]), np.array(cfg.model.grid.range_m[3:])
     inside = ((points[:, :3] >= low) & (points[:, :3] <= high)).all(1)
     content = points[inside, :5].astype("<f2").tobytes()

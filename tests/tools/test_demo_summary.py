@@ -1,8 +1,12 @@
 """The demo's summary: the devkit's figures under short names."""
 
+import io
+
+import demo
 import pytest
 import torch
-from demo_summary import backbone_parameters, detection_scores
+from demo_summary import backbone_parameters, comparison, detection_scores
+from rich.console import Console
 
 from padre3d.structures.classes import NUSCENES_CLASSES
 
@@ -29,6 +33,29 @@ def test_missing_figure_is_named():
     del metrics[PREFIX + "bus_AP_dist_2.0"]
     with pytest.raises(ValueError, match="bus_AP_dist_2.0"):
         detection_scores(metrics)
+
+
+def test_models_stand_side_by_side():
+    console = Console(width=120, file=io.StringIO())
+    console.print(comparison({"ours": reported(), "packaged": {"a/NDS": 0.5, "a/mAOE": 0.25}}))
+    text = console.file.getvalue()
+    (ours,) = (line for line in text.splitlines() if "ours" in line)
+    (packaged,) = (line for line in text.splitlines() if "packaged" in line)
+    assert "0.400" in ours
+    assert "0.500" in packaged
+    assert "0.250" in packaged
+
+
+def test_the_first_picture_comes_before_the_training(tmp_path):
+    """Without a packaged model the demo does without."""
+    planned = demo.steps(0, tmp_path / "small")
+    order = [path.name for path in planned]
+    assert order.index("first.png") == 2
+    assert order.index("first.png") < order.index("epoch_10.pth") < order.index("metrics.json")
+    assert str(tmp_path / "small") in planned[demo.FIRST].command
+    assert sum(step.minutes for step in list(planned.values())[:3]) <= 3
+    rest = [path for path in planned if path not in (demo.FIRST, demo.PACKAGED_METRICS)]
+    assert list(demo.steps(0, None)) == rest
 
 
 def test_statistics_are_no_weights(tmp_path):
