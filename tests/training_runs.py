@@ -109,6 +109,12 @@ class Run:
         )
         self.process.start()
 
+    def kill_in(self, seconds: float) -> None:
+        """Kill it so long after its first step began, if it still runs."""
+        assert self.began.wait(SECONDS), self.said
+        self.process.join(seconds)
+        self.process.kill()
+
     def wait(self) -> int:
         """Its exit status; minus the signal that killed it."""
         self.process.join(SECONDS)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import small_detector
 import torch
-from tiny_detector import MODEL, make_cloud
+from mmengine.registry import DefaultScope
 
 CHANGES = dict(
     pillar_encoder=dict(with_xyz=False, with_distance=True, with_norm=False),
@@ -17,7 +18,7 @@ CHANGES = dict(
     ),
     bev_backbone=dict(strides=(2, 1), up_strides=(), up_channels=()),
     head=dict(
-        in_channels=64,
+        in_channels=32,
         activation="gelu",
         iou_branch=False,
         branch_layers=dict(heatmap=3, vel=1),
@@ -40,18 +41,17 @@ def test_points_to_boxes(tmp_path):
     torch.manual_seed(0)
     config = {
         name: {**part, **CHANGES.get(name, {})} if isinstance(part, dict) else part
-        for name, part in MODEL.items()
+        for name, part in small_detector.MODEL.items()
     }
-    detector = MODELS.build(config).eval()
-    cloud = make_cloud(1500)
-    export_detector(
-        detector, {"frame": torch.from_numpy(cloud)}, tmp_path / "out", about={"config": "tiny.py"}
-    )
-    found = Runtime(tmp_path / "out")(cloud)
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        detector = MODELS.build(config).eval()
+    cloud = small_detector.cloud(1500)
+    export_detector(detector, {"frame": cloud}, tmp_path / "out", about={"config": "small.py"})
+    detections = Runtime(tmp_path / "out")(cloud.numpy())
     with torch.no_grad():
-        expected = detector.predict_points([torch.from_numpy(cloud)])[0]
+        expected = detector.predict_points([cloud])[0]
     order = expected.scores.argsort(descending=True, stable=True)
     assert len(order) > 10
-    np.testing.assert_allclose(found.scores, expected.scores[order], atol=1e-4)
-    np.testing.assert_allclose(found.boxes, expected.boxes[order], atol=1e-3)
-    np.testing.assert_array_equal(found.labels, expected.labels[order])
+    np.testing.assert_allclose(detections.scores, expected.scores[order], atol=1e-4)
+    np.testing.assert_allclose(detections.boxes, expected.boxes[order], atol=1e-3)
+    np.testing.assert_array_equal(detections.labels, expected.labels[order])
