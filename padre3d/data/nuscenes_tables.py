@@ -118,7 +118,7 @@ def _check_maps(root: Path, table: Path) -> None:
         images = [row["filename"] for row in json.loads(table.read_text())]
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{table} is not valid JSON: {error}") from error
-    missing = [name for name in images if not (root / name).is_file()]
+    missing = [name for name in images if not os.path.isfile(os.path.join(root, name))]
     if missing:
         raise FileNotFoundError(f"expected the map images that {table} names, missing {missing}")
 

@@ -31,8 +31,10 @@ def trainings(tmp_path_factory, repo_root, tiny_nuscenes):
 
 def test_twenty_kills(trainings, tmp_path):
     last = "epoch_12.pth"
+    run = trainings.start(tmp_path / "undisturbed")
+    assert run.began.wait(PATIENCE_S), run.said
     start = time.monotonic()
-    assert trainings.finish(tmp_path / "undisturbed").wait() == 0
+    assert run.wait() == 0, run.said
     seconds = time.monotonic() - start
     wanted = tmp_path / "undisturbed" / last
     rng = np.random.default_rng(SEED)
@@ -44,7 +46,8 @@ def test_twenty_kills(trainings, tmp_path):
             orders = {"torn": rng.random()} if kills in writes and kills < KILLS else {}
             run = trainings.start(work_dir, "--resume", **orders)
             if not orders and kills < KILLS:
-                run.kill_in(rng.random() * seconds / 2)
+                assert run.began.wait(PATIENCE_S), run.said
+                run.kill_in(rng.random() * seconds / 3)
             status = run.wait()
             assert status in (0, -signal.SIGKILL), run.said
             kills += status != 0
