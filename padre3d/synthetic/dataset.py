@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from padre3d.io.staging import replace_folder, staging
+from padre3d.synthetic.cameras import camera_sensors
 from padre3d.synthetic.lidar import SWEEP_S
 from padre3d.synthetic.scene import SceneResult, SceneTask, make_scene
 from padre3d.synthetic.statistics import summarise
@@ -66,6 +67,7 @@ def generate(
         with _progress_bar(len(tasks) * num_sweeps, progress) as advance:
             results = _run(tasks, workers, advance)
         tables = fixed_tables(seed)
+        tables["sensor"] += camera_sensors(seed)
         for result in results:
             for name, rows in result.rows.items():
                 tables[name] += rows

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from padre3d.synthetic.actors import Actor
+from padre3d.synthetic.cameras import camera_rows
 from padre3d.synthetic.layout import Layout
 from padre3d.synthetic.lidar import LIDAR_IN_EGO_M, SWEEP_S, Lidar
 from padre3d.synthetic.meshes import Array, Mesh, merge, rotation
@@ -283,6 +284,16 @@ class _Recorder:
             "sample_data": link(self.data_rows),
             **self._scene_rows(),
         }
+        cameras = camera_rows(
+            self.task.seed,
+            self.token,
+            self.log_name,
+            self.sample_rows,
+            [row["token"] for row in self.ego_rows[::KEY_FRAME_EVERY]],
+            self.task.root,
+        )
+        for name, more in cameras.items():
+            rows[name] += more
         return SceneResult(rows, self.statistics)
 
     def _annotate(self, n: int, actor: Actor, frames: range) -> list[Row]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -29,6 +30,7 @@ _SAFE = [
     *{type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "u4", "u8", "u1", "?")},
 ]
 STOPPED = "stopped.pth"
+AVERAGED = "ema_state_dict"
 _OF_TRAINING = re.compile(rf"(?:epoch|iter)_\d+\.pth$|{re.escape(STOPPED)}$")
 _NAMED = 3
 
@@ -125,6 +127,9 @@ def fit_state(model: nn.Module, loaded: dict, path: str | Path) -> dict[str, Ten
             or infinite.
     """
     state = state_of(loaded, path)
+    if AVERAGED in loaded:
+        # mmengine writes the averaged weights in the place of those that the optimizer changes.
+        print(f"checkpoint {path}: averaged weights (EMA)", file=sys.stderr)
     problems = _mismatches(getattr(model, "module", model).state_dict(), state)
     if problems:
         raise ValueError(

@@ -165,3 +165,31 @@ def test_official_ranges_are_not_changed(tiny_nuscenes):
     dataset = build(tiny_nuscenes, NUSCENES_CLASSES)
     with pytest.raises(ValueError, match=r"class_range: expected none .* got \['car'\]"):
         evaluate(dataset, disturbed(dataset), class_range=dict(car=75.0))
+
+
+def crowded(dataset):
+    """600 boxes a frame: the truth with the best scores, and 595 far from everything."""
+    for info, boxes, scores, labels in disturbed(dataset):
+        crowd = np.tile(boxes[:1], (600 - len(boxes), 1))
+        crowd[:, 0] -= 30
+        low = np.full(len(crowd), 0.05, np.float32)
+        # The truth comes last, so that cutting by place would lose it.
+        yield (
+            info,
+            np.concatenate([crowd, boxes]),
+            np.concatenate([low, scores]),
+            np.concatenate([np.zeros(len(crowd), labels.dtype), labels]),
+        )
+
+
+@pytest.mark.parametrize("classes", [NUSCENES_CLASSES, ("car", "truck")])
+def test_of_more_than_500_boxes_the_best_are_scored(tiny_nuscenes, tmp_path, monkeypatch, classes):
+    said = []
+    monkeypatch.setattr("padre3d.data.metric.print_log", lambda text, *_: said.append(text))
+    dataset = build(tiny_nuscenes, classes)
+    scores = evaluate(dataset, crowded(dataset), jsonfile_prefix=str(tmp_path))
+    # All but the last of 90 recalls: there the false detections begin.
+    assert scores[f"{KEY}car_AP_dist_0.5"] == pytest.approx(1 - 1 / 90, abs=1e-3)
+    written = json.loads((tmp_path / "pred_instances_3d/results_nusc.json").read_text())["results"]
+    assert [len(boxes) for boxes in written.values()] == [500] * len(dataset)
+    assert said.count(f"more than 500 boxes in {len(dataset)} frames: the best 500 count") == 1

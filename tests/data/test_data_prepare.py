@@ -145,7 +145,7 @@ def test_a_file_cut_off_between_rows_is_warned_of(raw_root):
 @pytest.mark.parametrize(
     ("key", "value", "match"),
     [
-        ("rotation", [0.0] * 4, r"expected a quaternion, got \[0"),
+        ("rotation", [0.0] * 4, r"expected a quaternion of length 1, got \[0"),
         ("rotation", [1.0, 0, 0], "expected a finite rotation of 4"),
         ("translation", [float("nan"), 0, 0], "expected a finite rotation .* translation of 3"),
     ],
@@ -168,7 +168,7 @@ def test_rows_that_lack_something(raw_root, table, key):
     ("settings", "match"),
     [
         (dict(workers=-3), "expected workers >= 1, got -3"),
-        (dict(max_sweeps=0), "expected max_sweeps >= 1, got 0"),
+        (dict(max_sweeps=-1), "expected max_sweeps >= 0, got -1"),
         (dict(tag="../x"), r"extra tag: expected letters, .*got '\.\./x'"),
         (dict(tag=""), "extra tag: expected letters"),
         (dict(categories={"vehicle.car": 3}), "categories: expected an object of category and cl"),

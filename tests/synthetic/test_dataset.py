@@ -177,7 +177,7 @@ def test_same_seed_same_bytes_for_any_number_of_workers(tmp_path):
         generate(tmp_path / name, scenes, seed, scene_seconds=0.6, workers=workers)
         made.append(digest(tmp_path / name))
     assert made[0] == made[1]
-    assert len(made[0]) == 2 * 12 + 13 + 2 + 1
+    assert len(made[0]) == 2 * 12 + 13 + 2 + 1 + 2 * 2 * 6
     assert set(made[0].values()).isdisjoint(
         value for name, value in made[2].items() if name.endswith(".bin")
     )
