@@ -1,0 +1,84 @@
+"""Every example runs, does what it says and stays under 60 lines."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from model_libraries import import_or_skip
+from small_detector import cloud
+
+from padre3d.io.boxes_json import write_boxes_json
+from padre3d.structures.boxes import Detections
+
+LONGER = ("char_lm.py",)  # a study with tables
+
+
+@pytest.fixture
+def example(repo_root):
+    def load(name):
+        path = repo_root / f"examples/{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def test_examples_are_short_and_all_of_them_are_tested(repo_root):
+    tests = (repo_root / "tests/examples/test_examples.py").read_text()
+    for path in (repo_root / "examples").glob("*.py"):
+        if path.name not in LONGER:
+            assert len(path.read_text().splitlines()) <= 60, path
+            assert f'example("{path.stem}")' in tests, path
+
+
+def test_padre_learns_a_product_of_neighbours(example):
+    assert example("padre_in_your_network").accuracy() > 0.8
+
+
+def test_a_mixer_from_outside_keeps_the_promises(example):
+    from padre3d.mixers import MIXERS
+
+    before = set(MIXERS)
+    try:
+        assert example("custom_mixer").main() < 1e-5
+        assert set(MIXERS) - before == {"gated_mean"}
+    finally:
+        MIXERS.pop("gated_mean", None)
+
+
+def test_padre_in_a_timm_vit(example):
+    import_or_skip("timm")
+    assert example("padre_in_timm_vit").main().shape == (1, 10)
+
+
+def test_a_cloud_of_ones_own(example, exported_padre, tmp_path):
+    pytest.importorskip("plotly")
+    np.save(tmp_path / "a.npy", cloud(500).numpy()[:, :4])
+    found = example("detect_own_cloud").main(
+        str(exported_padre.folder), str(tmp_path / "a.npy"), str(tmp_path / "out")
+    )
+    assert found > 0
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"boxes.json", "view.png", "view.html"}
+
+
+def test_the_loop_of_a_sensor(example, exported_padre):
+    counts = example("runtime_loop").main(str(exported_padre.folder), sweeps=4, every=2)
+    assert len(counts) == 2
+
+
+def test_own_annotations_are_scored(example, tmp_path):
+    classes = ["shuttle", "bollard"]
+    rows = np.array([[5.0, 2, 0, 4, 2, 2, 0, 0, 0], [9, -3, 0, 1, 1, 1, 0, 0, 0]])
+    truth = Detections(rows, np.ones(2), np.array([0, 1]))
+    found = Detections(rows + [0.3, 0, 0, 0, 0, 0, 0, 0, 0], np.full(2, 0.8), np.array([0, 0]))
+    for name in ("a", "b"):
+        write_boxes_json(tmp_path / "truth" / f"{name}.json", truth, classes)
+        write_boxes_json(tmp_path / "found" / f"{name}.json", found, classes)
+    scored = example("score_own_data").main(
+        str(tmp_path / "found"), str(tmp_path / "truth"), *classes
+    )
+    assert 0.4 < scored["shuttle"] < 1  # every second one is no shuttle
+    assert scored["bollard"] == 0
