@@ -42,8 +42,9 @@ RULE = {
     "data": {"structures", "io"},
     "detector": BASE | {"backbone", "bev", "head", "pillars"},
     "training": {"data", "io", "structures"},
+    "distill": {"backbone", "detector", "io", "mixers", "structures", "training"},
     "plugin": BASE
-    | {"adapters", "backbone", "bev", "data", "detector", "head", "pillars", "training"},
+    | {"adapters", "backbone", "bev", "data", "detector", "distill", "head", "pillars", "training"},
     "inference": {"plugin", "structures", "training"},
     "backends": set(),
     "__main__": {"command"},
