@@ -1,6 +1,7 @@
-"""Give a trained detector other mixers: ``python tools/distill.py TEACHER TEACHER.pth STUDENT --out DIR``.
+"""Give a trained detector other mixers: copy, fit, fine-tune.
 
-    python tools/distill.py configs/dsvt_nuscenes.py dsvt.pth configs/dsvt_padre2_nuscenes.py --out DIR
+    python tools/distill.py configs/dsvt_nuscenes.py dsvt.pth configs/dsvt_padre2_nuscenes.py \\
+        --out work_dirs/distilled
     python tools/distill.py TEACHER TEACHER.pth STUDENT --out DIR --finetune-epochs 0   # no labels
 
 DIR/student.pth is a checkpoint of the student's config; DIR/errors.json has the errors of every
