@@ -153,8 +153,9 @@ def tune(args: argparse.Namespace, cfg: Config, epochs: int, fingerprint: str) -
     made = finetune_config(
         cfg, teacher, Path(args.checkpoint), args.out / FITTED, epochs, rate, args.seed
     )
-    # Another fit or another config is not continued.
-    folder = args.out / f"finetune-{epochs}-{digest(made.to_dict(), fingerprint)[:8]}"
+    # Another fit or another config is not continued; neither depends on where the files lie.
+    key = digest(cfg.to_dict(), rate, fingerprint)[:8]
+    folder = args.out / f"finetune-{epochs}-{key}"
     folder.mkdir(exist_ok=True)
     config = folder / "config.py"
     made.dump(config)
