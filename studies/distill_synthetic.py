@@ -1,8 +1,9 @@
-"""From attention to PADRe on the synthetic set: fitted, fine-tuned, and from scratch in equal steps.
+"""From attention to PADRe on the synthetic set: fitted, fine-tuned, from scratch in equal steps.
 
-Data as for studies/detector_mixers.py. The teacher is trained first; its ten epochs are the measure,
-so one epoch is 10 % and three are 30 % of its steps. Every variant learns from the same frames. Its
-checkpoint is not among the files that make results stale: after another teacher remove the results.
+Data as for studies/detector_mixers.py. The teacher is trained first; its ten epochs are the
+measure: one epoch is 10 % and three are 30 % of its steps. Every variant learns from the same
+frames. Its checkpoint is not among the files that make results stale: after another teacher remove
+the results.
 
     export SYNTHETIC_ROOT=data/synthetic72
     python tools/train.py configs/study_attention_synthetic.py --work-dir work_dirs/teacher

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from small_detector import MIXERS, build
 
 from padre3d.distill.draws import Draws, turned
 from padre3d.distill.errors import RelativeError, relative_square
 from padre3d.distill.fitting import STATE_FILE, Fitting
-from padre3d.distill.pair import layers_of
+from padre3d.distill.pair import Pair, layers_of
 from padre3d.distill.phases import FitSettings, StackSteps
 
 SHORT = FitSettings(layer_steps=60, stack_steps=40, layer_rate=1e-2, stack_rate=3e-3)
@@ -70,16 +71,37 @@ def test_a_twin_is_recovered_from_scratch(make_pair, clouds):
     assert mean(errors["closed form again"]["layers"]) < 0.2 * mean(errors["start"]["layers"])
 
 
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [
+        ("grid", "attention"),
+        ("padre on sets", "grid and sequence"),
+        ("attention", dict(mixer=dict(type="mamba", state=4, expand=2))),
+        ("padre degree 3", dict(mixer=dict(type="hyena"), pos_embed=None)),
+    ],
+)
+def test_from_any_kind_of_mixer_to_any_other(make_pair, clouds, teacher, student):
+    errors = fit(make_pair(teacher, student), clouds, FitSettings(0, 0)).errors
+    pairs = zip(errors["start"]["layers"], errors["closed form"]["layers"], strict=True)
+    assert all(closed < start for start, closed in pairs)
+    assert list(errors) == ["start", "closed form", "closed form again"]
+
+
 class Killed(Exception):
     pass
+
+
+@pytest.fixture(scope="module")
+def whole(clouds):
+    """The fit that the killed ones are compared with."""
+    pair = Pair(build(0, **MIXERS["attention"]), build(1, **MIXERS["padre"]))
+    return fit(pair, clouds, TINY)
 
 
 @pytest.mark.parametrize(
     ("phase", "step"), [("closed form", 3), ("steps", 2), ("steps", 4), ("stack", 1)]
 )
-def test_a_killed_fit_ends_as_if_it_was_not(make_pair, clouds, tmp_path, phase, step):
-    whole = fit(make_pair(), clouds, TINY)
-
+def test_a_killed_fit_ends_as_if_it_was_not(make_pair, whole, clouds, tmp_path, phase, step):
     def kill(name, done, steps):
         if (name, done) == (phase, step):
             raise Killed
