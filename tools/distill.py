@@ -68,6 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="with labels and the teacher's outputs; 0: none (default: a tenth of the config's)",
     )
     add("--finetune-rate", type=float, help="factor of the config's learning rate (default: 0.25)")
+    add("--write-config", action="store_true", help="only write the fine-tuning's config file")
     add("--seed", type=int, default=0, help="of new weights, the order of frames, augmentation")
     add("--cfg-options", nargs="+", action=DictAction, help="overrides of the student's config")
     add("--teacher-options", nargs="+", action=DictAction, help="overrides of the teacher's")
@@ -120,6 +121,7 @@ def fit(args: argparse.Namespace, cfg: Config, console: Console) -> str:
     pair = build_pair(args, cfg)
     print_copied(console, pair.copied)
     clouds, unseen = unlabelled_frames(cfg, args.frames, args.unseen_frames)
+    console.print(f"fitting on {len(clouds)} frames, errors on {len(unseen)}", highlight=False)
     names = ("layer_steps", "stack_steps", "layer_rate", "stack_rate", "seed")
     settings = FitSettings(**{name: getattr(args, name) for name in names})
     models = [cfg.model.to_dict(), read_config(args.teacher, args.teacher_options).model.to_dict()]
@@ -146,8 +148,8 @@ def fit(args: argparse.Namespace, cfg: Config, console: Console) -> str:
     return fitting.fingerprint
 
 
-def tune(args: argparse.Namespace, cfg: Config, epochs: int, fingerprint: str) -> Path:
-    """Fine-tune the fitted student; returns its last checkpoint."""
+def write_config(args: argparse.Namespace, cfg: Config, epochs: int, fingerprint: str) -> Path:
+    """The config file of the fine-tuning, in the folder of its checkpoints."""
     teacher = read_config(args.teacher, args.teacher_options).model.to_dict()
     rate = 0.25 if args.finetune_rate is None else args.finetune_rate
     made = finetune_config(
@@ -157,9 +159,8 @@ def tune(args: argparse.Namespace, cfg: Config, epochs: int, fingerprint: str) -
     key = digest(cfg.to_dict(), rate, fingerprint)[:8]
     folder = args.out / f"finetune-{epochs}-{key}"
     folder.mkdir(exist_ok=True)
-    config = folder / "config.py"
-    made.dump(config)
-    return finetune(config, folder, epochs)
+    made.dump(folder / "config.py")
+    return folder / "config.py"
 
 
 def distill(args: argparse.Namespace) -> None:
@@ -171,7 +172,13 @@ def distill(args: argparse.Namespace) -> None:
     if epochs is None:
         epochs = max(1, round(0.1 * (cfg.get("train_cfg") or {}).get("max_epochs", 0)))
     fingerprint = fit(args, cfg, console)
-    last = tune(args, cfg, epochs, fingerprint) if epochs else args.out / FITTED
+    last = args.out / FITTED
+    if epochs:
+        config = write_config(args, cfg, epochs, fingerprint)
+        if args.write_config:
+            print(config)
+            return
+        last = finetune(config, config.parent, epochs)
     save_weights(args.out / STUDENT, state_of(load_checkpoint_file(last), last), args)
     print(args.out / STUDENT)
 
@@ -179,7 +186,8 @@ def distill(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """Check the command line and distil."""
     tunes = args.finetune_epochs != 0
-    check_used([("--finetune-rate", args.finetune_rate, tunes, "--finetune-epochs of 1 or more")])
+    options = [("--finetune-rate", args.finetune_rate), ("--write-config", args.write_config)]
+    check_used([(*option, tunes, "--finetune-epochs of 1 or more") for option in options])
     if args.finetune_epochs is not None and args.finetune_epochs < 0:
         raise ValueError(f"--finetune-epochs: expected 0 or more, got {args.finetune_epochs}")
     check_device(args.device)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 MAX_ANGLE = 0.39
+
+
+class Clouds(Protocol):
+    """Clouds (P, 5) x, y, z in metres, intensity, time lag, by number: a list, or read from disk."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Tensor: ...
 
 
 class Draws:
@@ -19,7 +27,7 @@ class Draws:
     seen.
 
     Args:
-        clouds: (P, 5) x, y, z in metres, intensity, time lag.
+        clouds: to draw from.
         seed: of the order and the turns; with ``stream`` it starts numpy's PCG64.
         stream: number of what the clouds are drawn for.
 
@@ -27,7 +35,7 @@ class Draws:
         ValueError: without a cloud.
     """
 
-    def __init__(self, clouds: Sequence[Tensor], seed: int, stream: int) -> None:
+    def __init__(self, clouds: Clouds, seed: int, stream: int) -> None:
         if not len(clouds):
             raise ValueError("frames: expected at least one to fit on, got none")
         self.clouds, self.key = clouds, (seed, stream)

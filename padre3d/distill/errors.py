@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from padre3d.distill.draws import Clouds
 from padre3d.distill.pair import Pair
 from padre3d.distill.trace import mix_each, trace
 
@@ -47,7 +47,7 @@ class RelativeError:
 
 
 @torch.no_grad()
-def measure(pair: Pair, clouds: Sequence[Tensor]) -> dict[str, Any]:
+def measure(pair: Pair, clouds: Clouds) -> dict[str, Any]:
     """Errors on some clouds.
 
     Returns:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -89,8 +88,6 @@ def finetune(config: Path, work_dir: Path, epochs: int) -> Path:
     if found is not None:
         cfg.resume, cfg.load_from = True, str(found)
     prepare_processes(cfg)
-    # Only guards reads of unwritten memory.
-    torch.utils.deterministic.fill_uninitialized_memory = False
     with naming_config(config):
         runner = Runner.from_cfg(cfg)
     if found is not None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from padre3d.distill.draws import Draws
+from padre3d.distill.draws import Clouds, Draws
 from padre3d.distill.errors import measure
 from padre3d.distill.pair import Pair
 from padre3d.distill.phases import PHASES, FitSettings, Phase
@@ -28,7 +27,7 @@ class Fitting:
 
     Args:
         pair: teacher and student.
-        clouds: (P, 5) each, to fit on.
+        clouds: to fit on.
         unseen: clouds to measure the errors on.
         settings: all that decides the result beside models and clouds.
         fingerprint: of models and clouds; the state of another one is not continued.
@@ -41,8 +40,8 @@ class Fitting:
     def __init__(
         self,
         pair: Pair,
-        clouds: Sequence[Tensor],
-        unseen: Sequence[Tensor],
+        clouds: Clouds,
+        unseen: Clouds,
         settings: FitSettings,
         fingerprint: str = "",
         save_every_s: float = 30.0,

@@ -16,8 +16,8 @@ from mmengine.dataset import Compose
 from torch import Tensor
 
 
-class Clouds(Sequence):
-    """Clouds (P, 5) of a data set, loaded when they are asked for.
+class FrameClouds:
+    """Clouds (P, 5) of a data set, read when they are asked for.
 
     Args:
         dataset: gives infos of frames.
@@ -33,7 +33,8 @@ class Clouds(Sequence):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, number: Any) -> Tensor:
+    def __getitem__(self, number: int) -> Tensor:
+        """Cloud ``number`` in single precision."""
         points = self._load(self.dataset.get_data_info(self.indices[number]))["inputs"]["points"]
         return torch.as_tensor(getattr(points, "tensor", points), dtype=torch.float32)
 
@@ -46,7 +47,7 @@ class Clouds(Sequence):
         return digest.hexdigest()[:16]
 
 
-def unlabelled_frames(cfg: Config, count: int, unseen: int) -> tuple[Clouds, Clouds]:
+def unlabelled_frames(cfg: Config, count: int, unseen: int) -> tuple[FrameClouds, FrameClouds]:
     """Frames to fit on and frames to measure on, evenly spaced over the training data set.
 
     They pass through the test pipeline, which knows no labels. If there are fewer frames than
@@ -74,7 +75,7 @@ def unlabelled_frames(cfg: Config, count: int, unseen: int) -> tuple[Clouds, Clo
     if len(dataset) < 2:
         raise ValueError(f"frames: expected at least 2 in the data set, got {len(dataset)}")
     fit, rest = split_frames(len(dataset), count, unseen)
-    return Clouds(dataset, fit, pipeline), Clouds(dataset, rest, pipeline)
+    return FrameClouds(dataset, fit, pipeline), FrameClouds(dataset, rest, pipeline)
 
 
 def split_frames(total: int, count: int, unseen: int) -> tuple[list[int], list[int]]:

@@ -114,6 +114,7 @@ def check_pair(teacher: nn.Module, student: nn.Module) -> None:
     for name, wanted in a.items():
         if b[name] != wanted:
             raise ValueError(f"student: expected the teacher's {name} {wanted}, got {b[name]}")
+    assert isinstance(student.backbone, VoxelBackbone)
     layers = layers_of(student.backbone)
     if not any(p.numel() for layer in layers for p in layer.mixer.parameters()):
         kinds = sorted({type(layer.mixer).__name__ for layer in layers})

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -115,8 +116,7 @@ class ClosedForm(Phase):
         student = self.pair.student.backbone
         calls = [c for of_block in layer_calls(student, student.plan(pillars)) for c in of_block]
         for i, system in self.systems.items():
-            last, x = self._last(i), wanted.inputs[i]
-            features = read_features(last, lambda call=calls[i], x=x: call.mix(x))
+            features = read_features(self._last(i), partial(calls[i].mix, wanted.inputs[i]))
             system.add(features, wanted.mixed[i])
 
     def finish(self) -> None:

@@ -155,6 +155,16 @@ def test_the_schedule_of_the_fine_tuning(files, tmp_path, monkeypatch):
     assert made.model.type == "DistilledDetector"
 
 
+def test_the_config_alone_can_be_written(files, whole, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(distill, "finetune", lambda *_: pytest.fail("trained"))
+    command = arguments(files, tmp_path, f"--finetune-epochs={EPOCHS}", "--write-config")
+    assert distill.main(command) == 0
+    (path,) = tmp_path.glob("finetune-*/config.py")
+    assert capsys.readouterr().out.endswith(f"{path}\n")
+    assert (whole / path.relative_to(tmp_path)).is_file()
+    assert not (tmp_path / "student.pth").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

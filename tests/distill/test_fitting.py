@@ -139,6 +139,15 @@ def test_clouds_without_a_pillar_are_passed_over(make_pair, clouds):
     assert torch.tensor(values).isfinite().all()
 
 
+def test_a_fit_on_a_device(make_pair, clouds, device):
+    pair = make_pair("attention", "grid and sequence")
+    pair.teacher.to(device)
+    pair.student.to(device)
+    errors = fit(pair, ([c[:700] for c in clouds[0][:2]], clouds[1][:1]), TINY).errors
+    assert mean(errors["closed form"]["layers"]) < mean(errors["start"]["layers"])
+    assert all(p.device.type == device.type for p in pair.student.parameters())
+
+
 def test_a_loss_that_is_not_finite_stops_the_fit(make_pair, clouds):
     pair = make_pair()
     phase = StackSteps(pair, TINY, 1)
