@@ -35,6 +35,7 @@ from padre3d.data.gt_sampling import SampleGroundTruth  # noqa: E402
 from padre3d.data.loading import LoadSweeps  # noqa: E402
 from padre3d.data.metric import NuScenesDetectionMetric  # noqa: E402
 from padre3d.detector import PADReDetector  # noqa: E402
+from padre3d.distill.detector import DistilledDetector  # noqa: E402
 from padre3d.head import PADReTransFusionHead  # noqa: E402
 from padre3d.pillars import DynamicPillarEncoder  # noqa: E402
 from padre3d.training.checkpoint import allow_training_checkpoints  # noqa: E402
@@ -50,6 +51,7 @@ from padre3d.training.transfer import ClassTransferHook  # noqa: E402
 _REGISTERED = {
     MODELS: (
         PADReDetector,
+        DistilledDetector,
         DynamicPillarEncoder,
         VoxelBackbone,
         ResidualBEVBackbone,

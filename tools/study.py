@@ -115,7 +115,7 @@ def print_plan(runs: Sequence[Run], rows: Sequence[Row], settings: Settings) -> 
     done = done_rows(runs, rows)
     for run in runs:
         print(f"{'done   ' if run.key in done else 'waiting'} {run} -> {run.out}")
-        for step in run.study.all_steps():
+        for step in run.steps:
             print(f"    {step.name}: {' '.join(run.command(step, settings.threads))}")
     print(f"{len(runs)} runs, {len(done)} of them done")
 

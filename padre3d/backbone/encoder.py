@@ -57,26 +57,32 @@ class EncoderLayer(nn.Module):
         self, x: Tensor, layout: TokenLayout | GridIndex, positions: TokenPositions | None
     ) -> Tensor:
         """Pillar features (N, D) -> (N, D); ``positions`` are the pillars' embeddings."""
-        if isinstance(layout, GridIndex):
-            return self._on_grid(x, layout, positions)
-        mask = layout.valid if self.use_mask else None
-        if self.mixer.has_fused_layer:
-            return self._fused(x, layout, positions, mask)
-        if chunked.applies(x):
-            functions = chunked.LayerFunctions(
-                self.mixer, self.after_mixer, self.use_mask, self.mixer.receptive_radius
-            )
-            return chunked.encode(functions, x, layout, positions)
-        pos = None if positions is None else positions.of(layout.index)
-        return self.after_mixer(x, layout.scatter(self.mixer(layout.gather(x), pos, mask)))
-
-    def _on_grid(self, x: Tensor, index: GridIndex, positions: TokenPositions | None) -> Tensor:
-        """The tokens are the pillars in their rows' order; the mixer cuts chunks of its own."""
-        pos = None if positions is None else positions.of_all().unsqueeze(0)
-        mixed = self.mixer(x.unsqueeze(0), pos, None, index).squeeze(0)
+        if not isinstance(layout, GridIndex):
+            if self.mixer.has_fused_layer:
+                return self._fused(x, layout, positions, self._mask(layout))
+            if chunked.applies(x):
+                functions = chunked.LayerFunctions(
+                    self.mixer, self.after_mixer, self.use_mask, self.mixer.receptive_radius
+                )
+                return chunked.encode(functions, x, layout, positions)
+        mixed = self.mix(x, layout, positions)
         if chunked.applies(x):
             return chunked.map_rows(self.after_mixer, x, mixed)
         return self.after_mixer(x, mixed)
+
+    def mix(
+        self, x: Tensor, layout: TokenLayout | GridIndex, positions: TokenPositions | None
+    ) -> Tensor:
+        """What the mixer makes of pillar features (N, D), in the pillars' order: (N, D)."""
+        if isinstance(layout, GridIndex):
+            # The tokens are the pillars in their rows' order.
+            pos = None if positions is None else positions.of_all().unsqueeze(0)
+            return self.mixer(x.unsqueeze(0), pos, None, layout).squeeze(0)
+        pos = None if positions is None else positions.of(layout.index)
+        return layout.scatter(self.mixer(layout.gather(x), pos, self._mask(layout)))
+
+    def _mask(self, layout: TokenLayout) -> Tensor | None:
+        return layout.valid if self.use_mask else None
 
     def after_mixer(self, x: Tensor, mixed: Tensor) -> Tensor:
         """The rest of the layer, row by row: its input x (N, D) and what the mixer made of it."""
@@ -135,10 +141,11 @@ class Block(nn.Module):
         for i, layer in enumerate(self.layers):
             out = layer(out, layouts[i], positions[i] if positions else None)
         if chunked.applies(x):
-            return chunked.map_rows(self._close, x, out)
-        return self._close(x, out)
+            return chunked.map_rows(self.close, x, out)
+        return self.close(x, out)
 
-    def _close(self, x: Tensor, out: Tensor) -> Tensor:
+    def close(self, x: Tensor, out: Tensor) -> Tensor:
+        """The residual connection, row by row: the block's input and its last layer's output."""
         return self.norm(x + out)
 
 

@@ -19,7 +19,7 @@ from padre3d.sequences.orders import WINDOW_ORDERS
 from padre3d.structures.grid import PillarGrid
 from padre3d.structures.grid_index import GridIndex
 from padre3d.structures.pillars import Pillars
-from padre3d.structures.tokens import TokenLayout, TokenPlan
+from padre3d.structures.tokens import TokenLayout, TokenPlan, TokenPositions
 
 LAYERS_PER_BLOCK = 2
 OLD_NAMES = {"tokens": "layout", "reference": "dsvt_compat"}
@@ -141,10 +141,13 @@ class VoxelBackbone(nn.Module):
         if len(pillars.features) == 0:
             anchor = sum(p.sum() for p in self.parameters()) * 0.0
             return pillars.replace(pillars.features + anchor)
-        features = pillars.features
-        if self.local_descriptor is not None:
-            features = self.local_descriptor(pillars, self.grid.ny, self.grid.nx)
-        return pillars.replace(self.run(features, self.plan(pillars)))
+        return pillars.replace(self.run(self.describe(pillars), self.plan(pillars)))
+
+    def describe(self, pillars: Pillars) -> Tensor:
+        """Features (N, dim) that the first block gets: the local descriptor's, if there is one."""
+        if self.local_descriptor is None:
+            return pillars.features
+        return self.local_descriptor(pillars, self.grid.ny, self.grid.nx)
 
     def plan(self, pillars: Pillars) -> TokenPlan:
         """The index work: no weights, nothing to differentiate."""
@@ -152,22 +155,27 @@ class VoxelBackbone(nn.Module):
 
     def run(self, features: Tensor, plan: TokenPlan) -> Tensor:
         """The dense work on features (N, dim) of at least one pillar: products and gathers."""
-        layer = 0
         for b, block in enumerate(self.blocks):
-            numbers = range(layer, layer + len(block.layers))
-            layer += len(block.layers)
-            layouts = [self._layout_of(plan, i) for i in numbers]
-            positions = []
             # Outside the checkpoint, so that recomputing does not count a batch twice in the
             # running statistics.
-            if self.position_embeddings:
-                for i, embed in zip(numbers, self.position_embeddings[b], strict=True):
-                    positions.append(embed(plan.window_index[self.position_shift[i]]))
+            layouts, positions = self.inputs_of_block(b, plan)
             if self.with_cp and torch.is_grad_enabled():
                 features = checkpoint(block, features, layouts, *positions, use_reentrant=False)
             else:
                 features = block(features, layouts, *positions)
         return features
+
+    def inputs_of_block(
+        self, block: int, plan: TokenPlan
+    ) -> tuple[list[TokenLayout | GridIndex], list[TokenPositions]]:
+        """Layouts of a block's layers and the pillars' position embeddings for them, or none."""
+        first = block * LAYERS_PER_BLOCK
+        numbers = range(first, first + LAYERS_PER_BLOCK)
+        layouts = [self._layout_of(plan, i) for i in numbers]
+        if not self.position_embeddings:
+            return layouts, []
+        pairs = zip(numbers, self.position_embeddings[block], strict=True)
+        return layouts, [embed(plan.window_index[self.position_shift[i]]) for i, embed in pairs]
 
     def _layout_of(self, plan: TokenPlan, layer: int) -> TokenLayout | GridIndex:
         number = self.planner.layer_to_layout[layer]

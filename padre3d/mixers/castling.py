@@ -33,6 +33,7 @@ class Castling(Mixer):
     layout = "set"
     repeats_are_tokens = False
     sees_all_tokens = True
+    ends_in = "heads.out"
 
     def __init__(
         self, dim: int, num_heads: int = 8, kernel_size: int = 3, normalise: bool = True

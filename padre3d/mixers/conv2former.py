@@ -30,6 +30,8 @@ class Conv2Former(Mixer):
             :class:`padre3d.mixers.PADRe`.
     """
 
+    ends_in = "out"
+
     def __init__(
         self,
         dim: int,

@@ -42,6 +42,7 @@ class FocusedLinear(Mixer):
     layout = "set"
     repeats_are_tokens = False
     sees_all_tokens = True
+    ends_in = "heads.out"
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class Hydra(Mixer):
     repeats_are_tokens = False
     sees_all_tokens = True
     knows_order = False
+    ends_in = "heads.out"
 
     def __init__(self, dim: int) -> None:
         super().__init__()

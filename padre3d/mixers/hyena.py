@@ -72,6 +72,8 @@ class Hyena(Mixer):
             :class:`padre3d.mixers.PADRe`.
     """
 
+    ends_in = "out"
+
     def __init__(
         self,
         dim: int,

@@ -29,6 +29,7 @@ class KNNAttention(Mixer):
     repeats_are_tokens = False
     sees_all_tokens = True
     knows_order = False
+    ends_in = "heads.out"
 
     def __init__(self, dim: int, num_heads: int = 8, neighbours: int = 100) -> None:
         super().__init__()

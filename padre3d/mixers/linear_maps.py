@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padre3d.mixers.mixer import OutputMap
 from padre3d.mixers.structure import ChannelSpec, Conv, Dense, LowRank, TokenSpec
 from padre3d.ops.padre import (
     ChannelLowRank,
@@ -167,6 +168,13 @@ def token_map(
 def channel_map(module: nn.Module) -> ChannelMap | None:
     """The operator's record of a module made by :func:`channel_weights`."""
     return module.tensors() if isinstance(module, ChannelWeights) else None
+
+
+def output_map(module: nn.Module) -> OutputMap | None:
+    """The dense map of a module made by :func:`channel_weights`; None if it has another form."""
+    if not isinstance(module, ChannelWeights) or isinstance(module.spec, LowRank):
+        return None
+    return OutputMap(module.weight.t(), module.bias)
 
 
 def initial_sum_weights(kind: str | None, degree: int, dim: int) -> Tensor | None:

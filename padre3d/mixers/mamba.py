@@ -34,6 +34,8 @@ class Mamba(Mixer):
             or "euler" (Eqs. 68, 69; unstable for large steps).
     """
 
+    ends_in = "project_out"
+
     def __init__(
         self,
         dim: int,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from padre3d.checks import check_mask, check_shape
@@ -11,6 +13,18 @@ from padre3d.ops.padre.weights import PadreWeights
 # grid: the pillars where they lie, (1, N, D) for all samples; image: a full H x W image of tokens,
 # which the backbone of pillars does not have.
 LAYOUTS = ("sequence", "set", "grid", "image")
+
+
+class OutputMap(NamedTuple):
+    """The dense map that a mixer ends in, ``features @ weight + bias``, as views of its parameters.
+
+    Attributes:
+        weight: (F, D).
+        bias: (D,).
+    """
+
+    weight: Tensor
+    bias: Tensor
 
 
 class Mixer(nn.Module):
@@ -32,6 +46,8 @@ class Mixer(nn.Module):
             attention; a class token then needs no place of its own.
         knows_order: whether the order of the tokens changes the result; attention learns of it
             from ``pos`` alone.
+        ends_in: name of the ``nn.Linear`` whose output is the mixer's, token by token; None if
+            there is none.
     """
 
     dim: int
@@ -39,6 +55,7 @@ class Mixer(nn.Module):
     repeats_are_tokens: bool = True
     sees_all_tokens: bool = False
     knows_order: bool = True
+    ends_in: str | None = None
 
     @property
     def is_causal(self) -> bool:
@@ -58,6 +75,15 @@ class Mixer(nn.Module):
     def fused_weights(self) -> PadreWeights:
         """The weights those kernels take; only asked of a mixer that has a fused layer."""
         raise NotImplementedError(f"{type(self).__name__} has no fused layer")
+
+    @property
+    def output_map(self) -> OutputMap | None:
+        """The map that every token's output ends in; None if nothing at the end is dense."""
+        if self.ends_in is None:
+            return None
+        last = self.get_submodule(self.ends_in)
+        assert isinstance(last, nn.Linear)
+        return OutputMap(last.weight.t(), last.bias)
 
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool, True for real tokens."""

@@ -13,10 +13,18 @@ from padre3d.mixers.linear_maps import (
     channel_map,
     channel_weights,
     initial_sum_weights,
+    output_map,
     token_map,
     token_weights,
 )
-from padre3d.mixers.mixer import LAYOUTS, Mixer, check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.mixer import (
+    LAYOUTS,
+    Mixer,
+    OutputMap,
+    check_mixer_inputs,
+    with_position,
+    zero_masked,
+)
 from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset, token_dims
 from padre3d.mixers.token_image import check_prefix_inputs, check_token_image
 from padre3d.ops import chunked
@@ -127,6 +135,11 @@ class PADRe(Mixer):
     def fused_weights(self) -> PadreWeights:
         """The weights of the fused layer."""
         return self.weights()
+
+    @property
+    def output_map(self) -> OutputMap | None:
+        """V, where it is dense and no U follows: the output is linear in it."""
+        return output_map(self.v) if self.structure.u is None else None
 
     @property
     def is_causal(self) -> bool:

@@ -6,8 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from padre3d.checks import check_count
-from padre3d.mixers.linear_maps import ChannelWeights, channel_map, token_map, token_weights
-from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers.linear_maps import (
+    ChannelWeights,
+    channel_map,
+    output_map,
+    token_map,
+    token_weights,
+)
+from padre3d.mixers.mixer import (
+    Mixer,
+    OutputMap,
+    check_mixer_inputs,
+    with_position,
+    zero_masked,
+)
 from padre3d.mixers.structure import Conv, Linear
 from padre3d.mixers.token_image import Size, check_prefix_inputs, check_token_image
 from padre3d.ops.padre.maps import Pointwise
@@ -59,6 +71,11 @@ class RationalPADRe(Mixer):
         self.q = nn.Parameter(torch.full((denominator_degree, dim), 0.1))
         self.p = nn.Parameter(torch.ones(dim))
         self.v = ChannelWeights(Linear(), dim)
+
+    @property
+    def output_map(self) -> OutputMap | None:
+        """V."""
+        return output_map(self.v)
 
     def weights(self) -> RationalWeights:
         """The weights as the operator takes them."""

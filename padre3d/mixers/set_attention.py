@@ -53,6 +53,7 @@ class SetAttention(Mixer):
     repeats_are_tokens = False
     sees_all_tokens = True
     knows_order = False
+    ends_in = "self_attn.out_proj"
 
     def __init__(
         self, dim: int, num_heads: int = 8, impl: str = "sdpa", dropout: float = 0.0

@@ -42,6 +42,7 @@ class SimA(Mixer):
     repeats_are_tokens = False
     sees_all_tokens = True
     knows_order = False
+    ends_in = "heads.out"
 
     def __init__(self, dim: int, num_heads: int = 8) -> None:
         super().__init__()

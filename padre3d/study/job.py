@@ -95,7 +95,7 @@ class Job:
         self.commit, self.dirty = commit(settings.root, [settings.results, settings.failures])
         self.process: Process | None = None
         self.step: Step | None = None
-        self.steps = iter(run.study.all_steps())
+        self.steps = iter(run.steps)
 
     @property
     def elapsed_s(self) -> float:
@@ -169,7 +169,7 @@ class Job:
         interrupted = step.name in self.state.started and step.name not in self.state.finished
         if interrupted or not self._result(step).exists():
             return False
-        if step is not self.run.study.all_steps()[-1]:
+        if step is not self.run.steps[-1]:
             return True
         try:
             self._metrics()

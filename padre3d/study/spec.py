@@ -30,11 +30,13 @@ class Step:
         command: program and arguments with placeholders; see ``Study``.
         result: the file that the step leaves, relative to the run's folder, placeholders allowed.
             A step whose result is there and that was not interrupted is not run again.
+        only: variants that have this step; empty for all.
     """
 
     name: str
     command: Sequence[str]
     result: str
+    only: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,10 @@ class Study:
         """The steps; a plain command is one that leaves metrics.json."""
         return tuple(self.steps) or (Step("run", self.command, METRICS_FILE),)
 
+    def steps_of(self, variant: str) -> tuple[Step, ...]:
+        """The steps of a variant's runs."""
+        return tuple(step for step in self.all_steps() if not step.only or variant in step.only)
+
     def overrides(self, variant: str) -> dict[str, Any]:
         """Overrides of a variant, defaults included."""
         return {**self.defaults, **self.variants[variant]}
@@ -116,7 +122,7 @@ class Study:
         """
         settings = {
             "overrides": self.overrides(variant),
-            "steps": [(step.name, list(step.command), step.result) for step in self.all_steps()],
+            "steps": [(s.name, list(s.command), s.result) for s in self.steps_of(variant)],
             "rename": dict(self.rename),
             "env": dict(self.env),
             "inputs": {name: _digest((root / name).read_bytes()) for name in self.inputs},
@@ -132,9 +138,9 @@ class Study:
             for name in self.variants
         ]
 
-    def placeholders(self) -> set[str]:
-        """Names of all placeholders in commands and results."""
-        texts = [text for step in self.all_steps() for text in (*step.command, step.result)]
+    def placeholders(self, variant: str) -> set[str]:
+        """Names of all placeholders in a variant's commands and results."""
+        texts = [text for step in self.steps_of(variant) for text in (*step.command, step.result)]
         return {name for text in texts for name in PLACEHOLDER.findall(text)}
 
     def _check_types(self) -> None:
@@ -144,11 +150,16 @@ class Study:
             texts = (*step.command, step.result)
             if any("{options}" in text and text != "{options}" for text in texts):
                 raise ValueError(f"step {step.name}: {{options}} must be an argument of its own")
+            unknown = sorted(set(step.only) - set(self.variants))
+            if isinstance(step.only, str) or unknown:
+                raise ValueError(f"step {step.name}, only: expected variants, got {step.only!r}")
         if isinstance(self.metrics, str):
             raise ValueError(f"metrics: expected a tuple of names, got {self.metrics!r}")
 
     def _check_placeholders(self, variant: str) -> None:
-        overrides, used = self.overrides(variant), self.placeholders()
+        if not self.steps_of(variant):
+            raise ValueError(f"variant {variant}: expected a step, got none")
+        overrides, used = self.overrides(variant), self.placeholders(variant)
         clash = sorted(BUILT_IN & set(overrides))
         if clash:
             raise ValueError(f"variant {variant}: {clash[0]!r} is the runner's own placeholder")
@@ -166,7 +177,7 @@ class Study:
             unknown = sorted(inner - VALUES)
             raise ValueError(f"variant {variant}: nothing to put in for {{{unknown[0]}}}")
         run = Run(self, variant, self.seeds[0], "", Path("out"))
-        for step in self.all_steps():
+        for step in self.steps_of(variant):
             run.command(step, threads=1)
 
 
@@ -193,13 +204,18 @@ class Run:
         return f"{self.variant} seed {self.seed}"
 
     @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of the variant."""
+        return self.study.steps_of(self.variant)
+
+    @property
     def key(self) -> tuple[str, int, str]:
         """What a result is found by."""
         return self.variant, self.seed, self.hash
 
     def command(self, step: Step, threads: int) -> list[str]:
         """The step's command with all placeholders filled."""
-        values, used = self._values(threads), self.study.placeholders()
+        values, used = self._values(threads), self.study.placeholders(self.variant)
         rest = {key: values[key] for key in self.study.overrides(self.variant) if key not in used}
         options = cfg_options(rest)
         command: list[str] = []

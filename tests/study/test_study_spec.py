@@ -35,6 +35,24 @@ def test_command_takes_options_and_placeholders(tmp_path):
     ]
 
 
+def test_a_step_may_belong_to_some_variants_only(tmp_path):
+    steps = [
+        Step("train", ["t.py", "{depth}", "{options}"], "w.pth", only=("b",)),
+        Step("test", ["e.py"], "metrics.json"),
+    ]
+    fields = dict(command=(), variants={"a": {}, "b": {"depth": 2, "x": 1}})
+    found, same = (
+        study(steps=steps, **fields),
+        study(steps=steps[1:], command=(), variants={"a": {}}),
+    )
+    a, b = found.runs(tmp_path, tmp_path)
+    assert [step.name for step in a.steps] == ["test"]
+    assert [step.name for step in b.steps] == ["train", "test"]
+    assert b.command(b.steps[0], 1)[1:] == ["t.py", "2", "--cfg-options", "x=1"]
+    # Results of a variant do not depend on the steps of others.
+    assert a.hash == same.runs(tmp_path, tmp_path)[0].hash
+
+
 def test_no_overrides_no_option(tmp_path):
     found = study(command=["echo", "{variant}{seed}", "{options}", '{"json": {"kept": 1}}'])
     (run,) = found.runs(tmp_path, tmp_path)
@@ -99,6 +117,15 @@ def test_hash_changes_with_what_decides_the_result(tmp_path):
     [
         ({"command": ()}, "either command or steps"),
         ({"steps": [Step("t", ["x"], "r")]}, "either command or steps"),
+        ({"command": (), "steps": [Step("t", ["x"], "r", only=["b"])]}, "only: expected variants"),
+        (
+            {
+                "command": (),
+                "variants": {"a": {}, "b": {}},
+                "steps": [Step("t", ["x"], "r", only=["b"])],
+            },
+            "variant a: expected a step",
+        ),
         ({"command": "python x.py"}, "list of strings"),
         ({"command": ["x", "{degree}"]}, "nothing to put in for {degree}"),
         ({"command": ["x", "a={options}"]}, "argument of its own"),

@@ -20,9 +20,9 @@ from padre3d.data.datasets import NuScenesSweepsDataset
 from padre3d.data.gt_sampling import load_database
 
 TOOLS = (
-    *("build_engine", "check_cloud", "convert_checkpoint", "count", "create_data", "demo", "draw"),
-    *("export", "infer", "make_synthetic", "package_model", "package_sample", "probe", "study"),
-    *("test", "train"),
+    *("build_engine", "check_cloud", "convert_checkpoint", "count", "create_data", "demo"),
+    *("distill", "draw", "export", "infer", "make_synthetic", "package_model", "package_sample"),
+    *("probe", "study", "test", "train"),
 )
 ARGUMENTS = {
     "build_engine": ["DIR"],
@@ -31,6 +31,7 @@ ARGUMENTS = {
     "count": ["--table", "4"],
     "create_data": ["nuscenes"],
     "demo": [],
+    "distill": ["t.py", "t.pth", "c.py", "--out", "DIR"],
     "draw": ["c.py", "a.pth", "--out", "a.png"],
     "export": ["c.py", "a.pth", "--out", "DIR"],
     "infer": ["c.py", "a.pth", "a.bin"],

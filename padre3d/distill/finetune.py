@@ -1,0 +1,96 @@
+"""The fine-tuning: the student's own training config, shortened, with the teacher beside it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from padre3d.training.checkpoint import check_resumable, latest_checkpoint
+from padre3d.training.config import naming_config, read_config
+from padre3d.training.distributed import prepare_processes
+
+
+def finetune_config(
+    cfg: Config,
+    teacher: Mapping[str, Any],
+    teacher_checkpoint: Path,
+    fitted: Path,
+    epochs: int,
+    rate: float,
+    seed: int,
+) -> Config:
+    """The training config of the student from its fitted weights.
+
+    Args:
+        cfg: the student's.
+        teacher: model config of the teacher.
+        teacher_checkpoint, fitted: weights of the teacher and of the fitted student.
+        epochs: length; the schedule is that of the config, shortened.
+        rate: factor of the learning rates.
+        seed: of the order of the frames and their augmentation.
+
+    Raises:
+        ValueError: if the config has no training by epochs.
+    """
+    planned = (cfg.get("train_cfg") or {}).get("max_epochs")
+    if not planned or not cfg.get("optim_wrapper"):
+        raise ValueError("student's config: expected train_cfg.max_epochs and an optim_wrapper")
+    cfg = copy.deepcopy(cfg)
+    cfg.model.update(
+        type="DistilledDetector",
+        teacher=dict(copy.deepcopy(dict(teacher))),
+        teacher_checkpoint=str(Path(teacher_checkpoint).resolve()),
+    )
+    cfg.load_from, cfg.resume = str(Path(fitted).resolve()), False
+    cfg.optim_wrapper.optimizer.lr *= rate
+    cfg.train_cfg.max_epochs = epochs
+    # tools/test.py evaluates.
+    cfg.train_cfg.val_begin = epochs + 1
+    cfg.param_scheduler = [
+        _shortened(step, epochs / planned) for step in cfg.get("param_scheduler") or []
+    ]
+    cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
+    return cfg
+
+
+def _shortened(scheduler: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """A scheduler of ``mmengine`` over fewer epochs; one that counts iterations stays."""
+    out = dict(scheduler)
+    if out.get("by_epoch", True):
+        for name in ("begin", "end", "T_max"):
+            if name in out:
+                out[name] = out[name] * factor
+    return out
+
+
+def finetune(config: Path, work_dir: Path, epochs: int) -> Path:
+    """Train, or go on with a training that was stopped.
+
+    Args:
+        config: file of :func:`finetune_config`.
+        work_dir: of logs and checkpoints.
+        epochs: of the config.
+
+    Returns:
+        The last checkpoint, in the layout of the plain student.
+    """
+    last = work_dir / f"epoch_{epochs}.pth"
+    found = latest_checkpoint(work_dir, lambda text: print(f"fine-tuning: {text}"))
+    if found == last:
+        return last
+    cfg = read_config(config)
+    cfg.work_dir, cfg.launcher = str(work_dir), "none"
+    if found is not None:
+        cfg.resume, cfg.load_from = True, str(found)
+    prepare_processes(cfg)
+    with naming_config(config):
+        runner = Runner.from_cfg(cfg)
+    if found is not None:
+        check_resumable(runner.model, found)
+    runner.train()
+    return last
