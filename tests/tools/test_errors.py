@@ -21,8 +21,8 @@ from padre3d.data.gt_sampling import load_database
 
 TOOLS = (
     *("build_engine", "check_cloud", "convert_checkpoint", "count", "create_data", "demo", "draw"),
-    *("export", "infer", "make_synthetic", "package_model", "package_sample", "probe", "study"),
-    *("test", "train"),
+    *("export", "infer", "make_synthetic", "package_model", "package_sample", "probe"),
+    *("prune_window", "study", "test", "train"),
 )
 ARGUMENTS = {
     "build_engine": ["DIR"],
@@ -41,6 +41,7 @@ ARGUMENTS = {
     ],
     "package_sample": ["c.py"],
     "probe": ["c.py", "--out", "DIR"],
+    "prune_window": ["c.py", "a.pth", "--keep", "9", "--out", "b.pth"],
     "study": ["s.py"],
     "test": ["c.py", "a.pth"],
     "train": ["c.py"],
