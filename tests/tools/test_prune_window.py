@@ -73,6 +73,17 @@ def test_a_pruned_checkpoint_is_pruned_further(files, prune, tmp_path):
     assert set(map(tuple, second.tolist())) < set(map(tuple, first.tolist()))
 
 
+def test_a_training_that_loads_it_has_its_window(files, prune, tmp_path):
+    """``load_from`` and resuming go through mmengine's own loader."""
+    from mmengine.runner.checkpoint import load_state_dict
+
+    out = prune(tmp_path / "p.pth", "--keep", 9, "--score", "distance")
+    model = init_model(files / "c.py", files / "w.pth")
+    load_state_dict(model, load_checkpoint_file(out)["state_dict"], strict=True)
+    assert len(model.head.decoder.window.cells()) == 9
+    assert KEY in model.state_dict()
+
+
 def test_all_offsets_change_nothing(files, prune, tmp_path):
     out = prune(tmp_path / "p.pth", "--keep", 25, "--score", "distance")
     cloud = small_detector.cloud(1500)
@@ -145,8 +156,8 @@ def test_a_head_as_the_reference_has_it_is_refused(files, prune, tmp_path):
         prune_window.main([*map(str, arguments), "--score", "distance"])
 
 
-def test_clouds_of_the_same_name_are_all_read(tmp_path):
-    for folder in "ab":
-        (tmp_path / folder).mkdir()
-        np.save(tmp_path / folder / "1.npy", small_detector.cloud(10).numpy())
-    assert [*read_clouds([tmp_path / "a", tmp_path / "b"])] == ["0: 1.npy", "1: 1.npy"]
+def test_clouds_whose_names_end_alike_are_all_read(tmp_path):
+    tail = 30 * "x" + ".npy"
+    for name in "ab":
+        np.save(tmp_path / (name + tail), small_detector.cloud(10).numpy())
+    assert [*read_clouds([tmp_path])] == [f"{row}: {tail[-30:]}" for row in (0, 1)]
