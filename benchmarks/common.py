@@ -235,7 +235,7 @@ def conditions(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "load_before": os.getloadavg()[0],
-        "commit": _git("rev-parse", "--short", "HEAD"),
+        "commit": commit(),
         "changed_files": len(_git("status", "--porcelain", "-uno").splitlines()),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
@@ -244,6 +244,11 @@ def conditions(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         "product_gflops": round(product_gflops(device, dtype), 1),
         "copy_gb_per_s": round(copy_gb_per_s(device), 1),
     }
+
+
+def commit() -> str:
+    """Short name of the source tree's commit, empty outside one."""
+    return _git("rev-parse", "--short", "HEAD")
 
 
 def _git(*command: str) -> str:

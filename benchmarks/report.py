@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import plots, tables  # noqa: E402
+from benchmarks import paper_tables, plots, tables  # noqa: E402
 from benchmarks.common import RESULTS, ROOT  # noqa: E402
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -34,6 +34,8 @@ MAKERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "profile": tables.profile,
     "operators": tables.operators,
     "runtime": tables.runtime,
+    "window": paper_tables.window,
+    "roofline": paper_tables.roofline,
 }
 
 

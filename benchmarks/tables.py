@@ -11,7 +11,8 @@ Result = dict[str, Any]
 def conditions(results: list[Result]) -> str:
     """Where and with what each result was measured."""
     rows = []
-    for result in results:
+    measured = [result for result in results if "conditions" in result]
+    for result in measured:
         c = result["conditions"]
         rows.append(
             (

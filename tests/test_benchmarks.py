@@ -192,6 +192,34 @@ def test_runtime_beside_eager_torch(exported_runtime, tmp_path, monkeypatch):
     assert not (tmp_path / "wrong.json").exists()
 
 
+def test_fewer_keys_in_the_decoders_window(tmp_path, monkeypatch):
+    for name in ("mmdet3d", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    import numpy as np
+    from small_detector import build, cloud
+
+    from benchmarks import window
+
+    monkeypatch.setattr(window, "init_model", lambda *_: build())
+    for seed in (0, 1):
+        np.save(tmp_path / f"{seed}.npy", cloud(1500, seed).numpy())
+    files = ["tiny.py", "tiny.pth", "--points", str(tmp_path / "0.npy")]
+    files += ["--calib", str(tmp_path / "1.npy"), "--keep", "9", "3"]
+    result = run(window, tmp_path / "window.json", *files)
+    assert (result["window"], result["frames"], result["calibration"]) == (25, ["0.npy"], ["1.npy"])
+    rows = {(row["keep"], row["score"]): row for row in result["rows"]}
+    assert len(rows) == len(result["rows"]) == 1 + 2 * 4
+    assert rows[25, "caote"]["decoder_error"] == pytest.approx(0, abs=1e-5)
+    for score in ("caote", "attention", "distance"):
+        few, more = (rows[keep, score] for keep in (3, 9))
+        assert few["attention_error"] > more["attention_error"] > 0.001
+        assert few["centre_m"] > 0
+    names = ("torch", "torch, decoder", "onnxruntime")
+    assert result["times"].keys() == {f"{keep}/{name}" for keep in (25, 9, 3) for name in names}
+    with pytest.raises(ValueError, match="expected 1..25 offsets of the window, got 26"):
+        run(window, tmp_path / "wrong.json", *files[:4], "--keep", "26")
+
+
 def test_gate_stops_a_wrong_block_of_rows(monkeypatch, tmp_path):
     plain = chunked.map_rows
     monkeypatch.setattr(chunked, "map_rows", lambda *args: plain(*args) * 1.01)

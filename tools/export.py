@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
@@ -20,7 +19,7 @@ from padre3d.export.layer_errors import layer_table
 from padre3d.export.parity import parity_table
 from padre3d.export.precision import PRECISIONS
 from padre3d.inference import init_model
-from padre3d.io import drop_invalid, load_points, point_files
+from padre3d.training.clouds import dataset_clouds, read_clouds
 
 MOST_FRAMES = 16
 
@@ -68,34 +67,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--tolerance", type=float, help="largest difference (fp32) or relative RMS of an output")
     add_debug_argument(parser)
     return parser.parse_args(argv)
-
-
-def dataset_clouds(config: str, loader: str, count: int, option: str) -> list[torch.Tensor]:
-    """Points of ``count`` frames spread over one of a config's data sets, without augmentation."""
-    from mmdet3d.registry import DATASETS
-
-    from padre3d.training.config import read_config
-
-    cfg = read_config(config)
-    dataset = cfg[loader].dataset
-    while "dataset" in dataset:  # wrappers that repeat or balance
-        dataset = dataset.dataset
-    annotations = Path(dataset.data_root) / dataset.ann_file
-    if not annotations.is_file():
-        raise ValueError(
-            f"no frame: expected {option} FILE, or the data set of {config}, whose {annotations} "
-            "does not exist"
-        )
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    frames = DATASETS.build({**dataset, "pipeline": pipeline, "test_mode": True})
-    rows = torch.linspace(0, len(frames) - 1, min(count, len(frames))).long().tolist()
-    return [frames[row]["inputs"]["points"] for row in rows]
-
-
-def read_clouds(paths: list[Path], most: int | None = None) -> dict[str, torch.Tensor]:
-    """Clouds of point files and folders by name."""
-    files = point_files(paths)[:most] if paths else []
-    return {path.name[-30:]: torch.from_numpy(drop_invalid(load_points(path))[0]) for path in files}
 
 
 def check_args(args: argparse.Namespace, eight_bit: bool) -> None:

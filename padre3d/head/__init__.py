@@ -5,6 +5,7 @@
 | shared convolution, dense heatmap | (B, C, y, x) -> (B, classes, y, x) logits | transfusion.py |
 | proposals: best local maxima | -> labels, cells (B, P) | queries.py |
 | decoder layer with local attention | (B, P, C) -> (B, P, C) | decoder.py, windows.py |
+| which keys of that attention can go | -> offsets (K, 2) | eviction.py |
 | branches | -> center, height, dim, rot, vel, iou, heatmap (B, P, .) | branches.py |
 | targets: Hungarian matching, gaussians | | targets.py, assign.py, heatmap.py |
 | losses | | losses.py |

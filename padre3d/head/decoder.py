@@ -13,6 +13,8 @@ bias comes out unchanged because the weights sum to one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -98,13 +100,9 @@ class LocalCrossAttention(Projections):
         """
         channels, heads = self.channels, self.num_heads
         depth = channels // heads
-        weight, offset = self.in_proj_weight, self.in_proj_bias
-        to_key = weight[channels : 2 * channels].view(heads, depth, channels)
-        to_value = weight[2 * channels :].view(heads, depth, channels)
-        q = F.linear(query, weight[:channels], offset[:channels]) * depth**-0.5
-        q = (q.view(-1, heads, depth).transpose(0, 1) @ to_key).transpose(0, 1)
-        weights = torch.softmax(q @ keys.transpose(1, 2) + bias[:, None], -1)
-        value_bias = offset[2 * channels :]
+        to_value = self.in_proj_weight[2 * channels :].view(heads, depth, channels)
+        weights = torch.softmax(self.logits(query, keys, bias), -1)
+        value_bias = self.in_proj_bias[2 * channels :]
         if self.dropout and self.training:
             # What is left of the weights no longer sums to one.
             weights = F.dropout(weights, self.dropout)
@@ -112,6 +110,16 @@ class LocalCrossAttention(Projections):
         context = (weights @ keys).transpose(0, 1)
         values = (context @ to_value.transpose(1, 2)).transpose(0, 1).reshape(-1, channels)
         return self.out_proj(values + value_bias)
+
+    def logits(self, query: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
+        """Logits (N, heads, W) of the attention weights; arguments as :meth:`forward`."""
+        channels, heads = self.channels, self.num_heads
+        depth = channels // heads
+        weight, offset = self.in_proj_weight, self.in_proj_bias
+        to_key = weight[channels : 2 * channels].view(heads, depth, channels)
+        q = F.linear(query, weight[:channels], offset[:channels]) * depth**-0.5
+        q = (q.view(-1, heads, depth).transpose(0, 1) @ to_key).transpose(0, 1)
+        return q @ keys.transpose(1, 2) + bias[:, None]
 
 
 class LocalDecoderLayer(nn.Module):
@@ -126,6 +134,7 @@ class LocalDecoderLayer(nn.Module):
         dsvt_compat: wrap key indices and weight batch statistics as the reference does.
         activation: of the feed-forward part, "relu" or "gelu".
         dropout: probability, of attention weights, after each part and in the feed-forward part.
+        window_offsets: (y, x) of the keys that are left of these cells; None: all of them.
     """
 
     positions: Tensor
@@ -140,11 +149,12 @@ class LocalDecoderLayer(nn.Module):
         dsvt_compat: bool = False,
         activation: str = "relu",
         dropout: float = 0.0,
+        window_offsets: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.nx, self.num_cells, self.dsvt_compat = grid.nx, grid.num_cells, dsvt_compat
-        self.window = LocalWindow(grid, radius, wrap=dsvt_compat)
+        self.window = LocalWindow(grid, radius, dsvt_compat, window_offsets)
         self.query_position = PositionEmbedding(channels)
         self.key_position = PositionEmbedding(channels)
         self.self_attention = SingleTokenAttention(channels, num_heads, dropout)

@@ -51,6 +51,8 @@ class PADReTransFusionHead(nn.Module):
             no rescoring (``decode=dict(iou_alpha=None)``), and the output is 0.
         bn_momentum: of all batch normalisations.
         local_radius: a proposal attends to the (2 * local_radius + 1)^2 cells around it.
+        window_offsets: (y, x) offsets of those of them that it attends to; None: all. A checkpoint
+            of tools/prune_window.py brings its own.
         nms_kernel: odd side of the neighbourhood in which a heatmap value must be the largest.
         point_classes: names or labels of classes as small as a cell, without that neighbourhood;
             default: pedestrian and traffic_cone where the class list has them.
@@ -91,6 +93,7 @@ class PADReTransFusionHead(nn.Module):
         iou_branch: bool = True,
         bn_momentum: float = 0.1,
         class_names: Sequence[str] | None = None,
+        window_offsets: Sequence[Sequence[int]] | None = None,
         **old_names: Any,
     ) -> None:
         super().__init__()
@@ -143,6 +146,7 @@ class PADReTransFusionHead(nn.Module):
             dsvt_compat,
             activation,
             dropout,
+            window_offsets,
         )
         self.branches = PredictionBranches(
             channels, num_classes, branch_channels, branch_layers, iou_branch

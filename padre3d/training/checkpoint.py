@@ -130,7 +130,11 @@ def fit_state(model: nn.Module, loaded: dict, path: str | Path) -> dict[str, Ten
     if AVERAGED in loaded:
         # mmengine writes the averaged weights in the place of those that the optimizer changes.
         print(f"checkpoint {path}: averaged weights (EMA)", file=sys.stderr)
-    problems = _mismatches(getattr(model, "module", model).state_dict(), state)
+    try:
+        wanted = _wanted(getattr(model, "module", model), state)
+    except ValueError as error:
+        raise ValueError(f"checkpoint {path}: {error}") from error
+    problems = _mismatches(wanted, state)
     if problems:
         raise ValueError(
             f"checkpoint {path} does not fit the model, it belongs to another config: "
@@ -216,6 +220,22 @@ def _progress(loaded: dict, path: str | Path) -> tuple[int, int]:
             f"got keys {first(sorted(map(str, loaded)))}"
         )
     return numbers[0], numbers[1]
+
+
+def _wanted(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict that a model expects in place of ``state``.
+
+    What a module names in ``optional_state`` may be missing, or anything that the module takes.
+    """
+    wanted = model.state_dict()
+    for name, module in model.named_modules():
+        for inner, check in getattr(module, "optional_state", {}).items():
+            key = f"{name}.{inner}" if name else inner
+            wanted.pop(key, None)
+            if key in state:
+                check(state[key])
+                wanted[key] = state[key]
+    return wanted
 
 
 def _mismatches(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> list[str]:

@@ -35,9 +35,11 @@ class ExportedHead:
     path: Path
 
 
+PRUNED = [(y, x) for y in range(-3, 4) for x in range(-2, 3) if (y + x) % 2 == 0]
 CHOICES = {
     "ours": {},
     "reference": dict(dsvt_compat=True),
+    "pruned": dict(window_offsets=PRUNED),
     "others": dict(
         activation="gelu",
         iou_branch=False,

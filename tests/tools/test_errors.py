@@ -22,7 +22,7 @@ from padre3d.data.gt_sampling import load_database
 TOOLS = (
     *("build_engine", "check_cloud", "convert_checkpoint", "count", "create_data", "demo"),
     *("distill", "draw", "export", "infer", "make_synthetic", "package_model", "package_sample"),
-    *("probe", "study", "test", "train"),
+    *("probe", "prune_window", "study", "test", "train"),
 )
 ARGUMENTS = {
     "build_engine": ["DIR"],
@@ -42,6 +42,7 @@ ARGUMENTS = {
     ],
     "package_sample": ["c.py"],
     "probe": ["c.py", "--out", "DIR"],
+    "prune_window": ["c.py", "a.pth", "--keep", "9", "--out", "b.pth"],
     "study": ["s.py"],
     "test": ["c.py", "a.pth"],
     "train": ["c.py"],

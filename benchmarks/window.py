@@ -1,0 +1,252 @@
+"""Fewer keys in the window of the head's decoder: what is lost, and what it saves.
+
+    python benchmarks/window.py CONFIG CHECKPOINT --points FRAMES/ --calib OTHER_FRAMES/ --threads 2
+    python benchmarks/window.py CONFIG CHECKPOINT --backends onnxruntime openvino \\
+        --points FRAMES/ --data-root data/synthetic     # NDS of every row as well, by tools/test.py
+
+The offsets are scored on the frames of --calib (default: those of --points) and the errors measured
+on those of --points, each relative to the whole window: RMS of the cross-attention's output, of the
+decoder's and of the class logits, and the mean distance between the centres of the boxes.
+Milliseconds are of the whole head, its convolutions included, and in torch of the decoder alone;
+they depend on K and not on the score. Needs the detection extras.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import common  # noqa: E402
+from benchmarks.clouds import load_cloud  # noqa: E402
+from padre3d.backends.base import Options  # noqa: E402
+from padre3d.backends.registry import load_model  # noqa: E402
+from padre3d.bev import scatter_to_map  # noqa: E402
+from padre3d.export.graph import DetectorGraph  # noqa: E402
+from padre3d.export.onnx_model import export_graph  # noqa: E402
+from padre3d.head.eviction import (  # noqa: E402
+    MEASURED,
+    SCORES,
+    WindowStatistics,
+    best_offsets,
+    check_keep,
+    static_scores,
+    window_statistics,
+)
+from padre3d.head.outputs import HeadOutputs  # noqa: E402
+from padre3d.inference import init_model  # noqa: E402
+from padre3d.training.checkpoint import load_checkpoint_file, state_of  # noqa: E402
+from padre3d.training.clouds import read_clouds  # noqa: E402
+
+COUNTS = (841, 441, 225, 121)
+KEPT = "head.decoder.window.kept"
+NDS = "pred_instances_3d_NuScenes/NDS"
+
+
+class HeadPart(nn.Module):
+    """The head of a graph as a graph of its own."""
+
+    outputs = HeadOutputs._fields
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.head = DetectorGraph(detector).head
+
+    def forward(self, bev: Tensor) -> HeadOutputs:
+        """A map (1, C, y, x) to raw predictions."""
+        return self.head(bev)
+
+
+class Frames:
+    """What the decoder reads in every frame, and what it gives with the whole window."""
+
+    def __init__(self, model: Any, clouds: Iterable[Tensor]) -> None:
+        self.head = model.head
+        self.maps = [bev_of(model, cloud) for cloud in clouds]
+        self.inputs: list[tuple[Tensor, ...]] = []
+        hook = self.head.decoder.register_forward_pre_hook(lambda _, x: self.inputs.append(x))
+        for bev in self.maps:
+            self.head(bev)
+        hook.remove()
+        self.whole = [self.outputs(x) for x in self.inputs]
+
+    def outputs(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Outputs of the attention, the decoder and the branches."""
+        seen: list[Tensor] = []
+        attention = self.head.decoder.cross_attention
+        hook = attention.register_forward_hook(lambda _, x, y: seen.append(y))
+        decoded = self.head.decoder(*inputs)
+        hook.remove()
+        branches = self.head.branches(decoded)
+        return {
+            "attention": seen[0],
+            "decoder": decoded,
+            "class": branches["heatmap"],
+            "center": branches["center"],
+        }
+
+    def errors(self) -> dict[str, float]:
+        """The window as it is now against the whole one."""
+        found = [self.outputs(x) for x in self.inputs]
+        errors = {}
+        for name in ("attention", "decoder", "class"):
+            pairs = zip(found, self.whole, strict=True)
+            off = sum(float((a[name] - b[name]).double().square().sum()) for a, b in pairs)
+            size = sum(float(b[name].double().square().sum()) for b in self.whole)
+            errors[f"{name}_error"] = (off / size) ** 0.5
+        cell_m = torch.tensor(self.head.grid.cell_m)
+        pairs = zip(found, self.whole, strict=True)
+        moved = [((a["center"] - b["center"]) * cell_m).norm(dim=2).mean() for a, b in pairs]
+        return errors | {"centre_m": float(torch.stack(moved).mean())}
+
+
+def bev_of(model: Any, cloud: Tensor) -> Tensor:
+    """What the head reads of a cloud."""
+    pillars = model.backbone(model.pillar_encoder([cloud]))
+    return model.bev_backbone(scatter_to_map(pillars, model.grid.ny, model.grid.nx))
+
+
+def scores_of(window: Any, seen: WindowStatistics, score: str) -> Tensor:
+    """Scores of the whole window's offsets."""
+    return seen.scores(score) if score in MEASURED else static_scores(window, score)
+
+
+def backend_cases(
+    model: Any, bev: Tensor, args: argparse.Namespace, folder: Path
+) -> dict[str, Callable[[], Any]]:
+    """The head as it is now in every backend, which gives torch's values.
+
+    Raises:
+        GateError: if it does not.
+    """
+    path = folder / f"{len(model.head.decoder.window.cells())}.onnx"
+    export_graph(HeadPart(model), {"bev": bev}, path, fixed=True)
+    expected, tolerance = model.head(bev).heatmap, common.tolerance_of(torch.float32)
+    cases: dict[str, Callable[[], Any]] = {}
+    for name in args.backends:
+        run = load_model(name, path, Options(threads=args.threads)).run
+        inputs = {"bev": bev.numpy()}
+        common.gate(name, torch.from_numpy(run(inputs)["heatmap"]), expected, tolerance)
+        cases[name] = lambda run=run, inputs=inputs: run(inputs)
+    return cases
+
+
+def torch_cases(frames: Frames) -> dict[str, Callable[[], Any]]:
+    """The head as it is now in torch, and its decoder."""
+    head = copy.deepcopy(frames.head)
+    return {
+        "torch": lambda: head(frames.maps[0]),
+        "torch, decoder": lambda: head.decoder(*frames.inputs[0]),
+    }
+
+
+def nds(args: argparse.Namespace, kept: Tensor, folder: Path) -> float:
+    """NDS of the detector with these offsets, by tools/test.py."""
+    state = state_of(load_checkpoint_file(args.checkpoint), args.checkpoint)
+    torch.save({"state_dict": {**state, KEPT: kept}}, folder / "pruned.pth")
+    command = [sys.executable, str(common.ROOT / "tools" / "test.py"), args.config]
+    command += [str(folder / "pruned.pth"), "--metrics-out", str(folder / "metrics.json")]
+    command += ["--work-dir", str(folder / "log"), "--cfg-options"]
+    command += [f"test_dataloader.dataset.data_root={args.data_root}"]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    return json.loads((folder / "metrics.json").read_text())[NDS]
+
+
+@torch.no_grad()
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All figures as a dictionary."""
+    device, dtype = common.setup(args)
+    model: Any = init_model(args.config, args.checkpoint)
+    window = model.head.decoder.window
+    whole = window.cells()
+    counts = [len(whole), *args.keep]
+    for keep in counts:
+        check_keep(window, keep)
+    clouds = read_clouds(args.points) or dict([load_cloud(None, args.quick)[::-1]])
+    calibration = read_clouds(args.calib) or clouds
+    seen = window_statistics(model, calibration.values())
+    frames = Frames(model, clouds.values())
+    chosen = {
+        (keep, score): best_offsets(window, scores_of(window, seen, score), keep)
+        for keep in counts
+        for score in (args.scores if keep < len(whole) else args.scores[:1])
+    }
+    rows, cases = compare(args, model, frames, chosen)
+    whole_error = check_whole(rows[0]["attention_error"])
+    times = common.interleaved(cases, device, args.repeats)
+    return {
+        "benchmark": "window",
+        "conditions": common.conditions(device, dtype),
+        "config": Path(args.config).name,
+        "frames": sorted(clouds),
+        "calibration": sorted(calibration),
+        "window": len(whole),
+        "gate": {"whole window": whole_error},
+        "rows": rows,
+        "times": {name: t.as_dict() for name, t in times.items()},
+    }
+
+
+def compare(
+    args: argparse.Namespace, model: Any, frames: Frames, chosen: dict[tuple[int, str], Tensor]
+) -> tuple[list[dict[str, Any]], dict[str, Callable[[], Any]]]:
+    """Errors of every choice of offsets, and what is timed for every number of them."""
+    rows: list[dict[str, Any]] = []
+    cases: dict[str, Callable[[], Any]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for (keep, score), kept in chosen.items():
+            model.head.decoder.window.keep(kept)
+            rows.append({"keep": keep, "score": score, **frames.errors()})
+            if args.data_root:
+                rows[-1]["nds"] = nds(args, kept, folder)
+            if score == args.scores[0]:
+                made = torch_cases(frames) | backend_cases(model, frames.maps[0], args, folder)
+                cases |= {f"{keep}/{what}": case for what, case in made.items()}
+    return rows, cases
+
+
+def check_whole(error: float) -> float:
+    """The gate: all offsets as a list are the whole window.
+
+    Raises:
+        GateError: if they are not.
+    """
+    if not error <= common.tolerance_of(torch.float32):
+        raise common.GateError(f"all offsets: expected the whole window, got an error of {error:g}")
+    return error
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = common.parser(__doc__, repeats=10)
+    add = parser.add_argument
+    add("config")
+    add("checkpoint")
+    add("--points", type=Path, nargs="+", default=[], help="point files or folders to measure on")
+    add("--calib", type=Path, nargs="+", default=[], help="to score on, default: --points")
+    add("--keep", type=int, nargs="+", default=COUNTS, help=f"numbers of offsets {COUNTS}")
+    add("--scores", nargs="+", choices=SCORES, default=SCORES)
+    add("--backends", nargs="+", default=["onnxruntime"])
+    add("--data-root", type=Path, help="prepared data set, for NDS")
+    args = parser.parse_args(argv)
+    if args.device != "cpu":
+        parser.error(f"--device: expected cpu, got {args.device}")
+    result = measure(args)
+    name = f"window_{Path(args.config).stem}"
+    common.write_json(name, result, args.json, common.device_folder(torch.device("cpu")))
+
+
+if __name__ == "__main__":
+    main()
