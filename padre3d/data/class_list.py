@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from nuscenes.eval.common.data_classes import EvalBox, EvalBoxes
@@ -197,7 +198,7 @@ def _within(class_range: Mapping[str, float], boxes: Iterable[ListedBox]) -> lis
 
 def _placed(
     info: dict, boxes: np.ndarray, range_m: Sequence[float] | None
-) -> list[dict[str, object] | None]:
+) -> list[dict[str, Any] | None]:
     """Boxes (M, 9) of the LiDAR frame in the global frame; None for those outside of the range."""
     lidar2ego = np.array(info["lidar_points"]["lidar2ego"])
     ego2global = np.array(info["ego2global"])
@@ -208,7 +209,7 @@ def _placed(
     heading = heading @ rotation.T
     yaws = np.arctan2(heading[:, 1], heading[:, 0])
     velocities = boxes[:, 7:9] @ rotation[:2, :2].T
-    placed: list[dict[str, object] | None] = []
+    placed: list[dict[str, Any] | None] = []
     for row, box in enumerate(boxes):
         if range_m is not None and not (
             range_m[0] <= box[0] <= range_m[3] and range_m[1] <= box[1] <= range_m[4]

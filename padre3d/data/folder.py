@@ -158,7 +158,7 @@ def split_frames(
     annotated = [frame for frame in frames if frame.labels is not None]
     named = _drawn(annotated, val_share, seed) if named is None else named
     known = {frame.name for frame in frames} | {frame.recording for frame in frames}
-    unknown = sorted(set(named["train"] + list(named["val"])) - known)
+    unknown = sorted({*named["train"], *named["val"]} - known)
     if unknown:
         raise ValueError(f"split: expected recordings or frames, got unknown {unknown[:3]}")
     split = {

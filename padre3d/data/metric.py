@@ -244,8 +244,10 @@ def _arrays(found: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _write_boxes(folder: Path, evaluation: ClassListEvaluation) -> None:
     """The detections in the schema of nuScenes' submissions."""
-    wanted = ("sample_token", "translation", "size", "rotation", "velocity")
-    wanted += ("detection_name", "detection_score", "attribute_name")
+    wanted = (
+        *("sample_token", "translation", "size", "rotation", "velocity"),
+        *("detection_name", "detection_score", "attribute_name"),
+    )
     results = {
         token: [{key: getattr(box, key) for key in wanted} for box in evaluation.pred_boxes[token]]
         for token in evaluation.sample_tokens
