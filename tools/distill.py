@@ -34,7 +34,7 @@ from padre3d.distill.pair import Pair
 from padre3d.distill.phases import FitSettings
 from padre3d.distill.show import ShowProgress, error_table, print_copied
 from padre3d.inference import check_device, init_model
-from padre3d.io.files import write_atomic
+from padre3d.io.files import remove_parts, write_atomic
 from padre3d.io.lock import lock
 from padre3d.plugin import MODELS
 from padre3d.training.checkpoint import load_checkpoint_file, state_of
@@ -199,6 +199,7 @@ def run(args: argparse.Namespace) -> None:
     torch.use_deterministic_algorithms(args.device == "cpu", warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
     with lock(args.out / ".lock", f"another distillation is at work in {args.out}"):
+        remove_parts(args.out)
         distill(args)
 
 

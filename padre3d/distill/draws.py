@@ -13,7 +13,7 @@ MAX_ANGLE = 0.39
 
 
 class Clouds(Protocol):
-    """Clouds (P, 5) x, y, z in metres, intensity, time lag, by number: a list or read on demand."""
+    """Clouds (P, 5) by number: x, y, z in metres, intensity, time lag. A list is one."""
 
     def __len__(self) -> int: ...
 

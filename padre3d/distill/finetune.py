@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from padre3d.io.files import remove_parts
 from padre3d.training.checkpoint import check_resumable, latest_checkpoint
 from padre3d.training.config import naming_config, read_config
 from padre3d.training.distributed import prepare_processes
@@ -69,7 +70,7 @@ def _shortened(scheduler: Mapping[str, Any], factor: float) -> dict[str, Any]:
 
 
 def finetune(config: Path, work_dir: Path, epochs: int) -> Path:
-    """Train, or go on with a training that was stopped.
+    """Train, or go on with a training that was stopped; hold a lock on the folder.
 
     Args:
         config: file of :func:`finetune_config`.
@@ -79,6 +80,7 @@ def finetune(config: Path, work_dir: Path, epochs: int) -> Path:
     Returns:
         The last checkpoint, in the layout of the plain student.
     """
+    remove_parts(work_dir, "*.pth.*")
     last = work_dir / f"epoch_{epochs}.pth"
     found = latest_checkpoint(work_dir, lambda text: print(f"fine-tuning: {text}"))
     if found == last:
