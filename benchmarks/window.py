@@ -238,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--calib", type=Path, nargs="+", default=[], help="to score on, default: --points")
     add("--keep", type=int, nargs="+", default=COUNTS, help=f"numbers of offsets {COUNTS}")
     add("--scores", nargs="+", choices=SCORES, default=SCORES)
-    add("--backends", nargs="+", default=["onnxruntime"])
+    add("--backends", nargs="*", default=["onnxruntime"], help="besides torch (onnxruntime)")
     add("--data-root", type=Path, help="prepared data set, for NDS")
     args = parser.parse_args(argv)
     if args.device != "cpu":

@@ -210,10 +210,10 @@ def test_fewer_keys_in_the_decoders_window(tmp_path, monkeypatch):
     rows = {(row["keep"], row["score"]): row for row in result["rows"]}
     assert len(rows) == len(result["rows"]) == 1 + 2 * 4
     assert rows[25, "caote"]["decoder_error"] == pytest.approx(0, abs=1e-5)
-    for score in ("caote", "attention", "distance"):
-        few, more = (rows[keep, score] for keep in (3, 9))
-        assert few["attention_error"] > more["attention_error"] > 0.001
-        assert few["centre_m"] > 0
+    for row in result["rows"][1:]:
+        errors = (row["attention_error"], row["decoder_error"], row["class_error"])
+        assert 1e-3 < min(errors) < max(errors) < 1, row
+        assert row["centre_m"] > 0
     names = ("torch", "torch, decoder", "onnxruntime")
     assert result["times"].keys() == {f"{keep}/{name}" for keep in (25, 9, 3) for name in names}
     with pytest.raises(ValueError, match="expected 1..25 offsets of the window, got 26"):
