@@ -34,8 +34,6 @@ from padre3d.models import folder_info
 from padre3d.runtime import Runtime, SweepBuffer
 from padre3d.structures.boxes import Detections
 
-CONSOLE = {"stderr": True, "soft_wrap": True, "markup": False, "highlight": False}
-
 
 @dataclass(frozen=True)
 class Source:
@@ -177,9 +175,14 @@ def run(args: argparse.Namespace, source: Source, inputs: Callable[..., Any] = i
         lidar_to_ego=calibration,
         score_thr=args.score_thr,
         pictures=pictures,
-        console=Console(**CONSOLE),
+        console=messages(),
     )
     return take_all(job, frames, many, args.debug)
+
+
+def messages() -> Console:
+    """Where everything is said that is no result."""
+    return Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 
 def take_all(job: Inference, frames: Iterable[Frame], many: bool, debug: bool) -> int:

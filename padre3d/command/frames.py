@@ -94,6 +94,8 @@ def recorded_frames(
 
 def with_sweeps(cloud: Cloud, frame: Frame, buffer: SweepBuffer) -> Cloud:
     """The cloud, whose points all count, with the sweeps before it that the buffer remembers."""
+    assert frame.stamp_s is not None
+    assert frame.pose is not None  # frames have both where there is a buffer
     buffer.push(cloud.points, frame.stamp_s, frame.pose)
     points = buffer.cloud()
     time = TimeInfo("poses", "lag", "s", float(points[:, 4].max(initial=0)), buffer.num_sweeps)

@@ -116,6 +116,7 @@ class BoxWriter:
     ) -> None:
         """Write one frame, or keep it for the one file that nuScenes wants."""
         if self.form == "nuscenes":
+            assert global_from_boxes is not None  # checked with the arguments
             self._samples[token] = nuscenes_results(
                 found, self.class_names, token, global_from_boxes
             )
@@ -133,7 +134,8 @@ class BoxWriter:
             write_atomic(self.target(name), text)
 
     def target(self, name: str) -> Path:
-        """The file of a frame."""
+        """The file of a frame, where there is one."""
+        assert self.out is not None
         if self.form == "nuscenes" or not self.to_folder:
             return self.out
         return self.out / f"{name}{FORMATS[self.form]}"
@@ -141,6 +143,7 @@ class BoxWriter:
     def close(self) -> None:
         """Write what waits for the last frame."""
         if self.form == "nuscenes":
+            assert self.out is not None  # checked with the arguments
             write_atomic(self.out, json.dumps(nuscenes_submission(self._samples)) + "\n")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ def _rows(results: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def _by_seed(rows: list[Mapping[str, Any]], name: str, metric: str) -> dict[int, float]:
+def _by_seed(rows: Sequence[Mapping[str, Any]], name: str, metric: str) -> dict[int, float]:
     return {
         row["seed"]: row["metrics"][metric]
         for row in rows

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +144,8 @@ class Training:
     @property
     def validated(self) -> Probe:
         """The model that is scored: the average if there is one, in evaluation mode."""
-        return (self.model if self.average is None else self.average.module).eval()
+        model: Any = self.model if self.average is None else self.average.module
+        return model.eval()
 
     @property
     def train_loss(self) -> float:

@@ -213,7 +213,9 @@ def _load(path: Path, mmap: bool) -> dict:
 def _progress(loaded: dict, path: str | Path) -> tuple[int, int]:
     """Iterations and epochs done."""
     meta: Any = loaded.get("meta")
-    numbers = [meta.get(name) if isinstance(meta, dict) else None for name in ("iter", "epoch")]
+    numbers: list[Any] = [
+        meta.get(name) if isinstance(meta, dict) else None for name in ("iter", "epoch")
+    ]
     if not all(type(n) is int and n >= 0 for n in numbers) or "optimizer" not in loaded:
         raise ValueError(
             f"checkpoint {path}: expected one of a training, with optimizer, epoch and iteration, "

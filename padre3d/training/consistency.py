@@ -51,7 +51,9 @@ def check_consistent(cfg: Config) -> None:
         ValueError: names the setting, its value and the model's.
     """
     values = _values(cfg)
-    for place in _places(cfg) if values else ():
+    if values is None:
+        return
+    for place in _places(cfg):
         if place.value != values[place.kind]:
             raise ValueError(_contradiction(place, values[place.kind]))
 

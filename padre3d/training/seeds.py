@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class SeededSamples(Dataset):
     """
 
     def __init__(self, dataset: Dataset | dict) -> None:
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.dataset: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         # Shared with loader processes, which live longer than an epoch.
         self._words = torch.zeros(2, dtype=torch.int64).share_memory_()
 
