@@ -85,10 +85,18 @@ class Trainings:
         os.environ.update(OMP_NUM_THREADS="1")
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["padre3d.plugin", "train", "training_runs"])
+        self._runs: list[Run] = []
 
     def start(self, work_dir: Path, *options: str, **orders: object) -> Run:
         """A training with tools/train.py's options; ``orders`` as for :func:`train_here`."""
-        return Run(self.context, work_dir, [str(self.config), *options], orders)
+        run = Run(self.context, work_dir, [str(self.config), *options], orders)
+        self._runs.append(run)
+        return run
+
+    def close(self) -> None:
+        """Kill what still runs; this process would wait for it at its end."""
+        for run in self._runs:
+            run.process.kill()
 
     def finish(self, work_dir: Path, *options: str, **orders: object) -> Run:
         """A training that is waited for."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 BYTES_PER_VALUE = 4
+LEAST_MEMORY = 2**28
 
 
 def read_points(path: str | os.PathLike[str], columns: int = 5) -> np.ndarray:
@@ -81,6 +85,27 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name}, which is not plain data")
 
 
+@contextlib.contextmanager
+def _little_memory(most: int) -> Iterator[None]:
+    """Let this process grow by so many bytes only, where the system can see to it.
+
+    A pickle of a few bytes can ask for a table of billions of entries.
+    """
+    if not os.path.exists("/proc/self/statm"):
+        yield
+        return
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + most
+    if soft != resource.RLIM_INFINITY:
+        limit = min(limit, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def _latin1(text: str, _: str) -> bytes:
     """How pickles of protocol 2 hold bytes."""
     return text.encode("latin1")
@@ -98,7 +123,7 @@ def read_pickle(path: str | os.PathLike[str], what: str) -> Any:
         ValueError: if it is torn, no pickle, or holds other objects than plain data.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, _little_memory(LEAST_MEMORY + 40 * os.path.getsize(path)):
             return _PlainUnpickler(file).load()
     except OSError:
         raise

@@ -176,18 +176,15 @@ def _check_members(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
             promised = sum(member.file_size for member in members)
-            if packed or promised > size:
-                raise ValueError(
-                    f"{expected} a zip archive that unpacks to {promised} bytes of {size}"
-                )
-            broken = archive.testzip()
-    # zipfile raises much on hostile archives: BadZipFile, NotImplementedError, struct.error, ...
-    except ValueError:
-        raise
+            packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+            bomb = packed or promised > size
+            broken = None if bomb else archive.testzip()
+    # zipfile raises much on hostile archives: BadZipFile, UnicodeDecodeError, struct.error, ...
     except Exception as error:
         raise ValueError(f"{expected} {size} bytes that are no intact zip archive") from error
+    if bomb:
+        raise ValueError(f"{expected} a zip archive that unpacks to {promised} bytes of {size}")
     if broken is not None:
         raise ValueError(f"{expected} a damaged one: the checksum of {broken!r} is wrong")
 

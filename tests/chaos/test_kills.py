@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -24,9 +25,9 @@ SEED = int(os.environ.get("PADRE3D_CHAOS_SEED", "0"))
 @pytest.fixture(scope="module")
 def trainings(tmp_path_factory, repo_root, tiny_nuscenes):
     folder = tmp_path_factory.mktemp("chaos")
-    return Trainings(
-        repo_root / "tools", write_config(folder / "c.py", repo_root, tiny_nuscenes, epochs=12)
-    )
+    config = write_config(folder / "c.py", repo_root, tiny_nuscenes, epochs=12)
+    with closing(Trainings(repo_root / "tools", config)) as trainings:
+        yield trainings
 
 
 def test_twenty_kills(trainings, tmp_path):

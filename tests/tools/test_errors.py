@@ -233,10 +233,14 @@ TORN = pickle.dumps({"metainfo": {}, "data_list": list(range(5000))})[:300]
         (b"", "expected an info file of tools/create_data.py, got EOFError"),
         (pickle.dumps([1]), r"expected an mmdet3d 1\.1\+ info file"),
         (pickle.dumps({"metainfo": {}, "data_list": []}), "expected frames, got none"),
-        (pickle.dumps({"metainfo": {}, "data_list": [1]}), "expected frames as tools/create_data"),
+        (
+            pickle.dumps({"metainfo": {}, "data_list": [1]}),
+            "expected 'categories' or 'classes' in metainfo",
+        ),
         (pickle.dumps(pytest.raises), "which is not plain data"),
+        (b"\x80\x02}r\x00\x00\x00\x70.", "got MemoryError"),
     ],
-    ids=["torn", "empty", "list", "no frame", "no categories", "code"],
+    ids=["torn", "empty", "list", "no frame", "no categories", "code", "bomb"],
 )
 def test_info_files_that_are_none(tmp_path, content, match):
     (tmp_path / "infos.pkl").write_bytes(content)

@@ -120,6 +120,20 @@ def test_a_checkpoint_that_unpacks_to_more_is_refused_unread(tmp_path):
         load_checkpoint_file(path)
 
 
+def test_members_with_names_that_are_no_text(tmp_path):
+    path = tmp_path / "epoch_1.pth"
+    save(path, 1)
+    content = path.read_bytes()
+    at = content.rindex(b"epoch_1/version")
+    # A flag of the directory says that names are UTF-8.
+    flags = at - 46 + 8
+    path.write_bytes(
+        content[:flags] + b"\x00\x08" + content[flags + 2 : at] + b"\x85" + content[at + 1 :]
+    )
+    with pytest.raises(ValueError, match=r"epoch_1\.pth: expected .* no intact zip archive"):
+        load_checkpoint_file(path)
+
+
 def test_files_without_sums_are_refused(tmp_path):
     path = tmp_path / "old.pth"
     torch.save({"weight": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)

@@ -1,6 +1,7 @@
 """A resumed training is the uninterrupted one, bit for bit, with random augmentation."""
 
 import signal
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from padre3d.training.seeds import SeededSamples, SkippingBatchSampler, seed_eve
 def trainings(tmp_path_factory, repo_root, tiny_nuscenes):
     folder = tmp_path_factory.mktemp("resume")
     config = write_config(folder / "c.py", repo_root, tiny_nuscenes)
-    return Trainings(repo_root / "tools", config)
+    with closing(Trainings(repo_root / "tools", config)) as trainings:
+        yield trainings
 
 
 @pytest.fixture(scope="module")
