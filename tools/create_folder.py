@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cloud_args import add_reading_arguments, input_frame, reading_options
+from padre3d.command.reading import add_reading_arguments, input_frame, reading_options
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "configs/dsvt_padre2_nuscenes.py"
 

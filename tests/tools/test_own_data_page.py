@@ -62,5 +62,5 @@ def test_every_option_exists(page, repo_root, monkeypatch):
 
     parser = argparse.ArgumentParser()
     create_folder.add_folder_arguments(parser)
-    known = set(parser._option_string_actions) | {"--root-path", "--work-dir"}
+    known = set(parser._option_string_actions) | {"--root-path", "--work-dir", "--cfg-options"}
     assert set(re.findall(r"--[a-z][a-z-]*", page)) <= known
