@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from padre3d.mixers import MIXERS, Mixer, build_mixer
-from padre3d.mixers.mixer import check_mixer_inputs, with_position, zero_masked
+from padre3d.mixers import MIXERS, build_mixer
+from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 
 
 class GatedMean(Mixer):
