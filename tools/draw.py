@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
@@ -45,6 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load_frames(cfg: Config, frames: range) -> Iterator[tuple[np.ndarray, Detections]]:
     """Points (P, 5) and annotated boxes of frames of the test set."""
+    init_default_scope(cfg.get("default_scope", "mmdet3d"))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     for frame in (frames[0], frames[-1]):
         if not 0 <= frame < len(dataset):
@@ -54,7 +56,8 @@ def load_frames(cfg: Config, frames: range) -> Iterator[tuple[np.ndarray, Detect
         truth = dataset.get_data_info(frame)["eval_ann_info"]
         boxes = to_gravity_boxes(truth["gt_bboxes_3d"]).numpy()
         labels = np.asarray(truth["gt_labels_3d"])
-        yield points, Detections(boxes, np.ones(len(boxes)), labels)
+        annotated = Detections(boxes, np.ones(len(boxes)), labels)
+        yield points, annotated.select(labels >= 0)  # the others are of no class of the model
 
 
 def load_model(args: argparse.Namespace) -> tuple[Any, Callable[[np.ndarray], Detections]]:
