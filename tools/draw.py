@@ -46,7 +46,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load_frames(cfg: Config, frames: range) -> Iterator[tuple[np.ndarray, Detections]]:
     """Points (P, 5) and annotated boxes of frames of the test set."""
-    # An exported folder needs no model, whose making would set it.
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     for frame in (frames[0], frames[-1]):
@@ -57,9 +56,8 @@ def load_frames(cfg: Config, frames: range) -> Iterator[tuple[np.ndarray, Detect
         truth = dataset.get_data_info(frame)["eval_ann_info"]
         boxes = to_gravity_boxes(truth["gt_bboxes_3d"]).numpy()
         labels = np.asarray(truth["gt_labels_3d"])
-        everything = Detections(boxes, np.ones(len(boxes)), labels)
-        # Objects of no class, such as animals, have the label -1.
-        yield points, everything.select(labels >= 0)
+        annotated = Detections(boxes, np.ones(len(boxes)), labels)
+        yield points, annotated.select(labels >= 0)  # the others are of no class of the model
 
 
 def load_model(args: argparse.Namespace) -> tuple[Any, Callable[[np.ndarray], Detections]]:
