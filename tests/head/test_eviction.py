@@ -138,9 +138,10 @@ def test_joint_scores_drop_what_is_least_missed_in_every_round():
 
 
 def test_of_two_equal_keys_one_is_enough():
-    """Single errors keep both of the two large keys or none; together one stands for the other."""
+    """Single errors keep both of the two large keys; jointly one stands for the other."""
     attention, query, keys, _ = attention_case(queries=40, keys=5)
     attention.in_proj_weight.data[:16] = 0  # the same weight for every key
+    attention.in_proj_bias.data[:16] = 0
     keys[:, 3] = keys[:, 1] = 5 * keys[:, 1]
     bias = torch.zeros(40, 5).double()
     with torch.no_grad():
