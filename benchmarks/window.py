@@ -2,11 +2,12 @@
 
     python benchmarks/window.py CONFIG CHECKPOINT --points FRAMES/ --calib OTHER_FRAMES/ --threads 2
     python benchmarks/window.py CONFIG CHECKPOINT --backends onnxruntime openvino \\
-        --points FRAMES/ --data-root data/synthetic     # NDS of every row as well, by tools/test.py
+        --frames 16 --data-root data/synthetic      # NDS of every row as well, by tools/test.py
 
 The offsets are scored on the frames of --calib (default: those of --points) and the errors measured
-on those of --points, each relative to the whole window: RMS of the cross-attention's output, of the
-decoder's and of the class logits, and the mean distance between the centres of the boxes.
+on those of --points; --frames N takes N of the config's training and validation set. Errors are
+relative to the whole window: RMS of the cross-attention's output, of the decoder's and of the class
+logits, and the mean distance between the centres of the boxes.
 Milliseconds are of the whole head, its convolutions included, and in torch of the decoder alone;
 they depend on K and not on the score. Needs the detection extras.
 """
@@ -33,6 +34,7 @@ from benchmarks.clouds import load_cloud  # noqa: E402
 from padre3d.backends.base import Options  # noqa: E402
 from padre3d.backends.registry import load_model  # noqa: E402
 from padre3d.bev import scatter_to_map  # noqa: E402
+from padre3d.cli import check_used  # noqa: E402
 from padre3d.export.graph import DetectorGraph  # noqa: E402
 from padre3d.export.onnx_model import export_graph  # noqa: E402
 from padre3d.head.eviction import (  # noqa: E402
@@ -47,7 +49,7 @@ from padre3d.head.eviction import (  # noqa: E402
 from padre3d.head.outputs import HeadOutputs  # noqa: E402
 from padre3d.inference import init_model  # noqa: E402
 from padre3d.training.checkpoint import load_checkpoint_file, state_of  # noqa: E402
-from padre3d.training.clouds import read_clouds  # noqa: E402
+from padre3d.training.clouds import dataset_clouds, read_clouds  # noqa: E402
 
 COUNTS = (841, 441, 225, 121)
 KEPT = "head.decoder.window.kept"
@@ -117,9 +119,9 @@ def bev_of(model: Any, cloud: Tensor) -> Tensor:
     return model.bev_backbone(scatter_to_map(pillars, model.grid.ny, model.grid.nx))
 
 
-def scores_of(window: Any, seen: WindowStatistics, score: str) -> Tensor:
-    """Scores of the whole window's offsets."""
-    return seen.scores(score) if score in MEASURED else static_scores(window, score)
+def scores_of(window: Any, seen: WindowStatistics, score: str, fewest: int) -> Tensor:
+    """Scores of the whole window's offsets, good for as few as ``fewest``."""
+    return seen.scores(score, fewest) if score in MEASURED else static_scores(window, score)
 
 
 def backend_cases(
@@ -163,6 +165,20 @@ def nds(args: argparse.Namespace, kept: Tensor, folder: Path) -> float:
     return json.loads((folder / "metrics.json").read_text())[NDS]
 
 
+def clouds_of(args: argparse.Namespace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Clouds to measure on and clouds to score on, by name."""
+    if not args.frames:
+        clouds = read_clouds(args.points) or dict([load_cloud(None, args.quick)[::-1]])
+        return clouds, read_clouds(args.calib) or clouds
+    check_used((("--points", args.points, False, "no --frames"),))
+    check_used((("--calib", args.calib, False, "no --frames"),))
+    sets = []
+    for name in ("val", "train"):
+        found = dataset_clouds(args.config, f"{name}_dataloader", args.frames, "--points")
+        sets.append({f"{name} {row}": cloud for row, cloud in enumerate(found)})
+    return sets[0], sets[1]
+
+
 @torch.no_grad()
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All figures as a dictionary."""
@@ -173,12 +189,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     counts = [len(whole), *args.keep]
     for keep in counts:
         check_keep(window, keep)
-    clouds = read_clouds(args.points) or dict([load_cloud(None, args.quick)[::-1]])
-    calibration = read_clouds(args.calib) or clouds
+    clouds, calibration = clouds_of(args)
     seen = window_statistics(model, calibration.values())
     frames = Frames(model, clouds.values())
+    scores = {score: scores_of(window, seen, score, min(counts)) for score in args.scores}
     chosen = {
-        (keep, score): best_offsets(window, scores_of(window, seen, score), keep)
+        (keep, score): best_offsets(window, scores[score], keep)
         for keep in counts
         for score in (args.scores if keep < len(whole) else args.scores[:1])
     }
@@ -236,6 +252,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("checkpoint")
     add("--points", type=Path, nargs="+", default=[], help="point files or folders to measure on")
     add("--calib", type=Path, nargs="+", default=[], help="to score on, default: --points")
+    add("--frames", type=int, help="instead: as many of the config's validation and training set")
     add("--keep", type=int, nargs="+", default=COUNTS, help=f"numbers of offsets {COUNTS}")
     add("--scores", nargs="+", choices=SCORES, default=SCORES)
     add("--backends", nargs="*", default=["onnxruntime"], help="besides torch (onnxruntime)")

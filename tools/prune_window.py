@@ -5,8 +5,9 @@
 A proposal of the head attends to the (2r + 1)^2 cells around it. Every offset of this window is
 scored over calibration frames, and the K best are kept, its own cell among them. They are written
 into the checkpoint: tools/test.py, infer.py, export.py and train.py read it with the same config.
-Scores: "caote", the error in the attention's output that dropping the key causes; "attention", its
-weight; "distance" and "random" for comparison. A pruned checkpoint can be pruned further.
+Scores: "caote", the error in the attention's output that dropping the key alone causes; "joint",
+the same error while the window is emptied in rounds, against the output of all keys; "attention",
+the key's weight; "distance" and "random" for comparison.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("checkpoint", help="checkpoint file of that config")
     add("--keep", type=int, required=True, metavar="K", help="number of offsets that stay")
     add("--out", type=Path, required=True, help="pruned checkpoint")
-    add("--score", choices=SCORES, default="caote", help="what decides (caote)")
+    add("--score", choices=SCORES, default="joint", help="what decides (joint)")
     add("--points", type=Path, nargs="+", default=[], help="frames, or the config's training set")
     add("--frames", type=int, help=f"most frames to score on ({FRAMES})")
     add("--seed", type=int, help="of --score random (0)")
@@ -79,7 +80,7 @@ def scores_of(args: argparse.Namespace, model: Any) -> tuple[Tensor, int]:
     if not clouds:
         clouds = dataset_clouds(args.config, "train_dataloader", most, "--points")
     seen = window_statistics(model, clouds)
-    return seen.scores(args.score), seen.frames
+    return seen.scores(args.score, args.keep), seen.frames
 
 
 def run(args: argparse.Namespace) -> None:

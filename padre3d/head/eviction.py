@@ -9,6 +9,11 @@ Its length is the eviction error of CAOTE (Goel et al., 2025), which ranks keys 
 their weights alone: a key of a large weight whose value is that of the others costs nothing. A key
 of the window is dropped from all heads at once, so here the length is taken behind the output
 projection, where the heads' shifts add up.
+
+The errors of single keys say nothing about dropping many: of two equal keys each is cheap to drop,
+both are not. ``joint`` therefore empties the window in rounds. In each it drops the keys that leave
+the output closest to that of the whole window, which has the same closed form: with the output o_S
+of the keys that are left, the error without key j is |o_S - o + a_j / (1 - a_j) (o_S - v_j)|.
 """
 
 from __future__ import annotations
@@ -24,8 +29,12 @@ from torch import Tensor
 from padre3d.head.decoder import LocalCrossAttention, LocalDecoderLayer
 from padre3d.head.windows import LocalWindow
 
-SCORES = ("caote", "attention", "distance", "random")
-MEASURED = ("caote", "attention")
+SCORES = ("joint", "caote", "attention", "distance", "random")
+MEASURED = ("joint", "caote", "attention")
+# Of the keys that are left, dropped in one round of "joint".
+SHARE = 0.02
+# Queries that "joint" looks at.
+SAMPLE = 256
 # Queries at a time: the shifts of one are keys x channels numbers.
 BLOCK = 32
 
@@ -79,15 +88,20 @@ def output_shifts(
 
 
 class WindowStatistics:
-    """Means over all queries that a decoder sees, for each key of its window.
+    """Means over all queries that a decoder sees, for each key of its window, and a sample of them.
+
+    Args:
+        decoder: what is watched while the context is open.
+        sample: queries to keep of each call for :func:`joint_scores`, evenly spaced.
 
     Attributes:
         queries, frames: how many were seen; ``frames`` counts the calls of the decoder.
     """
 
-    def __init__(self, decoder: LocalDecoderLayer) -> None:
-        self.decoder = decoder
+    def __init__(self, decoder: LocalDecoderLayer, sample: int = 0) -> None:
+        self.decoder, self.sample = decoder, sample
         self.queries = self.frames = 0
+        self._kept: list[tuple[Tensor, ...]] = []
         self._sums: dict[str, Tensor] = {}
         self._hook: Any = None
 
@@ -108,20 +122,64 @@ class WindowStatistics:
         for query, keys, bias in zip(*(x.split(BLOCK) for x in inputs), strict=True):
             weights = torch.softmax(attention.logits(query, keys, bias), -1).mean(1)
             errors = output_shifts(attention, query, keys, bias).norm(dim=2)
-            for name, value in zip(MEASURED, (errors, weights), strict=True):
+            for name, value in (("caote", errors), ("attention", weights)):
                 self._sums[name] = self._sums.get(name, 0.0) + value.double().sum(0)
+        if self.sample:
+            every = -(-len(inputs[0]) // self.sample)
+            self._kept.append(tuple(x[::every].clone() for x in inputs))
         self.queries += len(inputs[0])
         self.frames += 1
 
-    def scores(self, score: str) -> Tensor:
-        """Mean (W,) of a score of :data:`MEASURED` over the queries.
+    def scores(self, score: str, fewest: int = 1) -> Tensor:
+        """Scores (W,) of :data:`MEASURED`.
+
+        Args:
+            score: "caote" or "attention", a mean over the queries, or "joint" of the sample.
+            fewest: of "joint": the smallest number of keys that will be asked for.
 
         Raises:
-            ValueError: if there was none.
+            ValueError: if there was no query.
         """
         if not self.queries:
             raise ValueError("window scores: expected a frame with a point in range, got none")
-        return self._sums[score] / self.queries
+        if score != "joint":
+            return self._sums[score] / self.queries
+        query, keys, bias = (torch.cat(x) for x in zip(*self._kept, strict=True))
+        own = (self.decoder.window.cells() == 0).all(1)
+        return joint_scores(self.decoder.cross_attention, (query, keys, bias), own, fewest)
+
+
+@torch.no_grad()
+def joint_scores(
+    attention: LocalCrossAttention, sample: tuple[Tensor, Tensor, Tensor], own: Tensor, fewest: int
+) -> Tensor:
+    """Scores (W,): the later a key is dropped, the higher.
+
+    Args:
+        attention: of the decoder.
+        sample: query, keys and bias of some queries, as :meth:`LocalCrossAttention.forward` has.
+        own: (W,) True for the key that is never dropped.
+        fewest: number of keys at which to stop; those have all the same score.
+    """
+    query, keys, bias = sample
+    whole = attention(query, keys, bias)
+    left = torch.arange(keys.shape[1], device=keys.device)
+    scores = torch.zeros(len(left), dtype=torch.float64, device=keys.device)
+    rounds = 0
+    while len(left) > fewest:
+        errors = scores.new_zeros(len(left))
+        for q, k, b, before in zip(*(x.split(BLOCK) for x in (*sample, whole)), strict=True):
+            k, b = k[:, left], b[:, left]
+            moved = (attention(q, k, b) - before)[:, None] + output_shifts(attention, q, k, b)
+            errors += moved.double().square().sum((0, 2))
+        order = errors.masked_fill(own[left], torch.inf).argsort()
+        count = min(max(1, int(SHARE * len(left))), len(left) - fewest)
+        places = torch.arange(count, dtype=torch.float64, device=keys.device)
+        scores[left[order[:count]]] = rounds + places / count
+        left = left[order[count:]].sort().values
+        rounds += 1
+    scores[left] = rounds
+    return scores
 
 
 @torch.no_grad()
@@ -132,7 +190,9 @@ def window_statistics(detector: Any, clouds: Iterable[Tensor]) -> WindowStatisti
         detector: in evaluation mode, with ``pillar_encoder``, ``forward_pillars`` and ``head``.
         clouds: each (P, 5).
     """
-    with WindowStatistics(detector.head.decoder) as seen:
+    clouds = list(clouds)
+    sample = -(-SAMPLE // max(1, len(clouds)))
+    with WindowStatistics(detector.head.decoder, sample) as seen:
         for cloud in clouds:
             pillars = detector.pillar_encoder([cloud])
             if len(pillars.coords):

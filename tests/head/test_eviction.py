@@ -11,6 +11,7 @@ from padre3d.head.eviction import (
     best_offsets,
     dropped_key_shifts,
     head_shifts,
+    joint_scores,
     output_shifts,
     static_scores,
 )
@@ -105,9 +106,59 @@ def test_statistics_are_means_over_all_queries():
         weights = torch.softmax(attention.logits(query, keys, bias), -1).mean((0, 1))
     torch.testing.assert_close(seen.scores("caote"), errors)
     torch.testing.assert_close(seen.scores("attention"), weights)
+    assert seen._kept == []
     assert seen.scores("attention").sum() == pytest.approx(1)
     with pytest.raises(ValueError, match="expected a frame with a point in range"):
         WindowStatistics(layer).scores("caote")
+
+
+def outputs_of(attention, case, keys):
+    query, key, bias = case
+    return attention(query, key[:, keys], bias[:, keys])
+
+
+def test_joint_scores_drop_what_is_least_missed_in_every_round():
+    """Against dropping each key that is left and computing the attention anew."""
+    attention, *case = attention_case(keys=7)
+    own = torch.arange(7) == 2
+    with torch.no_grad():
+        whole = outputs_of(attention, case, list(range(7)))
+        left, dropped = list(range(7)), []
+        while len(left) > 2:
+            errors = {}
+            for j in left:
+                rest = [k for k in left if k != j]
+                moved = outputs_of(attention, case, rest) - whole
+                errors[j] = float(moved.square().sum()) if j != 2 else float("inf")
+            dropped.append(min(errors, key=errors.get))
+            left.remove(dropped[-1])
+        scores = joint_scores(attention, tuple(case), own, fewest=2)
+    assert scores[dropped].tolist() == [0, 1, 2, 3, 4]
+    assert scores[left].tolist() == [5, 5]
+
+
+def test_of_two_equal_keys_one_is_enough():
+    """Single errors keep both of the two large keys; jointly one stands for the other."""
+    attention, query, keys, _ = attention_case(queries=40, keys=5)
+    attention.in_proj_weight.data[:16] = 0  # the same weight for every key
+    attention.in_proj_bias.data[:16] = 0
+    keys[:, 3] = keys[:, 1] = 5 * keys[:, 1]
+    bias = torch.zeros(40, 5).double()
+    with torch.no_grad():
+        single = output_shifts(attention, query, keys, bias).norm(dim=2).mean(0)
+        joint = joint_scores(attention, (query, keys, bias), torch.arange(5) == 0, fewest=2)
+    assert set(single.argsort(descending=True)[:2].tolist()) == {1, 3}
+    assert (joint[[1, 3]] == joint.max()).sum() == 1
+
+
+def test_many_keys_go_in_one_round():
+    attention, query, keys, bias = attention_case(queries=3, keys=150)
+    own = torch.arange(150) == 75
+    with torch.no_grad():
+        scores = joint_scores(attention, (query, keys, bias), own, fewest=140)
+    assert sorted(scores.unique().tolist())[:3] == [0, pytest.approx(1 / 3), pytest.approx(2 / 3)]
+    assert (scores == scores.max()).sum() == 140
+    assert scores[75] == scores.max()
 
 
 def test_best_offsets():

@@ -50,10 +50,10 @@ def points(files):
 def test_best_offsets_of_the_frames_are_written(files, prune, tmp_path, capsys):
     out = prune(tmp_path / "p.pth", "--keep", KEEP, *points(files))
     said = capsys.readouterr().out
-    assert f"{KEEP} of 25 offsets kept by caote over 2 frames" in said
+    assert f"{KEEP} of 25 offsets kept by joint over 2 frames" in said
     model = init_model(files / "c.py", files / "w.pth")
     clouds = read_clouds([files / "0.npy", files / "1.npy"]).values()
-    scores = window_statistics(model, clouds).scores("caote")
+    scores = window_statistics(model, clouds).scores("joint", KEEP)
     expected = best_offsets(model.head.decoder.window, scores, KEEP)
     loaded = load_checkpoint_file(out)
     assert sorted(loaded["state_dict"][KEY].tolist()) == sorted(expected.tolist())
@@ -120,7 +120,7 @@ def test_the_export_gathers_the_kept_keys_alone(files, prune, tmp_path):
     [
         (["--keep", 26, "--score", "distance"], "expected 1..25 offsets of the window, got 26"),
         (["--keep", 0, "--score", "distance"], "expected 1..25 offsets of the window, got 0"),
-        (["--keep", 3, "--score", "random", "--frames", 2], "--frames: expected --score caote"),
+        (["--keep", 3, "--score", "random", "--frames", 2], "--frames: expected --score joint"),
         (["--keep", 3, "--seed", 2], "--seed: expected --score random"),
         (["--keep", 3, "--frames", 0], "--frames: expected 1 or more, got 0"),
     ],
