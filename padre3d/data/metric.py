@@ -186,7 +186,15 @@ class NuScenesDetectionMetric(NuScenesMetric):
         )
         if self.dataset_meta.get("own_splits"):
             return TokensEval(nusc, tokens, **arguments)
-        return DetectionEval(nusc, eval_set=EVALUATED_SPLITS[self.version], **arguments)
+        split = EVALUATED_SPLITS[self.version]
+        try:
+            return DetectionEval(nusc, eval_set=split, **arguments)
+        # The devkit asserts that the frames are those of the split.
+        except AssertionError as error:
+            raise ValueError(
+                f"{self.ann_file}: expected the frames of the split {split}, got others or too "
+                f"few: {error}"
+            ) from error
 
 
 class TokensEval(DetectionEval):

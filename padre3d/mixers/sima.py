@@ -12,8 +12,10 @@ the output that depends on the token: at the start of training its standard devi
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from padre3d.layers.half_precision import full_precision
 from padre3d.mixers.heads import Heads, linear_attention
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs
 
@@ -21,8 +23,13 @@ EPSILON = 1e-6
 
 
 def column_norms(x: Tensor) -> Tensor:
-    """||x^i||_1 over the tokens of (..., L, D): (..., 1, D). Zero columns count as epsilon."""
-    return x.abs().sum(-2, keepdim=True).clamp_min(EPSILON)
+    """||x^i||_1 over the tokens of (..., L, D): (..., 1, D).
+
+    Zero columns, as of a set without a real token, count as 1: zero divided by anything is zero,
+    and with epsilon the gradient would be a million times too large.
+    """
+    norms = x.abs().sum(-2, keepdim=True)
+    return norms.masked_fill(norms == 0, 1.0).clamp_min(EPSILON)
 
 
 def sima(q: Tensor, k: Tensor, v: Tensor, q_norms: Tensor, k_norms: Tensor) -> Tensor:
@@ -53,5 +60,10 @@ class SimA(Mixer):
         """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool."""
         check_mixer_inputs(x, pos, mask, self.dim)
         q, k, v = self.heads.project(x, pos, mask)
-        out = sima(q, k, v, column_norms(q), column_norms(k))
-        return self.heads.out(self.heads.merge(out))
+        # The gradient of q / |q| has terms of 1 / |q| that cancel; float16 would overflow before.
+        work = torch.promote_types(q.dtype, torch.float32)
+        with full_precision(q):
+            wide_q, wide_k = q.to(work), k.to(work)
+            norms = column_norms(wide_q), column_norms(wide_k)
+            out = sima(wide_q, wide_k, v.to(work), *norms)
+        return self.heads.out(self.heads.merge(out.to(v.dtype)))

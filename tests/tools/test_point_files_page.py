@@ -28,13 +28,19 @@ def test_the_report_is_what_the_tool_prints(page, tools, tmp_path, monkeypatch, 
 
 
 def test_every_option_exists(page, tools):
-    from padre3d.command.detect_args import add_arguments
+    from padre3d.command import detect_args, view
 
-    parser = argparse.ArgumentParser()
-    add_arguments(parser, "+")
+    options = set()
+    for add_arguments in (
+        lambda parser: detect_args.add_arguments(parser, "+"),
+        view.add_arguments,
+    ):
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        options |= set(parser._option_string_actions)
     named = set(re.findall(r"--[a-z][a-z-]*", page))
     assert len(named) > 20
-    assert named <= set(parser._option_string_actions)
+    assert named <= options
 
 
 def test_presets_and_formats_are_all_there(page):
