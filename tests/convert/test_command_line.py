@@ -50,6 +50,7 @@ def converted(run, golden_dir, tiny_yaml, tmp_path):
     return config, checkpoint
 
 
+@pytest.mark.slow
 def test_golden_boxes_from_points(run, converted, tiny, golden_dir, tool, tmp_path):
     points, out = tmp_path / "cloud.npy", tmp_path / "boxes.json"
     np.save(points, tiny.arrays["points"][:, 1:])

@@ -96,6 +96,7 @@ def test_a_finished_distillation_is_not_done_again(files, whole, capsys, monkeyp
     assert printed.endswith(f"{whole / 'student.pth'}\n")
 
 
+@pytest.mark.slow
 def test_a_distillation_killed_while_fine_tuning(files, whole, tmp_path, capsys, monkeypatch):
     real, calls = DistilledDetector.loss, []
 
