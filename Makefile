@@ -4,6 +4,7 @@ INSTALLED = $(VENV)/.installed
 
 QUICK ?= .venv-quick
 
+.DEFAULT_GOAL := install
 .PHONY: quick install demo test test-avx2 test-gpu gpu lint fuzz fuzz-guided
 
 # The detector that comes with the package on the cloud that comes with it: no torch, no compiler.
