@@ -10,7 +10,6 @@ import argparse
 import json
 import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from padre3d.cli import add_debug_argument, run_tool
 from padre3d.io.files import write_atomic
 from padre3d.runtime import Runtime
 from padre3d.runtime.manifest import MANIFEST, exported_files
+from padre3d.study.environment import commit
 
 SHOWN = {"NDS": "nds", "mAP": "map", "mATE": "mate_m", "mASE": "mase", "mAOE": "maoe_rad"}
 SHOWN |= {"mAVE": "mave_mps"}
@@ -79,13 +79,10 @@ def info(args: argparse.Namespace) -> dict[str, Any]:
 
 def head() -> str:
     """The commit checked out."""
-    folder = Path(__file__).resolve().parent
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
+    found, _ = commit(Path(__file__).resolve().parent)
+    if found is None:
         raise ValueError("--commit: expected one, for this is no git checkout")
-    return done.stdout.strip()
+    return found
 
 
 def run(args: argparse.Namespace) -> None:

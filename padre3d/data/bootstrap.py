@@ -20,8 +20,6 @@ from nuscenes.eval.common.utils import (
     velocity_l2,
     yaw_diff,
 )
-from nuscenes.eval.detection.algo import calc_ap, calc_tp
-from nuscenes.eval.detection.constants import TP_METRICS
 from nuscenes.eval.detection.data_classes import (
     DetectionBox,
     DetectionConfig,
@@ -30,7 +28,7 @@ from nuscenes.eval.detection.data_classes import (
 )
 from nuscenes.eval.detection.evaluate import DetectionEval
 
-from padre3d.data.class_list import ClassListEvaluation, new_metrics, undefined_errors
+from padre3d.data.class_list import ClassListEvaluation, add_class_metrics, new_metrics
 
 
 @dataclass(frozen=True)
@@ -130,13 +128,7 @@ def score(
         positives = int((found.positives * counts).sum())
         for distance in cfg.dist_ths:
             data = _metric_data(found, rows, positives, found.matched[distance])
-            ap = calc_ap(data, cfg.min_recall, cfg.min_precision)
-            metrics.add_label_ap(name, distance, ap)
-            if distance == cfg.dist_th_tp:
-                for error in TP_METRICS:
-                    undefined = error in undefined_errors(cfg, name)
-                    value = np.nan if undefined else calc_tp(data, cfg.min_recall, error)
-                    metrics.add_label_tp(name, error, value)
+            add_class_metrics(metrics, cfg, name, distance, data)
     return metrics
 
 

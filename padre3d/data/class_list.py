@@ -15,7 +15,11 @@ from nuscenes.eval.common.data_classes import EvalBox, EvalBoxes
 from nuscenes.eval.common.utils import Quaternion
 from nuscenes.eval.detection.algo import accumulate, calc_ap, calc_tp
 from nuscenes.eval.detection.constants import TP_METRICS
-from nuscenes.eval.detection.data_classes import DetectionConfig, DetectionMetrics
+from nuscenes.eval.detection.data_classes import (
+    DetectionConfig,
+    DetectionMetricData,
+    DetectionMetrics,
+)
 
 # The devkit leaves these errors of these classes out.
 UNDEFINED: dict[str, tuple[str, ...]] = {
@@ -168,13 +172,25 @@ def score_class_list(evaluation: ClassListEvaluation) -> DetectionMetrics:
                 cfg.dist_fcn_callable,
                 distance,
             )
-            metrics.add_label_ap(name, distance, calc_ap(data, cfg.min_recall, cfg.min_precision))
-            if distance == cfg.dist_th_tp:
-                for error in TP_METRICS:
-                    undefined = error in undefined_errors(cfg, name)
-                    value = np.nan if undefined else calc_tp(data, cfg.min_recall, error)
-                    metrics.add_label_tp(name, error, value)
+            add_class_metrics(metrics, cfg, name, distance, data)
     return metrics
+
+
+def add_class_metrics(
+    metrics: DetectionMetrics,
+    cfg: DetectionConfig,
+    name: str,
+    distance: float,
+    data: DetectionMetricData,
+) -> None:
+    """Add a class's AP at a matching distance and, at the one for errors, its mean errors."""
+    metrics.add_label_ap(name, distance, calc_ap(data, cfg.min_recall, cfg.min_precision))
+    if distance != cfg.dist_th_tp:
+        return
+    for error in TP_METRICS:
+        undefined = error in undefined_errors(cfg, name)
+        value = np.nan if undefined else calc_tp(data, cfg.min_recall, error)
+        metrics.add_label_tp(name, error, value)
 
 
 def _annotated(

@@ -6,6 +6,7 @@ The geometry of the token layout "grid". Row n of the tokens is pillar n, so the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,8 @@ class GridIndex:
         keep = F.pad(mask, (1, 0)).to(self.cell_to_pillar.dtype)
         return GridIndex(self.cells, self.cell_to_pillar * keep[self.cell_to_pillar])
 
-    def is_padding(self) -> Tensor:
+    @cached_property
+    def padding(self) -> Tensor:
         """(N,) bool, True for tokens that no cell of the map refers to."""
         row = torch.arange(1, len(self.cells) + 1, device=self.cells.device)
         return self.cell_to_pillar.flatten().index_select(0, self.cells) != row
@@ -97,7 +99,7 @@ class GridIndex:
         tap = (down[:, None] + torch.arange(width, device=device) * dilation).flatten()
         found = padded.flatten().index_select(0, (tap[:, None] + corner).flatten())
         found = found.view(len(tap), len(corner))
-        return found.masked_fill_(self.is_padding(), 0)
+        return found.masked_fill_(self.padding, 0)
 
 
 def cell_ids(coords: Tensor, ny: int, nx: int) -> Tensor:

@@ -39,11 +39,9 @@ def block_convolution(x: Tensor, weight: Tensor, index: GridIndex, side: int) ->
 def _means_of_tokens(x: Tensor, index: GridIndex, side: int) -> Tensor:
     """(B, D, rows, columns) means of the blocks, zero for an empty one."""
     block, shape = index.blocks(side), index.block_shape(side)
-    wide = torch.where(
-        index.is_padding().unsqueeze(1), 0.0, x.float() if x.dtype.itemsize < 4 else x
-    )
+    wide = torch.where(index.padding.unsqueeze(1), 0.0, x.float() if x.dtype.itemsize < 4 else x)
     sums = wide.new_zeros(shape.numel(), x.shape[1]).index_add(0, block, wide)
-    present = (~index.is_padding()).to(wide.dtype)
+    present = (~index.padding).to(wide.dtype)
     counts = wide.new_zeros(shape.numel()).index_add(0, block, present)
     means = sums / counts.clamp_min(1).unsqueeze(1)
     return means.to(x.dtype).view(*shape, -1).permute(0, 3, 1, 2)
