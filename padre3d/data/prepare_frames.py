@@ -101,20 +101,38 @@ def prepare_frames(
         f"{name}: {len(rows)} frames of {_counted(split[name])}" for name, rows in infos.items()
     ]
     sweeps = min(longest, max_sweeps) or 1
+    written = _write(infos, out, tag, names, sweeps, workers)
+    if not longest:
+        notes.append("no stamps with poses: every cloud stays a single sweep")
+    return Prepared(written, names, sweeps, _short(notes))
+
+
+def _write(
+    infos: Mapping[str, list[dict]],
+    out: Path,
+    tag: str,
+    names: tuple[str, ...],
+    num_sweeps: int,
+    workers: int,
+) -> list[Path]:
+    """Infos of all splits and the database of the training's, all of them or none."""
     with (
         lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
         staging(out / tag) as staged,
     ):
-        for name, rows in infos.items():
+        for split, rows in infos.items():
             content = {"metainfo": _metainfo(names), "data_list": rows}
-            write_pickle(staged / f"{tag}_infos_{name}.pkl", content)
+            write_pickle(staged / f"{tag}_infos_{split}.pkl", content)
         write_database(
-            infos["train"], out, staged, tag=tag, classes=names, num_sweeps=sweeps, workers=workers
+            infos["train"],
+            out,
+            staged,
+            tag=tag,
+            classes=names,
+            num_sweeps=num_sweeps,
+            workers=workers,
         )
-        written = move_together(staged, out)
-    if not longest:
-        notes.append("no stamps with poses: every cloud stays a single sweep")
-    return Prepared(written, names, sweeps, _short(notes))
+        return move_together(staged, out)
 
 
 def _class_names(frames: Sequence[Frame], wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from padre3d.mixers.adapters import (
 )
 from padre3d.mixers.build import MIXERS, build_mixer
 from padre3d.mixers.mixer import Mixer
-from padre3d.mixers.recognise import Attention, survey, token_image
+from padre3d.mixers.recognise import Attention, Survey, survey, token_image
 from padre3d.mixers.token_image import Size
 
 DEFAULT = {"type": "padre", "degree": 2, "preset": "paper", "kernel_size": 11}
@@ -89,21 +89,7 @@ def replace_attention(
     cfg = dict(DEFAULT if mixer is None else mixer)
     _mixer_class(cfg)
     attentions = survey(model, skip)
-    if attentions.refused:
-        raise ValueError(
-            f"replace_attention: not understood: {_listed(attentions.refused)}. Name them in "
-            "skip= to keep them"
-        )
-    if not attentions.replaceable:
-        raise ValueError(
-            f"replace_attention: found no self-attention in {type(model).__name__}"
-            + (f"; left alone: {_listed(attentions.left)}" if attentions.left else "")
-        )
-    if not attentions.replaceable[0].name:
-        raise ValueError(
-            f"replace_attention: expected a model that contains attention, got a single "
-            f"{type(model).__name__}, which cannot be replaced in place"
-        )
+    _check_survey(attentions, type(model).__name__)
     masks = Masks()
     adapters = [
         _adapter(attention, _fitted(cfg, model, attention, size, prefix), masks)
@@ -117,6 +103,25 @@ def replace_attention(
     return Replacement(
         [n for a in attentions.replaceable for n in names[id(a.module)]], attentions.left
     )
+
+
+def _check_survey(attentions: Survey, model: str) -> None:
+    """Refuse a model in which something is not understood or nothing can be replaced."""
+    if attentions.refused:
+        raise ValueError(
+            f"replace_attention: not understood: {_listed(attentions.refused)}. Name them in "
+            "skip= to keep them"
+        )
+    if not attentions.replaceable:
+        raise ValueError(
+            f"replace_attention: found no self-attention in {model}"
+            + (f"; left alone: {_listed(attentions.left)}" if attentions.left else "")
+        )
+    if not attentions.replaceable[0].name:
+        raise ValueError(
+            "replace_attention: expected a model that contains attention, got a single "
+            f"{model}, which cannot be replaced in place"
+        )
 
 
 def set_token_size(model: nn.Module, size: Size) -> None:
