@@ -35,6 +35,9 @@ VARIANTS = {
     "control_grid5": {"mixer": {"type": "conv_control", "layout": "grid", "kernel_size": 5}},
     "none_submconv": with_backbone(NONE, local_descriptor="submconv"),
     "padre2_submconv": with_backbone(padre(2), local_descriptor="submconv"),
+    "padre2_submconv_each": with_backbone(padre(2), local_descriptor="submconv_each"),
+    # Row and column order side by side in every block, not one after the other.
+    "padre2_parallel": with_backbone(padre(2), parallel=True),
     "attention_submconv": with_backbone(ATTENTION, local_descriptor="submconv"),
 }
 

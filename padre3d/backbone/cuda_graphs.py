@@ -42,6 +42,11 @@ class GraphedBackbone:
                 f"evaluation mode, got tokens={planner.layout!r}, grid layers={planner.has_grid}, "
                 f"training={backbone.training}"
             )
+        if backbone.block_descriptors:
+            raise ValueError(
+                "GraphedBackbone: expected no descriptors between blocks, got local_descriptor="
+                "'submconv_each'"
+            )
         self.backbone, self.bucket = backbone, bucket
         self._graphs: dict[tuple[object, ...], _Graph] = {}
 

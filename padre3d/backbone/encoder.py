@@ -120,10 +120,17 @@ class EncoderLayer(nn.Module):
 
 
 class Block(nn.Module):
-    """Encoder layers and a normalised residual connection around them."""
+    """Encoder layers and a normalised residual connection around them.
 
-    def __init__(self, layers: Sequence[EncoderLayer], dim: int) -> None:
+    Args:
+        layers: one after the other, or
+        parallel: side by side, each on the block's input, and averaged.
+        dim: channels D.
+    """
+
+    def __init__(self, layers: Sequence[EncoderLayer], dim: int, parallel: bool = False) -> None:
         super().__init__()
+        self.parallel = parallel
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(dim)
 
@@ -137,15 +144,23 @@ class Block(nn.Module):
             layouts: one per layer.
             positions: the pillars' position embeddings for each layer, or none at all.
         """
-        out = x
+        outs: list[Tensor] = []
         for i, layer in enumerate(self.layers):
-            out = layer(out, layouts[i], positions[i] if positions else None)
+            pos = positions[i] if positions else None
+            outs.append(layer(self.input_of_layer(x, outs), layouts[i], pos))
+            if not self.parallel:
+                del outs[:-1]
         if chunked.applies(x):
-            return chunked.map_rows(self.close, x, out)
-        return self.close(x, out)
+            return chunked.map_rows(self.close, x, *outs)
+        return self.close(x, *outs)
 
-    def close(self, x: Tensor, out: Tensor) -> Tensor:
-        """The residual connection, row by row: the block's input and its last layer's output."""
+    def input_of_layer(self, x: Tensor, outs: Sequence[Tensor]) -> Tensor:
+        """What the next layer reads: the block's input, or the last of the outputs so far."""
+        return x if self.parallel or not outs else outs[-1]
+
+    def close(self, x: Tensor, *outs: Tensor) -> Tensor:
+        """The residual connection, row by row, around the last layer, or the mean of all."""
+        out = sum(outs[1:], outs[0]) / len(outs) if self.parallel else outs[-1]
         return self.norm(x + out)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from padre3d.backbone.encoder import Block, EncoderLayer, PositionEmbedding
+from padre3d.backbone.submanifold import SubmanifoldDescriptor
 from padre3d.checks import check_shape, renamed_arguments
 from padre3d.mixers import build_mixer
 from padre3d.mixers.mixer import Mixer
@@ -50,7 +51,10 @@ class VoxelBackbone(nn.Module):
         dsvt_compat: repeat a flaw of the DSVT code that its published weights were trained with:
             the position embedding of the i-th layer of every block reads the coordinates of
             shift i, not those of the block's shift.
-        local_descriptor: None or "submconv", a sub-manifold convolution before the first block.
+        local_descriptor: None, "submconv", a sub-manifold convolution before the first block, or
+            "submconv_each", one before every block.
+        parallel: the two layers of a block stand side by side, each on the block's input, and their
+            outputs are averaged: both orders within one step of depth.
         with_cp: recompute the blocks in the backward pass to save memory.
         dropout: dropout probability in the encoder layers.
         activation: of the feed-forward networks, "gelu" or "relu".
@@ -86,6 +90,7 @@ class VoxelBackbone(nn.Module):
         mixers: Sequence[Mapping[str, Any]] | None = None,
         activation: str = "gelu",
         normalise_positions: bool = False,
+        parallel: bool = False,
         **old_names: Any,
     ) -> None:
         super().__init__()
@@ -110,7 +115,7 @@ class VoxelBackbone(nn.Module):
             for m in made
         ]
         self.blocks = nn.ModuleList(
-            Block(layers[i : i + LAYERS_PER_BLOCK], dim)
+            Block(layers[i : i + LAYERS_PER_BLOCK], dim, parallel)
             for i in range(0, len(layers), LAYERS_PER_BLOCK)
         )
         parts = _partitions(self.grid, window, shifts)
@@ -134,6 +139,8 @@ class VoxelBackbone(nn.Module):
                 for i in range(0, len(embeddings), LAYERS_PER_BLOCK)
             )
         self.local_descriptor = _build_local_descriptor(local_descriptor, dim)
+        repeats = num_blocks - 1 if local_descriptor == "submconv_each" else 0
+        self.block_descriptors = nn.ModuleList(SubmanifoldDescriptor(dim) for _ in range(repeats))
 
     def forward(self, pillars: Pillars) -> Pillars:
         """Pillars with features (N, dim) -> the same pillars with new features (N, dim)."""
@@ -141,29 +148,45 @@ class VoxelBackbone(nn.Module):
         if len(pillars.features) == 0:
             anchor = sum(p.sum() for p in self.parameters()) * 0.0
             return pillars.replace(pillars.features + anchor)
-        return pillars.replace(self.run(self.describe(pillars), self.plan(pillars)))
+        plan = self.plan(pillars)
+        if not self.block_descriptors:
+            return pillars.replace(self.run(self.describe(pillars), plan))
+        for b in range(len(self.blocks)):
+            described = self.describe(pillars, b)
+            pillars = pillars.replace(self.run_block(b, described, plan))
+        return pillars
 
-    def describe(self, pillars: Pillars) -> Tensor:
-        """Features (N, dim) that the first block gets: the local descriptor's, if there is one."""
-        if self.local_descriptor is None:
+    def describe(self, pillars: Pillars, block: int = 0) -> Tensor:
+        """Features (N, dim) that a block gets: the local descriptor's, if there is one there."""
+        descriptor = self.local_descriptor
+        if block:
+            descriptor = self.block_descriptors[block - 1] if self.block_descriptors else None
+        if descriptor is None:
             return pillars.features
-        return self.local_descriptor(pillars, self.grid.ny, self.grid.nx)
+        return descriptor(pillars, self.grid.ny, self.grid.nx)
 
     def plan(self, pillars: Pillars) -> TokenPlan:
         """The index work: no weights, nothing to differentiate."""
         return self.planner(pillars.coords, pillars.batch_size)
 
     def run(self, features: Tensor, plan: TokenPlan) -> Tensor:
-        """The dense work on features (N, dim) of at least one pillar: products and gathers."""
-        for b, block in enumerate(self.blocks):
-            # Outside the checkpoint, so that recomputing does not count a batch twice in the
-            # running statistics.
-            layouts, positions = self.inputs_of_block(b, plan)
-            if self.with_cp and torch.is_grad_enabled():
-                features = checkpoint(block, features, layouts, *positions, use_reentrant=False)
-            else:
-                features = block(features, layouts, *positions)
+        """The dense work on features (N, dim) of at least one pillar: products and gathers.
+
+        Without the descriptors before later blocks, which are no products of rows.
+        """
+        for b in range(len(self.blocks)):
+            features = self.run_block(b, features, plan)
         return features
+
+    def run_block(self, number: int, features: Tensor, plan: TokenPlan) -> Tensor:
+        """One block's dense work, (N, dim) -> (N, dim)."""
+        block = self.blocks[number]
+        # Outside the checkpoint, so that recomputing does not count a batch twice in the
+        # running statistics.
+        layouts, positions = self.inputs_of_block(number, plan)
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(block, features, layouts, *positions, use_reentrant=False)
+        return block(features, layouts, *positions)
 
     def inputs_of_block(
         self, block: int, plan: TokenPlan
@@ -236,8 +259,8 @@ def _common_layout(mixers: Sequence[Mixer], layout: str | None) -> str:
 def _build_local_descriptor(kind: str | None, dim: int) -> nn.Module | None:
     if kind is None:
         return None
-    if kind != "submconv":
-        raise ValueError(f"local_descriptor: expected None or 'submconv', got {kind!r}")
-    from padre3d.backbone.submanifold import SubmanifoldDescriptor
-
+    if kind not in ("submconv", "submconv_each"):
+        raise ValueError(
+            f"local_descriptor: expected None, 'submconv' or 'submconv_each', got {kind!r}"
+        )
     return SubmanifoldDescriptor(dim)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from padre3d.io.plain_arrays import plain_globals
+
 BYTES_PER_VALUE = 4
 LEAST_MEMORY = 2**28
 
@@ -63,11 +65,8 @@ def check_point_file_size(path: str | os.PathLike[str], size: int, columns: int)
     )
 
 
-_ARRAYS = (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+_ARRAYS = plain_globals()
 _PLAIN = {
-    # numpy 2 moved core to _core.
-    *((f"numpy.{core}.{module}", name) for core in ("core", "_core") for module, name in _ARRAYS),
-    *(("numpy", name) for name in ("ndarray", "dtype")),
     *((module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")),
     ("collections", "OrderedDict"),
 }
@@ -80,6 +79,8 @@ class _PlainUnpickler(pickle.Unpickler):
         """The few classes of plain data."""
         if (module, name) == ("_codecs", "encode"):
             return _latin1
+        if f"{module}.{name}" in _ARRAYS:
+            return _ARRAYS[f"{module}.{name}"]
         if (module, name) in _PLAIN:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name}, which is not plain data")

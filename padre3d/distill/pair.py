@@ -146,4 +146,5 @@ def _shape_of(model: Any) -> Mapping[str, Any]:
         "grid": (model.grid.range_m, model.grid.cell_m),
         "channels": backbone.dim,
         "number of layers": len(layers_of(backbone)),
+        "parallel layers": backbone.blocks[0].parallel,
     }

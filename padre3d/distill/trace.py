@@ -52,17 +52,17 @@ def layer_calls(backbone: VoxelBackbone, plan: TokenPlan) -> Iterator[list[Layer
 
 def trace(backbone: VoxelBackbone, pillars: Pillars) -> Trace:
     """Run the backbone, as :meth:`VoxelBackbone.forward` does, and keep what passes by."""
-    x = backbone.describe(pillars)
+    x = pillars.features
     inputs, mixed, states = [], [], []
-    for block, calls in zip(
-        backbone.blocks, layer_calls(backbone, backbone.plan(pillars)), strict=True
-    ):
-        out = x
+    for number, calls in enumerate(layer_calls(backbone, backbone.plan(pillars))):
+        x = backbone.describe(pillars.replace(x), number)
+        block = backbone.blocks[number]
+        outs: list[Tensor] = []
         for call in calls:
-            inputs.append(out)
-            mixed.append(call.mix(out))
-            out = call.layer.after_mixer(out, mixed[-1])
-        x = block.close(x, out)
+            inputs.append(block.input_of_layer(x, outs))
+            mixed.append(call.mix(inputs[-1]))
+            outs.append(call.layer.after_mixer(inputs[-1], mixed[-1]))
+        x = block.close(x, *outs)
         states.append(x)
     return Trace(inputs, mixed, states)
 

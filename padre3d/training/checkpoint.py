@@ -17,17 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from padre3d.io.plain_arrays import PlainArray, PlainType, plain_globals
+
+# A class is named so that its instances may take their state.
 _SAFE = [
     defaultdict,
-    np.ndarray,
-    np.dtype,
-    np.core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    np.core.multiarray.scalar,  # type: ignore[attr-defined]
-    *{type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "u4", "u8", "u1", "?")},
+    PlainType,
+    PlainArray,
+    *((function, name) for name, function in plain_globals().items()),
 ]
 STOPPED = "stopped.pth"
 AVERAGED = "ema_state_dict"

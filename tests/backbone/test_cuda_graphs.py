@@ -53,3 +53,9 @@ def test_only_sequences_in_evaluation():
     for mixers in ([grid], [grid, {"type": "padre"}]):
         with pytest.raises(ValueError, match="grid layers=True"):
             GraphedBackbone(backbone(mixers=mixers))
+
+
+def test_no_descriptors_between_blocks():
+    pytest.importorskip("spconv")
+    with pytest.raises(ValueError, match="submconv_each"):
+        GraphedBackbone(backbone(num_blocks=2, local_descriptor="submconv_each"))

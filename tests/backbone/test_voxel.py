@@ -27,6 +27,7 @@ MIXERS = {
     "grid3 separable": dict(mixer=dict(GRID_MIXER, degree=3, preset="paper", separable=True)),
     "grid and sequence": dict(mixers=[GRID_MIXER, dict(type="padre", kernel_size=5)]),
     "grid and sets": dict(mixers=[dict(type="set_attention", num_heads=2), GRID_MIXER]),
+    "parallel": dict(mixer=dict(type="padre", kernel_size=5), parallel=True),
     "attention sequence": dict(mixer=dict(type="set_attention", num_heads=2), tokens="sequence"),
 }
 
@@ -284,6 +285,38 @@ def test_submanifold_descriptor_reads_occupied_neighbours_of_its_sample():
     expected = batch.features + F.relu(descriptor.norm(convolved))
     torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
     assert backbone(batch).features.isfinite().all()
+
+
+@torch.no_grad()
+def test_layers_side_by_side_read_the_block_s_input():
+    backbone = build("parallel")
+    batch = pillars([200, 150])
+    plan, x = backbone.plan(batch), batch.features
+    for number, block in enumerate(backbone.blocks):
+        layouts, positions = backbone.inputs_of_block(number, plan)
+        one, two = (block.layers[i](x, layouts[i], positions[i]) for i in range(2))
+        x = block.norm(x + (one + two) / 2)
+    torch.testing.assert_close(backbone(batch).features, x, rtol=1e-5, atol=1e-5)
+    weights = backbone.state_dict()
+    in_turn = build()
+    in_turn.load_state_dict(weights)
+    assert (in_turn(batch).features - x).abs().max() > 1e-2
+
+
+@torch.no_grad()
+def test_a_descriptor_before_every_block():
+    pytest.importorskip("spconv")
+    backbone = build(local_descriptor="submconv_each")
+    first, second = backbone.local_descriptor, backbone.block_descriptors[0]
+    assert len(backbone.block_descriptors) == len(backbone.blocks) - 1
+    batch = pillars([400, 300])
+    plan = backbone.plan(batch)
+    x = backbone.run_block(0, first(batch, GRID.ny, GRID.nx), plan)
+    x = backbone.run_block(1, second(batch.replace(x), GRID.ny, GRID.nx), plan)
+    torch.testing.assert_close(backbone(batch).features, x, rtol=1e-5, atol=1e-5)
+    only_first = build(local_descriptor="submconv")
+    only_first.load_state_dict(backbone.state_dict(), strict=False)
+    assert (only_first(batch).features - x).abs().max() > 1e-2
 
 
 def test_initial_weights_are_xavier_uniform():

@@ -51,7 +51,7 @@ def test_what_fitting_may_change(make_pair):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["attention", "padre", "padre on sets", "grid"])
+@pytest.mark.parametrize("name", ["attention", "padre", "padre on sets", "grid", "parallel"])
 def test_the_open_run_is_the_backbones_own(name, clouds):
     model = build(**MIXERS[name])
     pillars = model.pillar_encoder([clouds[0][0]])
@@ -66,6 +66,7 @@ def test_the_open_run_is_the_backbones_own(name, clouds):
     ("changes", "message"),
     [
         (dict(num_blocks=1), "expected the teacher's number of layers 4, got 2"),
+        (dict(parallel=True), "expected the teacher's parallel layers False, got True"),
         (dict(mixer=dict(type="hydra"), dim=8), "expected the teacher's channels 16, got 8"),
     ],
 )

@@ -17,7 +17,8 @@ from padre3d.study.spec import load_study
 ROWS = """
     none attention control padre2 padre3 padre4 padre2_paper padre3_paper padre2_text hyena mamba
     sima padre2_k31 padre2_k63 padre2_grid5 padre2_grid11 padre2_grid5_block8 padre3_grid5
-    control_grid5 none_submconv padre2_submconv attention_submconv
+    control_grid5 none_submconv padre2_submconv padre2_submconv_each
+    padre2_parallel attention_submconv
 """
 
 
@@ -42,7 +43,7 @@ def parameters_of_variants(repo_root, name, work_dir):
         assert program == "tools/probe.py"
         args = probe.parse_args(arguments)
         settings = ProbeSettings.from_config(probe.configure(args), args.seed)
-        if settings.backbone.get("local_descriptor") == "submconv":
+        if settings.backbone.get("local_descriptor"):
             pytest.importorskip("spconv")
         torch.manual_seed(0)
         model = Probe(settings.grid, settings.pillar_encoder, settings.backbone, 10)
