@@ -34,6 +34,7 @@ MAKERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "profile": tables.profile,
     "operators": tables.operators,
     "runtime": tables.runtime,
+    "overhead": tables.overhead,
     "window": paper_tables.window,
     "roofline": paper_tables.roofline,
 }

@@ -203,6 +203,20 @@ def runtime(results: list[Result]) -> str:
     return table(head, rows)
 
 
+def overhead(results: list[Result]) -> str:
+    """What the runtime computes around the graph, beside an earlier commit."""
+    rows = []
+    for result in of("overhead", results):
+        where = (device(result), result["config"], str(result["pillars"]))
+        for case, t in result["times"].items():
+            part, version = case.split(", ")
+            rows.append(
+                (*where, part, version, spread(t), number(t["min_ms"]), number(t["cpu_ms"]))
+            )
+    head = ("device", "config", "pillars", "part", "version", "ms: median (quartiles)", "ms: least")
+    return table((*head, "CPU ms"), rows)
+
+
 def profile(results: list[Result]) -> str:
     """Top ten operators of the whole detector."""
     rows = []

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 
 import pytest
 import torch
@@ -189,6 +190,30 @@ def test_runtime_beside_eager_torch(exported_runtime, tmp_path, monkeypatch):
         detector.head.branches["heatmap"][-1].bias += 1.0
     with pytest.raises(common.GateError, match="onnxruntime"):
         run(runtime, tmp_path / "wrong.json", *files)
+    assert not (tmp_path / "wrong.json").exists()
+
+
+def test_overhead_beside_another_checkout(tmp_path, repo_root):
+    pytest.importorskip("mmdet3d")
+    from benchmarks import overhead
+
+    config = str(repo_root / "configs/dsvt_padre2_synthetic.py")
+    options = ["--config", config, "--before", str(repo_root)]
+    result = run(overhead, tmp_path / "cpu" / "overhead.json", *options)
+    names = {f"{part}, {when}" for part in overhead.Parts._fields for when in ("now", "before")}
+    assert result["times"].keys() == names
+    assert result["gate"] == {"pillars": 0, "boxes": 0}
+    page = "".join(f"<!-- {name} -->\n<!-- end {name} -->\n" for name in report.MAKERS)
+    assert report.fill(page, report.load(tmp_path)).count("| dsvt_padre2_synthetic.py |") == 8
+    other = tmp_path / "other" / "padre3d" / "runtime"
+    shutil.copytree(repo_root / "padre3d/runtime", other)
+    encoder = other / "pillar_encoder.py"
+    encoder.write_text(encoder.read_text().replace("product.max(0) + of_pillar", "of_pillar"))
+    options[-1] = str(tmp_path / "other")
+    with pytest.raises(common.GateError, match="pillars"):
+        run(overhead, tmp_path / "wrong.json", *options)
+    with pytest.raises(FileNotFoundError, match="--before: expected"):
+        run(overhead, tmp_path / "wrong.json", "--config", config, "--before", str(tmp_path))
     assert not (tmp_path / "wrong.json").exists()
 
 

@@ -94,8 +94,7 @@ def rotated_nms(
     Only the best ``candidates`` are looked at.
     """
     order = np.argsort(-scores, kind="stable")[:candidates]
-    bev = boxes[order][:, [0, 1, 3, 4, 6]]
-    overlaps = iou_bev(bev[:, None], bev[None]) > iou_thr
+    overlaps = _overlaps(boxes[order][:, [0, 1, 3, 4, 6]], iou_thr)
     kept: list[int] = []
     for candidate in range(len(overlaps)):
         if len(kept) == max_kept:
@@ -119,6 +118,20 @@ def iou_bev(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     smaller = np.minimum(area_a, area_b)
     overlap = np.minimum(np.maximum((of_a + of_b) / 2, 0), smaller)
     return np.clip(np.nan_to_num(overlap / np.maximum(area_a + area_b - overlap, 1e-12)), 0, 1)
+
+
+def _overlaps(bev: np.ndarray, iou_thr: float) -> np.ndarray:
+    """Whether rectangle i (K, K) of (K, 5) overlaps rectangle j < i by more than the threshold.
+
+    Only of those whose circles meet the overlap is computed; that of the others is nothing.
+    """
+    reach_m = np.hypot(*np.maximum(bev[:, 2:4], 0).T) / 2 + _GROWTH_M
+    x, y = bev[:, :2].T
+    distance_m = np.hypot(x[:, None] - x, y[:, None] - y)
+    later, earlier = np.nonzero(np.tril(distance_m <= reach_m[:, None] + reach_m, -1))
+    overlaps = np.full(distance_m.shape, iou_thr < 0)
+    overlaps[later, earlier] = iou_bev(bev[later], bev[earlier]) > iou_thr
+    return overlaps
 
 
 def _boxes(raw: Mapping[str, np.ndarray], grid: Grid) -> np.ndarray:

@@ -65,7 +65,8 @@ class Runtime:
     Args:
         folder: what tools/export.py wrote.
         backend: see :mod:`padre3d.backends.registry`.
-        threads: threads on the CPU, None leaves it to the backend.
+        threads: threads on the CPU, of the pillar encoder too; None leaves it to the backend, and
+            the encoder takes as many as the process may use, 8 at most.
         cache: folder for engines, None for one beside the model.
 
     Attributes:
@@ -97,7 +98,7 @@ class Runtime:
         self.columns = self.manifest.point_columns
         self.last: FrameReport | None = None
         encoder, self._tables = load_tables(folder / TABLES, self.manifest)
-        self._encoder = PillarEncoder(self.grid, encoder)
+        self._encoder = PillarEncoder(self.grid, encoder, threads)
         options = Options(threads, Path(cache) if cache else None, qnn)
         with contextlib.ExitStack() as opened:  # a model that fails closes those before it
             models = [_open(folder, m, backend, options, opened) for m in self.manifest.models]

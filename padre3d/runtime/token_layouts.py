@@ -46,7 +46,7 @@ def index_inputs(
         "cell_to_pillar": (row + 1).reshape(1, *shape),
         "cells": np.pad(np.asarray(cells, np.int32), (0, padding)),
     }
-    orders = [_occupied(row[order]) for order in tables["cells"]]
+    orders = [_occupied(np.take(row, order, mode="clip")) for order in tables["cells"]]
     if not orders:
         return inputs
     if set_size is None:

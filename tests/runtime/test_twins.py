@@ -208,6 +208,19 @@ def test_suppression(most, counts):
     assert len(rotated_nms(boxes[:0], scores[:0], 0.2, most)) == 0
 
 
+@pytest.mark.parametrize("threshold", [0, 0.2, -0.5])
+def test_suppression_of_boxes_that_are_far_apart(threshold):
+    """The runtime computes the overlap of near boxes alone."""
+    boxes, scores = random_boxes(300)
+    boxes[:, :2] *= 5
+    boxes[:50, 3:5] *= 6
+    kept = rotated_nms(boxes, scores, threshold, 1000)
+    expected = torch_nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold, 1000)
+    np.testing.assert_array_equal(kept, expected.numpy())
+    assert (len(kept) == 1) == (threshold < 0)
+    assert len(kept) < 200
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", [n for n in HeadOutputs._fields if n != "query_labels"])
 def test_outputs_that_are_not_finite(name, value):
