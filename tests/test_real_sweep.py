@@ -32,6 +32,7 @@ from padre3d.visual import draw_bev
 
 SWEEP = "n015-2018-07-24-11-22-45+0800__LIDAR_TOP__1532402927647951.pcd.bin"
 ANNOTATION = "n015-2018-07-24-11-22-45+0800.json"
+CONFIGS = {"sequence": "dsvt_padre2_synthetic.py", "grid": "study_grid_blocks_synthetic.py"}
 FEWEST_POINTS = 5
 TURNED_STEPS, FIXED_STEPS = 600, 250
 PEAK_RATES = (3e-3, 1e-3)
@@ -58,8 +59,8 @@ def frame(real_dir):
     return load_points(real_dir / SWEEP), annotated.select(inside)
 
 
-def build(repo_root):
-    cfg = Config.fromfile(repo_root / "configs/dsvt_padre2_synthetic.py")
+def build(repo_root, config):
+    cfg = Config.fromfile(repo_root / "configs" / config)
     cfg.merge_from_dict(dict(model=SIZES))
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope("mmdet3d"):
@@ -141,9 +142,10 @@ def measure(detections, annotated, points):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_boxes_of_a_real_sweep_are_found_again(repo_root, frame, tmp_path):
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_boxes_of_a_real_sweep_are_found_again(repo_root, frame, tmp_path, config):
     points, annotated = frame
-    model = build(repo_root)
+    model = build(repo_root, CONFIGS[config])
     cloud = torch.tensor(points)
     boxes, labels = torch.tensor(annotated.boxes).float(), torch.tensor(annotated.labels)
     draw = np.random.default_rng(0)
@@ -162,7 +164,7 @@ def test_the_boxes_of_a_real_sweep_are_found_again(repo_root, frame, tmp_path):
     figures = measure(detections, annotated, points) | dict(losses=log)
     print(json.dumps(figures, indent=1))
     for folder in {tmp_path, Path(os.environ.get("PADRE3D_PICTURES", tmp_path))}:
-        picture = folder / "real_sweep.png"
+        picture = folder / f"real_sweep_{config}.png"
         draw_bev(
             points,
             detections.boxes,
