@@ -10,6 +10,36 @@
 | wiring | points | boxes | padre3d/detector.py |
 
 Configs name ``padre3d.plugin`` in ``custom_imports``; nothing here imports it.
+
+``padre3d.list_models()`` names the trained models that come with the package, ``create_model(name,
+pretrained=True)`` builds one, ``detect(model, points)`` finds boxes with it. They are imported when
+they are first asked for: the package alone needs nothing.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from padre3d.inference import detect
+    from padre3d.models import list_models
+    from padre3d.pretrained import create_model
+
 __version__ = "0.1.0"
+__all__ = ["create_model", "detect", "list_models"]
+_HOMES = {
+    "create_model": "padre3d.pretrained",
+    "detect": "padre3d.inference",
+    "list_models": "padre3d.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

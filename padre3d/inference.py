@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import nn
 
 from padre3d.structures.boxes import Detections, box_arrays
 from padre3d.training.checkpoint import first, load_checkpoint_file, load_state
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def init_model(
@@ -37,19 +40,33 @@ def init_model(
         FileNotFoundError: if a file is missing.
     """
     check_device(device)
+    from padre3d.training.config import read_config
+
+    model = build_model(read_config(config, changes), config)
+    load_weights(model, checkpoint)
+    return model.to(device).eval()
+
+
+def build_model(cfg: Config, source: str | Path) -> nn.Module:
+    """The model of a config, with random weights.
+
+    Args:
+        cfg: config with a ``model``.
+        source: where it comes from, which errors name.
+
+    Raises:
+        ValueError: if the config has no model, or one that cannot be built.
+    """
     from mmengine.registry import init_default_scope
 
     from padre3d.plugin import MODELS
-    from padre3d.training.config import naming_config, read_config
+    from padre3d.training.config import naming_config
 
-    cfg = read_config(config, changes)
     if "model" not in cfg:
-        raise ValueError(f"config {config}: expected a model in it, got {first(sorted(cfg))}")
+        raise ValueError(f"config {source}: expected a model in it, got {first(sorted(cfg))}")
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
-    with naming_config(config):
-        model = MODELS.build(cfg.model)
-    load_weights(model, checkpoint)
-    return model.to(device).eval()
+    with naming_config(source):
+        return MODELS.build(cfg.model)
 
 
 def check_device(name: str) -> None:

@@ -88,3 +88,14 @@ def masked_parts(tmp_path_factory):
 
     config = ExportConfig(parts="backbone,dense", masked=True)
     return export_once("padre", tmp_path_factory.mktemp("parts") / "out", config)
+
+
+@pytest.fixture(scope="session")
+def packaged_padre(tmp_path_factory, exported_padre):
+    """The folder that tools/package_model.py makes of the detector of ``exported_padre``."""
+    from packaged_models import package, training_files
+
+    root = tmp_path_factory.mktemp("packaged")
+    tools = Path(__file__).resolve().parent.parent / "tools"
+    package(tools, training_files(exported_padre.detector, root), "made", root)
+    return root / "made"

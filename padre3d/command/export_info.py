@@ -61,8 +61,14 @@ def _about(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "pillars": ", ".join(str(m.pillars or "any number") for m in manifest.models),
         "torch against file": f"{manifest.parity.get('max_abs_err', float('nan')):.2g}",
         "checksums": f"{len(manifest.sha256)} files, all as exported",
-        **folder_info(folder),
+        **{name: _plain(value) for name, value in folder_info(folder).items()},
     }
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _shape(value: Value) -> str:

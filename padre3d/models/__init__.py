@@ -1,17 +1,21 @@
-"""Exported detectors that come with the package, and one cloud to try them on.
+"""Trained detectors that come with the package, and one cloud to try them on.
 
-Every folder here with a manifest is a model; its ``info.json`` says what it was trained on, what it
-scored, and what it is not good for. tools/package_model.py and tools/package_sample.py write them.
+Every folder here with a manifest is a model, exported for the runtime. ``weights.pth`` and
+``model.json`` beside it are the same model for :func:`padre3d.create_model`. The card ``info.json``
+says what it was trained on, what it scored, what it is not good for, and the checksums of both.
+tools/package_model.py and tools/package_sample.py write them.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 MANIFEST, INFO = "manifest.json", "info.json"
+WEIGHTS, SETTINGS = "weights.pth", "model.json"
 SAMPLE, SAMPLE_BOXES = "sample_float16.bin", "sample_boxes.json"
 
 
@@ -19,6 +23,15 @@ def model_names() -> tuple[str, ...]:
     """Names of the models here, the best of what they measured first."""
     names = sorted(path.parent.name for path in ROOT.glob(f"*/{MANIFEST}"))
     return tuple(sorted(names, key=lambda name: -float(model_info(name).get("nds", 0))))
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the packaged models, the best of what they measured first.
+
+    Args:
+        pattern: shell pattern that the names match, such as ``"padre2*"``.
+    """
+    return fnmatch.filter(model_names(), pattern)
 
 
 def model_folder(name: str = "") -> Path:
@@ -49,7 +62,7 @@ def folder_info(folder: Path) -> dict[str, Any]:
     """What the ``info.json`` of an exported folder says; empty without one.
 
     Raises:
-        ValueError: if it is no JSON object with whole numbers of sweeps.
+        ValueError: if it is no JSON object with whole numbers of sweeps and checksums by name.
     """
     path = folder / INFO
     if not path.is_file():
@@ -58,6 +71,8 @@ def folder_info(folder: Path) -> dict[str, Any]:
         said = dict(json.loads(path.read_text()))
         if min(int(said.get(key, 1)) for key in ("num_sweeps", "stride")) < 1:
             raise ValueError("expected num_sweeps and stride of 1 or more")
+        if not isinstance(said.get("sha256", {}), dict):
+            raise ValueError("expected checksums by name")
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: expected what tools/package_model.py wrote: {error}") from error
     return said

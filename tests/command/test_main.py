@@ -1,45 +1,29 @@
 """The command padre3d on an exported detector, with a sample and models of the test's own."""
 
-import json
-
 import numpy as np
 import pytest
+from packaged_models import rename, write_sample
 from small_detector import cloud
 
 from padre3d import models
 from padre3d.command.main import main
 from padre3d.deploy import Runtime
-from padre3d.io.boxes_json import read_boxes_json, write_boxes_json
+from padre3d.io.boxes_json import read_boxes_json
 from padre3d.structures.boxes import Detections
 from padre3d.structures.classes import NUSCENES_CLASSES
 
 TRUTH = Detections(np.array([[1.0, 2, 0, 4, 2, 1.5, 0, 0, 0]]), np.ones(1), np.zeros(1, int))
-SAID = ("--trained-on", "nothing", "--scored-on", "no frame", "--not-for", "anything")
-
-
-def package(repo_root, monkeypatch, folder, name, into, **metrics):
-    monkeypatch.syspath_prepend(str(repo_root / "tools"))
-    import package_model
-
-    path = into / "metrics.json"
-    path.write_text(json.dumps({f"NuScenes metric/{k}": v for k, v in metrics.items()}))
-    options = (*SAID, "--command", "none", "--commit", "0" * 40, "--num-sweeps", "3")
-    package_model.main(
-        [str(folder), name, "--metrics", str(path), "--into", str(into), *options, "--stride", "4"]
-    )
 
 
 @pytest.fixture
-def packaged(repo_root, monkeypatch, tmp_path, exported_padre):
+def packaged(monkeypatch, tmp_path, packaged_padre):
     """Two models and a sample where the package looks for them."""
     root = tmp_path / "models"
     root.mkdir()
     monkeypatch.setattr(models, "ROOT", root)
     for name, nds in (("worse", 0.1), ("better", 0.2)):
-        package(repo_root, monkeypatch, exported_padre.folder, name, root, NDS=nds, mAP=0.05)
-    points = cloud(1500).numpy()
-    points[:, :5].astype("<f2").tofile(root / models.SAMPLE)
-    write_boxes_json(root / models.SAMPLE_BOXES, TRUTH, NUSCENES_CLASSES)
+        rename(packaged_padre, root / name, nds=nds)
+    write_sample(root, TRUTH, NUSCENES_CLASSES)
     return root
 
 
@@ -53,9 +37,9 @@ def test_the_best_model_comes_first_and_says_where_it_is_from(packaged):
         models.model_folder("none")
 
 
-def test_runtime_from_the_package(packaged, exported_padre):
+def test_runtime_from_the_package(packaged, packaged_padre, exported_padre):
     found = Runtime.from_package("worse")(exported_padre.cloud)
-    expected = Runtime(exported_padre.folder)(exported_padre.cloud)
+    expected = Runtime(packaged_padre)(exported_padre.cloud)
     np.testing.assert_allclose(found.boxes, expected.boxes)
     with pytest.raises(ValueError, match="expected one of better, worse"):
         Runtime.from_package("none")
@@ -136,7 +120,7 @@ def test_export_info_names_inputs_and_where_the_model_is_from(packaged, capsys):
     main(["export-info", "better"])
     said = capsys.readouterr().out
     span = "-10.8 -10.8 -5 10.8 10.8 3 m"
-    for text in ("fp32", "car, truck", span, "model.onnx", "not for", "0.2"):
+    for text in ("fp16", "car, truck", span, "model.onnx", "not for", "0.2", "nds 0.08 to 0.12"):
         assert text in said
     main(["export-info", str(packaged / "worse")])
     assert "0.1" in capsys.readouterr().out
@@ -150,13 +134,3 @@ def test_a_damaged_model_is_an_error_of_one_line(packaged):
     (packaged / "worse" / models.INFO).write_text('{"num_sweeps": 0}')
     with pytest.raises(SystemExit, match=r"^error: .*info\.json: expected what"):
         main(["export-info", "worse"])
-
-
-def test_packaging_refuses_what_is_no_score_and_no_name(packaged, repo_root, monkeypatch, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    with pytest.raises(SystemExit, match=r"metrics\.json: expected NDS in it, got mAP"):
-        package(repo_root, monkeypatch, packaged / "better", "a", other, mAP=0.1)
-    with pytest.raises(SystemExit, match="name: expected letters"):
-        package(repo_root, monkeypatch, packaged / "better", "../a", other, NDS=0.1, mAP=0.1)
-    assert not list(other.glob("*/*"))

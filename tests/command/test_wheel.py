@@ -17,6 +17,7 @@ from padre3d.structures.boxes import Detections
 from padre3d.structures.classes import NUSCENES_CLASSES
 
 BUILT_FROM = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "requirements.txt")
+MOST_BYTES = 25e6
 TRUTH = Detections(np.array([[1.0, 2, 0, 4, 2, 1.5, 0, 0, 0]]), np.ones(1), np.zeros(1, int))
 WITHOUT_TORCH = """
 import sys
@@ -70,6 +71,9 @@ def test_the_wheel_has_the_model_the_sample_and_the_page(wheel):
         assert f"padre3d/{name}" in names
     for name in (models.SAMPLE, models.SAMPLE_BOXES):
         assert f"padre3d/models/{name}" in names
+    for path in models.ROOT.glob("*_synthetic/*"):
+        assert f"padre3d/models/{path.parent.name}/{path.name}" in names
+    assert wheel.stat().st_size < MOST_BYTES
     assert {
         "padre3d/py.typed",
         "padre3d/visual/page/view.html",

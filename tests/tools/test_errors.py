@@ -21,8 +21,8 @@ from padre3d.data.gt_sampling import load_database
 
 TOOLS = (
     *("build_engine", "check_cloud", "convert_checkpoint", "count", "create_data", "demo"),
-    *("distill", "draw", "export", "infer", "make_synthetic", "package_model", "package_sample"),
-    *("probe", "prune_window", "study", "test", "train"),
+    *("distill", "draw", "export", "infer", "make_synthetic", "models_page", "package_model"),
+    *("package_sample", "probe", "prune_window", "study", "test", "train"),
 )
 ARGUMENTS = {
     "build_engine": ["DIR"],
@@ -36,9 +36,10 @@ ARGUMENTS = {
     "export": ["c.py", "a.pth", "--out", "DIR"],
     "infer": ["c.py", "a.pth", "a.bin"],
     "make_synthetic": ["--out", "DIR"],
+    "models_page": [],
     "package_model": [
-        *("DIR", "name", "--metrics", "m.json", "--trained-on", "", "--scored-on", ""),
-        *("--not-for", "", "--command", ""),
+        *("c.py", "a.pth", "name", "--metrics", "m.json", "--trained-on", "", "--scored-on", ""),
+        *("--not-for", "", "--command", "", "--hours", "1"),
     ],
     "package_sample": ["c.py"],
     "probe": ["c.py", "--out", "DIR"],
