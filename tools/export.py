@@ -73,8 +73,8 @@ def check_args(args: argparse.Namespace, eight_bit: bool) -> None:
     """Refuse options without effect, and a folder that is one of the inputs."""
     check_used(
         [
-            ("--calib", args.calib, eight_bit, "--precision int8-trt or int8-qnn"),
-            ("--calib-frames", args.calib_frames, eight_bit, "--precision int8-trt or int8-qnn"),
+            ("--calib", args.calib, eight_bit, "an 8-bit --precision"),
+            ("--calib-frames", args.calib_frames, eight_bit, "an 8-bit --precision"),
             ("--masked", args.masked, not args.pillars, "--pillars dynamic"),
         ]
     )

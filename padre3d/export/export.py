@@ -52,7 +52,7 @@ class ExportConfig:
     """What to export.
 
     Attributes:
-        precision: "fp32", "fp16", "int8-trt" or "int8-qnn".
+        precision: "fp32", "fp16", "int8-trt", "int8-cpu" or "int8-qnn".
         sizes: fixed numbers of pillars, a graph for each; empty for one graph of any number.
         parts: "whole" or "backbone,dense".
         masked: also a graph of any number gets the input ``valid``, so that padding is possible.

@@ -31,7 +31,7 @@ COMPARED = (
 # is held against this RMS (cells, m, m/s, logits) instead of its own.
 LEAST_RMS = 0.1
 # fp32: largest absolute difference of any raw output. Others: largest relative RMS of an output.
-TOLERANCES = {"fp32": 1e-3, "fp16": 0.05, "int8-trt": 0.5, "int8-qnn": 0.25}
+TOLERANCES = {"fp32": 1e-3, "fp16": 0.05, "int8-trt": 0.5, "int8-cpu": 0.5, "int8-qnn": 0.25}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from padre3d.export.onnx_model import check_operators, float_tensors, wide_tenso
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-PRECISIONS = ("fp32", "fp16", "int8-trt", "int8-qnn")
+PRECISIONS = ("fp32", "fp16", "int8-trt", "int8-cpu", "int8-qnn")
 # Sums of squares and exponentials overflow or lose their tail in 16 bit. Their results go on in it.
 ISLANDS = {"LayerNormalization", "Softmax"}
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from padre3d.io.plain_arrays import PlainArray, PlainType, plain_globals
 
 # A class is named so that its instances may take their state.
-_SAFE = [
+_SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     defaultdict,
     PlainType,
     PlainArray,

@@ -100,6 +100,40 @@ def test_eight_bit_for_tensorrt(tmp_path):
         assert floats == {FLOAT if rounded & set(node.input) else HALF}, node.name
 
 
+def test_eight_bit_for_cpus(tmp_path):
+    """Unsigned activations, signed weights per channel; nothing of the 3-D backbone's sums."""
+    detector = small_detector.build()
+    layer = detector.backbone.blocks[1].layers[0]
+    with torch.no_grad():
+        layer.norm1.weight[3] = 300.0
+        layer.norm1.bias[3] = 0.0
+        layer.linear1.weight[:, 3] = 1e-4
+    manifest, _, model = export_as("int8-cpu", tmp_path / "out", detector, tolerance=1.0)
+    errors = {e["layer"]: e for e in manifest["layer_errors"]}
+    assert {e["bits"] for e in errors.values()} == {8, 32}
+    assert all(e["bits"] == (32 if e["own"] > OWN_LIMIT else 8) for e in errors.values())
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    (wide,) = (name for name in errors if "blocks.1.layers.0.linear1" in name)
+    assert errors[wide]["bits"] == 32
+    rounded = {}
+    for node in model.graph.node:
+        sources = [makers[n] for n in node.input if n in makers]
+        if node.name in errors and sources and sources[0].op_type == "DequantizeLinear":
+            rounded[node.name] = sources
+    assert wide not in rounded
+    convolutions = [n for n in model.graph.node if n.op_type == "Conv" and n.name in rounded]
+    assert len(convolutions) > 5
+    for node in convolutions:
+        activations, weights = rounded[node.name][:2]
+        assert constants[activations.input[2]].dtype == np.uint8
+        assert constants[weights.input[0]].dtype == np.int8
+        assert constants[weights.input[1]].size == len(constants[weights.input[0]])
+    sums = {n.name for n in model.graph.node if n.op_type == "Add"} & rounded.keys()
+    assert sums
+    assert not [name for name in sums if "backbone.blocks" in name]
+
+
 def test_layer_errors_by_hand(tmp_path):
     """One product: its own error is that of rounding its two inputs."""
     from onnx import helper, numpy_helper
