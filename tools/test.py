@@ -27,7 +27,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file, or a folder of tools/export.py")
-    parser.add_argument("--backend", help="of an exported folder (onnxruntime)")
+    parser.add_argument(
+        "--backend", help="of an exported folder (onnxruntime), auto for the fastest"
+    )
     parser.add_argument("--work-dir", help="where the log goes")
     parser.add_argument("--metrics-out", help="write the metrics to this JSON file")
     parser.add_argument(

@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser, points: str) -> None:
         help=f"{', '.join(SUFFIXES)} files, a folder of them, or a recording "
         f"({', '.join(RECORDINGS)})",
     )
-    parser.add_argument("--backend", help="of an exported folder (onnxruntime): docs/deployment.md")
+    parser.add_argument(
+        "--backend",
+        help="of an exported folder (onnxruntime), auto for the fastest: docs/deployment.md",
+    )
     add_debug_argument(parser)
     add_reading_arguments(parser)
     _add_output_arguments(parser)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from padre3d.backends.base import Arrays, Loaded, Options, run_parts
 from padre3d.backends.registry import DEFAULT, load_model
 from padre3d.models import model_folder
 from padre3d.runtime.decode import decode
+from padre3d.runtime.fastest import CANDIDATES, TRIAL_PILLARS, fastest_backend, fastest_run
 from padre3d.runtime.manifest import TABLES, Model, read_manifest
 from padre3d.runtime.pillar_encoder import PillarEncoder
 from padre3d.runtime.tables import load_tables
@@ -21,6 +23,7 @@ from padre3d.runtime.token_layouts import index_inputs
 from padre3d.structures.boxes import Detections, box_arrays
 
 logger = logging.getLogger(__name__)
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Runtime:
 
     Args:
         folder: what tools/export.py wrote.
-        backend: see :mod:`padre3d.backends.registry`.
+        backend: see :mod:`padre3d.backends.registry`; "auto" takes the fastest of the installed
+            ones, see :mod:`padre3d.runtime.fastest`.
         threads: threads on the CPU, of the pillar encoder too; None leaves it to the backend, and
             the encoder takes as many as the process may use, 8 at most.
         cache: folder for engines, None for one beside the model.
@@ -74,6 +78,7 @@ class Runtime:
         class_names: in label order.
         columns: of a point.
         grid: range and cell size of the pillars.
+        backend: the name of the one that runs.
         last: :class:`FrameReport` of the last frame, None before it.
 
     Raises:
@@ -100,10 +105,30 @@ class Runtime:
         encoder, self._tables = load_tables(folder / TABLES, self.manifest)
         self._encoder = PillarEncoder(self.grid, encoder, threads)
         options = Options(threads, Path(cache) if cache else None, qnn)
+        if backend == AUTO:
+            timers = {name: partial(self._time, folder, name, options) for name in CANDIDATES}
+            backend = fastest_backend(timers, self.manifest.sha256, threads)
+        self.backend = backend
+        self._open(folder, backend, options)
+
+    def _open(self, folder: Path, backend: str, options: Options) -> None:
         with contextlib.ExitStack() as opened:  # a model that fails closes those before it
             models = [_open(folder, m, backend, options, opened) for m in self.manifest.models]
             self._opened = opened.pop_all()
         self._models = sorted(models, key=lambda model: model.max_pillars or np.inf)
+
+    def _time(self, folder: Path, backend: str, options: Options) -> float:
+        """Seconds that a backend takes for the graph of a frame of made-up pillars."""
+        self._open(folder, backend, options)
+        try:
+            largest = self._models[-1]
+            count = min(TRIAL_PILLARS, self.grid.num_cells, largest.max_pillars or TRIAL_PILLARS)
+            cells = np.linspace(0, self.grid.num_cells - 1, count).astype(np.int64)
+            shape = (len(cells), self._encoder.channels)
+            features = np.random.default_rng(0).random(shape, np.float32)
+            return fastest_run(lambda: self.outputs(features, cells))
+        finally:
+            self.close()
 
     @classmethod
     def from_package(cls, name: str = "", backend: str = DEFAULT, **options: Any) -> Runtime:
