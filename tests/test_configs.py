@@ -30,6 +30,7 @@ CHEAPER = dict(epochs=36, peak=3e-3, base_batch=16, fade=4, cbgs=False)
 RECIPES = {
     "dsvt_padre2_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=2)),
     "dsvt_padre2_grid_nuscenes": dict(REFERENCE, mixer=GRID),
+    "dsvt_padre2_fast_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=2)),
     "dsvt_padre3_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=3)),
     "dsvt_padre2_paper_nuscenes": dict(REFERENCE, mixer=PAPER),
     "dsvt_nuscenes": dict(REFERENCE, mixer=ATTENTION),
