@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -57,18 +58,25 @@ class EncoderLayer(nn.Module):
         self, x: Tensor, layout: TokenLayout | GridIndex, positions: TokenPositions | None
     ) -> Tensor:
         """Pillar features (N, D) -> (N, D); ``positions`` are the pillars' embeddings."""
-        if not isinstance(layout, GridIndex):
-            if self.mixer.has_fused_layer:
-                return self._fused(x, layout, positions, self._mask(layout))
-            if chunked.applies(x):
-                functions = chunked.LayerFunctions(
-                    self.mixer, self.after_mixer, self.use_mask, self.mixer.receptive_radius
-                )
-                return chunked.encode(functions, x, layout, positions)
+        if not isinstance(layout, GridIndex) and self.mixer.has_fused_layer:
+            return self._fused(x, layout, positions, self._mask(layout))
+        in_chunks = self._in_chunks(x)
+        if in_chunks and not isinstance(layout, GridIndex):
+            functions = chunked.LayerFunctions(
+                self.mixer, self._finish_in_place, self.use_mask, self.mixer.receptive_radius
+            )
+            return chunked.encode(functions, x, layout, positions)
         mixed = self.mix(x, layout, positions)
-        if chunked.applies(x):
-            return chunked.map_rows(self.after_mixer, x, mixed)
+        if in_chunks:
+            return chunked.map_rows(self._finish_in_place, x, mixed)
         return self.after_mixer(x, mixed)
+
+    def _in_chunks(self, x: Tensor) -> bool:
+        """Chunks call the modules of a layer several times: not where a hook would notice."""
+        return chunked.applies(x) and not any(
+            module._forward_pre_hooks or module._forward_hooks
+            for module in islice(self.modules(), 1, None)
+        )
 
     def mix(
         self, x: Tensor, layout: TokenLayout | GridIndex, positions: TokenPositions | None
@@ -86,7 +94,13 @@ class EncoderLayer(nn.Module):
 
     def after_mixer(self, x: Tensor, mixed: Tensor) -> Tensor:
         """The rest of the layer, row by row: its input x (N, D) and what the mixer made of it."""
-        add = Tensor.add_ if chunked.applies(x) else torch.add
+        return self._finish(x, mixed, Tensor.add_ if self._in_chunks(x) else torch.add)
+
+    def _finish_in_place(self, x: Tensor, mixed: Tensor) -> Tensor:
+        return self._finish(x, mixed, Tensor.add_)
+
+    def _finish(self, x: Tensor, mixed: Tensor, add: Callable[..., Tensor]) -> Tensor:
+        """``add(a, b)`` may keep its result in a, an output of a module of the layer."""
         y = self.norm1(x + self._drop(mixed))
         hidden = self._drop(self.activation(self.linear1(y)))
         z = self.norm2(add(self._drop(self.linear2(hidden)), y))

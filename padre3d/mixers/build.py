@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from padre3d.checks import check_count
@@ -48,9 +49,9 @@ def build_mixer(cfg: dict[str, Any], dim: int) -> Mixer:
     Raises:
         ValueError: if the type is missing or unknown; lists the known ones.
     """
-    arguments = dict(cfg)
+    arguments = dict(cfg) if isinstance(cfg, Mapping) else {}
     name = arguments.pop("type", None)
-    if name is None:
+    if not isinstance(name, str):
         raise ValueError(
             f"mixer: expected dict(type=NAME, ...) with one of {sorted(MIXERS)}, got {cfg}"
         )

@@ -12,6 +12,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from padre3d.checks import check_choice
 from padre3d.mixers.heads import Heads, linear_attention
 from padre3d.mixers.linear_maps import TokenWeights
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs
@@ -39,6 +40,7 @@ class Castling(Mixer):
         self, dim: int, num_heads: int = 8, kernel_size: int = 3, normalise: bool = True
     ) -> None:
         super().__init__()
+        check_choice("Castling normalise", normalise, (True, False))
         self.dim, self.normalise = dim, normalise
         self.heads = Heads(dim, num_heads)
         self.conv = TokenWeights(Conv(kernel_size), dim)

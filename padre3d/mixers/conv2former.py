@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padre3d.checks import check_choice
 from padre3d.mixers.linear_maps import TokenWeights
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs, with_position, zero_masked
 from padre3d.mixers.structure import Conv
@@ -42,6 +43,7 @@ class Conv2Former(Mixer):
         prefix: int = 0,
     ) -> None:
         super().__init__()
+        check_choice("Conv2Former gelu", gelu, (True, False))
         self.dim, self.gelu, self.prefix = dim, gelu, prefix
         self.size = check_token_image("Conv2Former", dims, size, prefix)
         self.w1 = nn.Linear(dim, dim)

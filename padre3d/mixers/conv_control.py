@@ -17,7 +17,10 @@ from padre3d.ops.padre import eager
 
 
 class ConvControl(PADRe):
-    """PADRe's arguments and weights, additive."""
+    """PADRe's arguments and weights, additive: without other implementations and bases."""
+
+    implementations = ("eager",)
+    bases = ("monomial",)
 
     def forward(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ from padre3d.mixers.mixer import (
 from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset, token_dims
 from padre3d.mixers.token_image import check_prefix_inputs, check_token_image
 from padre3d.ops import chunked
-from padre3d.ops.padre import IMPLEMENTATIONS, PadreWeights, TokenMap, padre
+from padre3d.ops.padre import IMPLEMENTATIONS, PadreWeights, TokenMap, grid_conv, padre
+from padre3d.ops.padre.weights import BASES
 from padre3d.structures.grid_index import GridIndex
 
 HIGHER_DEGREE_GAIN = 0.5
@@ -69,6 +71,10 @@ class PADRe(Mixer):
             :func:`padre3d.ops.padre.grid_conv.grid_convolution`.
     """
 
+    # What ``impl`` and the structure's basis may be.
+    implementations: ClassVar[tuple[str, ...]] = tuple(IMPLEMENTATIONS)
+    bases: ClassVar[tuple[str, ...]] = BASES
+
     def __init__(
         self,
         dim: int,
@@ -105,7 +111,10 @@ class PADRe(Mixer):
             self.layout = "sequence" if preset == "sequence" else "set"
         self.layout, self.grid_impl = layout or self.layout, grid_impl
         s = structure
-        check_choice("PADRe impl", impl, tuple(IMPLEMENTATIONS))
+        name = type(self).__name__
+        check_choice(f"{name} impl", impl, self.implementations)
+        check_choice(f"{name} basis", s.basis, self.bases)
+        check_choice(f"{name} grid_impl", grid_impl, grid_conv.IMPLEMENTATIONS)
         self.size = check_token_image("PADRe", token_dims(s), size, prefix)
         self.dim, self.structure, self.impl, self.prefix = dim, s, impl, prefix
         if causal and (prefix or impl == "triton"):

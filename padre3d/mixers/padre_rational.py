@@ -38,7 +38,7 @@ class RationalPADRe(Mixer):
         degree: d >= 1 of the numerator; d <= 2 e keeps the output bounded as the input grows.
         denominator_degree: e >= 1.
         kernel_size: odd width k.
-        epsilon: lower bound of the squared denominator.
+        epsilon: lower bound of the squared denominator, above 0.
         dims, size, prefix: 1-D or 2-D, the image and the tokens in front of it, as for
             :class:`padre3d.mixers.PADRe`.
     """
@@ -58,6 +58,8 @@ class RationalPADRe(Mixer):
         check_count("RationalPADRe degree", degree, 1)
         check_count("RationalPADRe denominator_degree", denominator_degree, 1)
         self.size, self.prefix = check_token_image("RationalPADRe", dims, size, prefix), prefix
+        if not epsilon > 0:
+            raise ValueError(f"RationalPADRe epsilon: expected a number > 0, got {epsilon!r}")
         factors = degree + denominator_degree
         self.dim, self.epsilon = dim, epsilon
         firsts = (0, degree)

@@ -139,7 +139,8 @@ def _listed(reasons: dict[str, str], most: int = 3) -> str:
 
 def _mixer_class(cfg: dict[str, Any]) -> type[Mixer]:
     """The class of a config; unknown types raise the error of :func:`build_mixer`."""
-    if cfg.get("type") not in MIXERS:
+    name = cfg.get("type")
+    if not isinstance(name, str) or name not in MIXERS:
         build_mixer(cfg, 1)
     return MIXERS[cfg["type"]]
 

@@ -70,7 +70,7 @@ class Conv:
     def __post_init__(self) -> None:
         if check_count("Conv.kernel_size", self.kernel_size, 1) % 2 == 0:
             raise ValueError(f"Conv.kernel_size: expected an odd number, got {self.kernel_size}")
-        if self.dims not in (1, 2):
+        if check_count("Conv.dims", self.dims, 1) > 2:
             raise ValueError(f"Conv.dims: expected 1 or 2, got {self.dims!r}")
         if self.groups is not None:
             check_count("Conv.groups", self.groups, 1)

@@ -21,7 +21,7 @@ def check_token_image(owner: str, dims: int, size: Size | None, prefix: int) -> 
     Raises:
         ValueError: names the argument, what was expected and what came.
     """
-    if dims not in (1, 2):
+    if check_count(f"{owner} dims", dims, 1) > 2:
         raise ValueError(f"{owner} dims: expected 1 or 2, got {dims!r}")
     check_count(f"{owner} prefix", prefix, 0)
     if size is None:

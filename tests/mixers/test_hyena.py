@@ -97,6 +97,16 @@ def test_low_precision_loses_its_own_digits_and_no_more(form):
     assert half(torch.randn(1, 70_000, 16).half()).isfinite().all()
 
 
+@pytest.mark.parametrize("make", [HyenaFilter, PublishedFilter])
+def test_filters_in_low_precision_keep_their_phases(make):
+    """Weights rounded to 8 bits, and nothing else: lags are counted in single precision."""
+    torch.manual_seed(0)
+    filters = make(64, max_tokens=4_000) if make is PublishedFilter else make(64)
+    expected = filters(4_000)
+    error = filters.bfloat16()(4_000) - expected
+    assert error.norm() < 0.01 * expected.norm()
+
+
 def test_published_filters_continue_beyond_their_length_and_padding_changes_none():
     filters = PublishedFilter(4, max_tokens=10)
     torch.testing.assert_close(filters(30)[:7], filters(7))

@@ -171,3 +171,20 @@ def test_hooks_act_once_whatever_the_path(monkeypatch):
         in_chunks = mixer(x)
     assert len(calls) == 2
     torch.testing.assert_close(in_chunks, whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("chunks_of_16_rows")
+@pytest.mark.parametrize("name", ["sequence", "grid", "attention"])
+def test_hooks_in_a_layer_act_once_and_see_all_rows(name):
+    """Whatever module of it they are on; what they keep stays as it was."""
+    backbone, batch = build(name), pillars([300])
+    layer = backbone.blocks[0].layers[0]
+    parts = {"mixer": layer.mixer, "linear2": layer.linear2, "norm2": layer.norm2}
+    seen = {part: [] for part in parts}
+    for part, module in parts.items():
+        module.register_forward_hook(lambda _, __, out, part=part: seen[part].append(out))
+    whole = backbone(batch).features.detach()
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(batch).features, whole, rtol=1e-5, atol=1e-5)
+    for with_gradients, without in seen.values():
+        torch.testing.assert_close(without, with_gradients.detach(), rtol=1e-5, atol=1e-5)
