@@ -16,7 +16,7 @@ def backbone(impl="eager", **arguments):
     torch.manual_seed(0)
     mixer = {"type": "padre", "impl": impl}
     options = {"dim": 16, "num_blocks": 1, "ffn_dim": 32, "window": (8, 8), "shifts": ((0, 0),)}
-    return VoxelBackbone(GRID, mixer=mixer, **options, **arguments).eval()
+    return VoxelBackbone(GRID, mixer=mixer, **(options | arguments)).eval()
 
 
 def cloud(counts, seed):
