@@ -59,6 +59,7 @@ MIXERS = {
     "padre on sets": dict(mixer=dict(PADRE, preset="paper")),
     "padre degree 3": dict(mixer=dict(PADRE, degree=3)),
     "attention": dict(mixer=dict(type="set_attention", num_heads=2)),
+    "parallel": dict(mixer=PADRE, parallel=True),
     "grid": dict(mixer=dict(GRID_PADRE, dilation=2), pos_embed=None),
     "grid with blocks": dict(mixer=dict(GRID_PADRE, block=3), pos_embed=None),
     "grid and sequence": dict(mixers=[dict(GRID_PADRE, degree=3, separable=True), PADRE]),
