@@ -29,6 +29,7 @@ MAKERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "roofline_bound": tables.roofline_bound,
     "mixers": tables.mixers,
     "growth": tables.growth,
+    "whole": tables.whole,
     "detector": tables.detector,
     "training": tables.training,
     "profile": tables.profile,

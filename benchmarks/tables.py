@@ -174,6 +174,37 @@ def training(results: list[Result]) -> str:
     return table(head, rows)
 
 
+def whole(results: list[Result]) -> str:
+    """Points to boxes in every form of one run."""
+    rows = []
+    for result in of("whole", results):
+        for name, t in result["times"].items():
+            rms = result["relative_rms"].get(name)
+            rows.append(
+                (
+                    device(result),
+                    name,
+                    spread(t),
+                    number(t["min_ms"]),
+                    number(t["cpu_ms"]),
+                    f"{result['ratio_vs_published'][name]:.2f}",
+                    f"{result['cpu_ratio_vs_published'][name]:.2f}",
+                    "" if rms is None else f"{rms:.1e}",
+                )
+            )
+    head = (
+        "device",
+        "what runs",
+        "ms: median (quartiles)",
+        "ms: least",
+        "CPU ms",
+        "published / it",
+        "by CPU time",
+        "relative RMS of the worst raw output",
+    )
+    return table(head, rows)
+
+
 def runtime(results: list[Result]) -> str:
     """Points to boxes: eager torch and the exported file."""
     rows = []

@@ -193,6 +193,32 @@ def test_runtime_beside_eager_torch(exported_runtime, tmp_path, monkeypatch):
     assert not (tmp_path / "wrong.json").exists()
 
 
+@pytest.mark.slow
+def test_whole_detectors_in_one_run(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    from benchmarks import clouds, detector, whole
+
+    monkeypatch.setattr(detector, "TINY_GRID", TINY_GRID)
+    monkeypatch.setattr(whole, "load_cloud", lambda *_: (clouds.synthetic_cloud(1), "one sweep"))
+    options = ["--backends", "onnxruntime", "--work", str(tmp_path / "work")]
+    result = run(whole, tmp_path / "results/cpu/whole.json", *options)
+    exported = {
+        f"{name}, {precision}, onnxruntime"
+        for name in whole.EXPORTED
+        for precision in ("fp32", "int8-cpu")
+    }
+    assert exported < result["times"].keys()
+    assert result["relative_rms"].keys() == exported
+    published, fast = (result["times"][n] for n in (whole.PUBLISHED, "fast, fp32, onnxruntime"))
+    ratio = published["cpu_ms"] / fast["cpu_ms"]
+    found = result["cpu_ratio_vs_published"]
+    assert found["fast, fp32, onnxruntime"] == pytest.approx(ratio, abs=0.01)
+    assert found[whole.PUBLISHED] == 1
+    assert "fast, int8-cpu, onnxruntime" in report.MAKERS["whole"](
+        report.load(tmp_path / "results")
+    )
+
+
 def test_overhead_beside_another_checkout(tmp_path, repo_root):
     pytest.importorskip("mmdet3d")
     from benchmarks import overhead

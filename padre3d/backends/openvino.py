@@ -1,24 +1,40 @@
-"""Models in OpenVINO on the CPU."""
+"""Models in OpenVINO on the CPU, in 32 bit or in bfloat16 where the processor multiplies it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from padre3d.backends.base import Arrays, Loaded, Options, one_line, require, taken
+from padre3d.backends.base import Arrays, BackendError, Loaded, Options, one_line, require, taken
 
 
-def load(path: Path, options: Options) -> Loaded:
-    """A compiled model, or a ValueError that names the file."""
-    openvino = require("openvino", "openvino", "openvino")
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+def loader(precision: str, backend: str) -> Callable[[Path, Options], Loaded]:
+    """A loader of models that runs in "f32" or "bf16"; files of 8 bit run in 8 bit in both."""
+
+    def load(path: Path, options: Options) -> Loaded:
+        """A compiled model, or an error."""
+        openvino = require(backend, "openvino", "openvino")
+        core = openvino.Core()
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and "BF16" not in able:
+            raise BackendError(
+                f"backend {backend!r}: expected a processor with bfloat16, this one has "
+                f"{', '.join(able)}"
+            )
+        return _compiled(core, path, precision, options)
+
+    return load
+
+
+def _compiled(core: Any, path: Path, precision: str, options: Options) -> Loaded:
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
     if options.threads:
         settings["INFERENCE_NUM_THREADS"] = options.threads
     try:
-        model = openvino.Core().compile_model(str(path), "CPU", settings)
+        model = core.compile_model(str(path), "CPU", settings)
     except RuntimeError as error:
         raise ValueError(
             f"{path}: expected an ONNX model that loads, got {one_line(error)}"

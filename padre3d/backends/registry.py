@@ -6,6 +6,7 @@
 | onnxruntime-cuda | CUDA | onnxruntime-gpu |
 | onnxruntime-tensorrt | TensorRT inside onnxruntime | onnxruntime-gpu, tensorrt |
 | openvino | CPU | openvino |
+| openvino-bf16 | CPU with bfloat16 | openvino |
 | tensorrt | an engine of the full TensorRT | tensorrt, cuda-python |
 | tensorrt-rtx | an engine of TensorRT for RTX | tensorrt-rtx, cuda-python |
 | qnn | HTP (NPU), or its emulator on x86-64 | onnxruntime-qnn |
@@ -43,7 +44,8 @@ BACKENDS: dict[str, Loader] = {
     "onnxruntime-tensorrt": onnxruntime.loader(
         "TensorrtExecutionProvider", "onnxruntime-tensorrt", "onnxruntime-gpu tensorrt"
     ),
-    "openvino": openvino.load,
+    "openvino": openvino.loader("f32", "openvino"),
+    "openvino-bf16": openvino.loader("bf16", "openvino-bf16"),
     "tensorrt": tensorrt.loader("tensorrt"),
     "tensorrt-rtx": tensorrt.loader("tensorrt-rtx"),
     "qnn": qnn.load,

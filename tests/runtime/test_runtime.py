@@ -248,6 +248,26 @@ def test_openvino_gives_the_same_boxes(exported_padre):
     assert_same_boxes(Runtime(folder, "openvino", threads=1)(cloud), detect(detector, cloud))
 
 
+def test_openvino_in_bfloat16(exported_padre):
+    openvino = pytest.importorskip("openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor does not multiply bfloat16")
+    cells = np.arange(0, 200, 2)
+    wide = Runtime(exported_padre.folder, "openvino", threads=1)
+    half = Runtime(exported_padre.folder, "openvino-bf16", threads=1)
+    features = np.random.default_rng(0).random((len(cells), 16), np.float32)
+    one, other = (r.outputs(features, cells)["dense_heatmap"] for r in (wide, half))
+    error = np.abs(one - other).max() / np.abs(one).max()
+    assert 1e-5 < error < 0.1
+
+
+def test_bfloat16_without_the_processor_is_an_error(exported_padre, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(BackendError, match="processor with bfloat16, this one has FP32, INT8"):
+        Runtime(exported_padre.folder, "openvino-bf16")
+
+
 def test_closed_runtime_frees_its_models(buckets, monkeypatch):
     """Every model once; also when the last of them does not open."""
     plain, closed = registry.BACKENDS["onnxruntime"], []
