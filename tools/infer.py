@@ -20,6 +20,7 @@ from padre3d.cli import check_used, run_tool
 from padre3d.command.detect import Source, exported_source
 from padre3d.command.detect import run as run_detection
 from padre3d.command.detect_args import add_arguments
+from padre3d.export.graphed import GraphedDetector
 from padre3d.inference import check_device, detect, init_model
 from padre3d.runtime.manifest import is_exported
 from padre3d.structures.boxes import Detections
@@ -34,6 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("config", help="config file")
     add("checkpoint", help="checkpoint file of that config, or a folder of tools/export.py")
     add("--device", help="cpu (default), cuda, cuda:1, ...; not for exported folders")
+    add("--graphs", action="store_true", help="run from CUDA graphs; with --device cuda")
     add_arguments(parser, "+")
     return parser.parse_args(argv)
 
@@ -45,6 +47,7 @@ def source_of(args: argparse.Namespace) -> Source:
         (
             ("--device", args.device, not exported, "a checkpoint, got an exported folder"),
             ("--backend", args.backend, exported, "an exported folder, got a checkpoint"),
+            ("--graphs", args.graphs, (args.device or "").startswith("cuda"), "--device cuda"),
         )
     )
     checkpoint = Path(args.checkpoint)
@@ -55,7 +58,7 @@ def source_of(args: argparse.Namespace) -> Source:
         device = args.device or "cpu"
         check_device(device)
         model = init_model(args.config, args.checkpoint, device)
-        return model, partial(detect, model)
+        return model, partial(detect, GraphedDetector(model) if args.graphs else model)
 
     return Source((Path(args.config), checkpoint), load)
 

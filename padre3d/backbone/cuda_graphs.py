@@ -7,7 +7,8 @@ a layer's launches cost what the GPU needs for them, not the host.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class GraphedBackbone:
                 "'submconv_each'"
             )
         self.backbone, self.bucket = backbone, bucket
-        self._graphs: dict[tuple[object, ...], _Graph] = {}
+        self._graphs: dict[tuple[object, ...], CapturedGraph] = {}
 
     @torch.no_grad()
     def __call__(self, features: Tensor, plan: TokenPlan) -> Tensor:
@@ -56,10 +57,12 @@ class GraphedBackbone:
         samples, longest = plan.layouts[0].index.shape
         length = -(-longest // self.bucket) * self.bucket
         padded = pad_features(features, samples * length), pad_plan(plan, length)
-        key = (samples, length, features.dtype, features.device, _autocast_type(features))
+        key = (samples, length, features.dtype, features.device, autocast_type(features))
+        tensors = _tensors(*padded)
         if key not in self._graphs:
-            self._graphs[key] = _Graph(self.backbone.run, *padded)
-        return self._graphs[key](*padded)[: len(features)]
+            run = _run_of(self.backbone, len(plan.layouts))
+            self._graphs[key] = CapturedGraph(run, tensors)
+        return self._graphs[key](tensors)[: len(features)]
 
 
 def pad_features(features: Tensor, count: int) -> Tensor:
@@ -87,19 +90,19 @@ def _pad_layout(layout: TokenLayout, length: int) -> TokenLayout:
     )
 
 
-class _Graph:
-    """Inputs at fixed addresses and the graph that reads them."""
+class CapturedGraph:
+    """A function of tensors of fixed shapes, replayed from a CUDA graph; plain calls on a CPU.
 
-    def __init__(
-        self, run: Callable[[Tensor, TokenPlan], Tensor], features: Tensor, plan: TokenPlan
-    ) -> None:
-        self.inputs = [t.clone() for t in _tensors(features, plan)]
-        k = len(plan.layouts)
-        fixed = [TokenLayout(*self.inputs[1 + 3 * i : 4 + 3 * i]) for i in range(k)]
-        fixed_plan = TokenPlan(tuple(fixed), tuple(self.inputs[1 + 3 * k :]))
-        self.run = lambda: run(self.inputs[0], fixed_plan)
+    Args:
+        run: reads its inputs where they lie and gives a tensor, or a tuple of them.
+        inputs: the first ones; the graph keeps copies at fixed addresses.
+    """
+
+    def __init__(self, run: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
+        self.inputs = [t.clone() for t in inputs]
+        self.run = lambda: run(*self.inputs)
         self.graph: torch.cuda.CUDAGraph | None = None
-        if features.is_cuda:
+        if self.inputs[0].is_cuda:
             self._capture()
 
     def _capture(self) -> None:
@@ -114,13 +117,24 @@ class _Graph:
         with torch.cuda.graph(graph):
             self.out = self.run()
 
-    def __call__(self, features: Tensor, plan: TokenPlan) -> Tensor:
-        for fixed, tensor in zip(self.inputs, _tensors(features, plan), strict=True):
+    def __call__(self, inputs: Sequence[Tensor]) -> Any:
+        """The results, valid until the next call."""
+        for fixed, tensor in zip(self.inputs, inputs, strict=True):
             fixed.copy_(tensor)
         if self.graph is None:
             return self.run()
         self.graph.replay()
         return self.out
+
+
+def _run_of(backbone: VoxelBackbone, layouts: int) -> Callable[..., Tensor]:
+    """:meth:`VoxelBackbone.run` as a function of the tensors of :func:`_tensors`."""
+
+    def run(features: Tensor, *rest: Tensor) -> Tensor:
+        fixed = [TokenLayout(*rest[3 * i : 3 * i + 3]) for i in range(layouts)]
+        return backbone.run(features, TokenPlan(tuple(fixed), tuple(rest[3 * layouts :])))
+
+    return run
 
 
 def _tensors(features: Tensor, plan: TokenPlan) -> list[Tensor]:
@@ -131,6 +145,7 @@ def _tensors(features: Tensor, plan: TokenPlan) -> list[Tensor]:
     return [features, *of_layouts, *plan.window_index]
 
 
-def _autocast_type(x: Tensor) -> torch.dtype | None:
+def autocast_type(x: Tensor) -> torch.dtype | None:
+    """The type that autocast computes in on a tensor's device, None without autocast."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
