@@ -64,7 +64,12 @@ def quantize(
     never = _without_weight_matrix(reference) + _not_of_maps(reference)
     model = _quantize_some(path, calibration, settings, never)
     first = layer_errors(reference, model, measured)
-    kept = [error["layer"] for error in first if not error["own"] <= OWN_LIMIT]
+    # Others, such as a transposition, only read what a layer before them rounded.
+    kept = [
+        error["layer"]
+        for error in first
+        if not error["own"] <= OWN_LIMIT and error["operator"] in settings.operators
+    ]
     if kept:
         model = _quantize_some(path, calibration, settings, never + kept)
     total = {error["layer"]: error["total"] for error in layer_errors(reference, model, measured)}
