@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from padre3d.backends.base import Arrays
 from padre3d.export.layer_errors import layer_errors
 from padre3d.export.onnx_model import DEQUANTIZE, QUANTIZE, exact_nodes
+from padre3d.export.transposed import as_convolutions
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -41,7 +42,7 @@ def quantize(
     """Quantise a model file.
 
     Args:
-        path: the fp32 file.
+        path: the fp32 file; for "int8-cpu" it is rewritten by :func:`as_convolutions`.
         precision: "int8-trt", "int8-cpu" or "int8-qnn".
         calibration: inputs of at least one frame, by name.
 
@@ -61,6 +62,9 @@ def quantize(
         errors = layer_errors(reference, model, measured)
         return model, [{**error, "bits": "A16 W8"} for error in errors]
     settings, wide = (_CPU, 32) if precision == "int8-cpu" else (_TRT, 16)
+    if precision == "int8-cpu":
+        reference = as_convolutions(reference)
+        onnx.save(reference, str(path))
     never = _without_weight_matrix(reference) + _not_of_maps(reference)
     model = _quantize_some(path, calibration, settings, never)
     first = layer_errors(reference, model, measured)

@@ -126,6 +126,7 @@ def test_eight_bit_for_cpus(tmp_path):
         if node.name in errors and sources and sources[0].op_type == "DequantizeLinear":
             rounded[node.name] = sources
     assert wide not in rounded
+    assert "ConvTranspose" not in {node.op_type for node in model.graph.node}
     convolutions = [n for n in model.graph.node if n.op_type == "Conv" and n.name in rounded]
     assert len(convolutions) > 5
     for node in convolutions:
