@@ -8,7 +8,7 @@ if [ "${1:-}" != "" ] && [ "$1" != --no-apt ]; then
     exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
-export PIP_EXTRA_INDEX_URL=${PIP_EXTRA_INDEX_URL:-https://download.pytorch.org/whl/cpu}
+export PIP_EXTRA_INDEX_URL=${PIP_EXTRA_INDEX_URL-https://download.pytorch.org/whl/cpu}
 if [ "${1:-}" != --no-apt ]; then
     apt-get update --quiet
     # A compiler for mmcv; libraries of OpenCV's windows; a browser for the tests of the 3-D page.
