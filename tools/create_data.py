@@ -8,13 +8,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 
-from create_folder import add_folder_arguments, prepare_folder
+from create_folder import add_folder_arguments, prepare_folder, unused_options
 
-from padre3d.cli import add_debug_argument, run_tool
+from padre3d.cli import add_debug_argument, check_used, run_tool
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -24,9 +23,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--root-path", type=Path, default=Path("data/nuscenes"))
     parser.add_argument(
         "--version",
-        default="v1.0-trainval",
-        help="which tables of the directory: v1.0-trainval, v1.0-mini, v1.0-test, or any with a "
-        "splits.json beside them",
+        help="which tables of the directory: v1.0-trainval (default), v1.0-mini, v1.0-test, or any "
+        "with a splits.json beside them",
     )
     parser.add_argument("--out-dir", type=Path, help="default: the root path")
     parser.add_argument("--extra-tag", default="nuscenes", help="first word of the file names")
@@ -46,6 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Prepare, and print what was written."""
+    check_used(unused_options(args))
     written = prepare_folder(args) if args.dataset != "nuscenes" else prepare(args)
     for path in written:
         print(path)
@@ -59,14 +58,15 @@ def main(argv: list[str] | None = None) -> None:
 def prepare(args: argparse.Namespace) -> list[Path]:
     """Prepare nuScenes; returns what was written."""
     from padre3d.data.prepare import prepare_nuscenes
+    from padre3d.data.text_files import read_json
 
     return prepare_nuscenes(
         args.root_path,
-        args.version,
+        args.version or "v1.0-trainval",
         out=args.out_dir,
         tag=args.extra_tag,
         max_sweeps=args.max_sweeps,
-        categories=json.loads(args.categories.read_text()) if args.categories else None,
+        categories=read_json(args.categories, "categories") if args.categories else None,
         workers=args.workers,
     )
 

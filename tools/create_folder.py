@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from padre3d.cli import Rule, check_targets
 from padre3d.command.reading import add_reading_arguments, input_frame, reading_options
 
+CONFIG = "detector.py"
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "configs/dsvt_padre2_nuscenes.py"
 
 
@@ -38,9 +40,13 @@ def prepare_folder(args: argparse.Namespace) -> list[Path]:
     from padre3d.data.folder import folder_frames
     from padre3d.data.kitti import kitti_frames
     from padre3d.data.prepare_frames import prepare_frames
-    from padre3d.training.own_config import write_own_config
+    from padre3d.training.own_config import own_config, write_own_config
 
     root, out = args.root_path, args.out_dir or args.root_path
+    range_m = parse_range(args.range) if args.range else None
+    check_targets([(f"{CONFIG} in {out}:", out / CONFIG)], [args.config])
+    # Whatever is wrong with config or range is an error before anything is written.
+    own_config(args.config, out, ["any"], 1, args.extra_tag, range_m)
     if args.dataset == "kitti":
         args.preset = args.preset or "kitti"
         frames = kitti_frames(root)
@@ -59,17 +65,25 @@ def prepare_folder(args: argparse.Namespace) -> list[Path]:
         val_share=args.val_share,
         seed=args.seed,
         workers=args.workers,
+        also=lambda folder, names, sweeps: write_own_config(
+            folder / CONFIG, args.config, out, names, sweeps, args.extra_tag, range_m
+        ),
     )
     for note in prepared.notes:
         print(note)
-    config = out / "detector.py"
-    write_own_config(
-        config,
-        args.config,
-        out,
-        prepared.classes,
-        prepared.num_sweeps,
-        args.extra_tag,
-        parse_range(args.range) if args.range else None,
-    )
-    return [*prepared.written, config]
+    return prepared.written
+
+
+def unused_options(args: argparse.Namespace) -> list[Rule]:
+    """Options of another kind of data set than the one that is prepared."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_folder_arguments(parser)
+    is_own = args.dataset != "nuscenes"
+    rules: list[Rule] = [
+        ("--version", args.version, not is_own, "the kind nuscenes"),
+        ("--categories", args.categories, not is_own, "the kind nuscenes"),
+    ]
+    for action in parser._actions:
+        given = getattr(args, action.dest) != action.default
+        rules.append((action.option_strings[0], given, is_own, "the kind folder or kitti"))
+    return rules

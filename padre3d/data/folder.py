@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from padre3d.data.frames import Frame, Label, read_labels
+from padre3d.data.text_files import read_csv, read_json, read_text
 from padre3d.io.load import SUFFIXES
 from padre3d.io.poses import COLUMNS, pose_matrix, seconds
 
@@ -90,10 +89,8 @@ def _stamps(path: Path, names: Sequence[str]) -> dict[str, tuple[float, np.ndarr
     """Stamp and pose of every frame; empty without the file."""
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file, skipinitialspace=True))
     found: dict[str, tuple[float, np.ndarray | None]] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in read_csv(path, "poses"):
         try:
             name = Path(row["file"])
             numbers = [row.get(key) for key in COLUMNS[1:]]
@@ -125,8 +122,9 @@ def read_split(root: Path, given: Path | None) -> dict[str, list[str]] | None:
     """
     path = given or root / "split.json"
     if path.is_file():
-        content = json.loads(path.read_text())
-        if not isinstance(content, dict) or not set(SPLITS) <= set(content):
+        content = read_json(path, "a split")
+        lists = [content.get(split) for split in SPLITS] if isinstance(content, dict) else [None]
+        if not all(isinstance(names, list) for names in lists):
             raise ValueError(f"{path}: expected lists train and val, got {content!r:.80}")
         return {split: [str(name) for name in content[split]] for split in SPLITS}
     if given:
@@ -134,7 +132,7 @@ def read_split(root: Path, given: Path | None) -> dict[str, list[str]] | None:
     sets = {split: root / "ImageSets" / f"{split}.txt" for split in SPLITS}
     if not all(path.is_file() for path in sets.values()):
         return None
-    return {split: path.read_text().split() for split, path in sets.items()}
+    return {split: read_text(path, "names of frames").split() for split, path in sets.items()}
 
 
 def split_frames(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from padre3d.data.boxes import box_fault
+from padre3d.data.text_files import read_csv, read_json
 from padre3d.io.frames import InputFrame
 from padre3d.io.options import UNITS_M
 
@@ -77,10 +76,10 @@ def read_labels(path: Path, frame: str | None = None) -> dict[str, list[Label]]:
     Raises:
         ValueError: names the file, the row, what was expected and what came.
     """
-    try:
-        rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path, frame)
-    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: expected labels as CSV or JSON: {error}") from error
+    if path.suffix.lower() == ".csv":
+        rows = read_csv(path, "labels")
+    else:
+        rows = list(enumerate(_json_rows(path), 1))
     found: dict[str, list[Label]] = {} if frame is None else {frame: []}
     for number, row in rows:
         name = str(row.get("frame") or frame or "")
@@ -95,19 +94,28 @@ def read_labels(path: Path, frame: str | None = None) -> dict[str, list[Label]]:
     return found
 
 
-def _csv_rows(path: Path) -> list[tuple[int, dict]]:
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        return [(reader.line_num, dict(row)) for row in reader]
+def _json_rows(path: Path) -> list[dict]:
+    content = read_json(path, "labels")
+    if isinstance(content, dict):
+        rows = []
+        for frame, found in content.items():
+            if not isinstance(found, (list, type(None))):
+                raise ValueError(
+                    f"{path}: expected a list of objects for {frame}, got {found!r:.60}"
+                )
+            rows += [{**_object(row, path), "frame": frame} for row in found or [{}]]
+        return rows
+    if not isinstance(content, list):
+        raise ValueError(
+            f"{path}: expected a list of objects, or frame -> list, got {content!r:.60}"
+        )
+    return [_object(row, path) for row in content]
 
 
-def _json_rows(path: Path, frame: str | None) -> list[tuple[int, dict]]:
-    content = json.loads(path.read_text())
-    if isinstance(content, Mapping):
-        rows = [{**row, "frame": key} for key, found in content.items() for row in found or [{}]]
-    else:
-        rows = list(content)
-    return list(enumerate(rows, 1))
+def _object(row: object, path: Path) -> dict:
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}: expected an object with a name and a box, got {row!r:.60}")
+    return row
 
 
 def _label(row: Mapping[str, object]) -> Label:

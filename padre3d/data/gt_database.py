@@ -8,6 +8,7 @@ bottom centre of the box. Entries are mmdet3d's: ``box3d_lidar`` is
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -71,7 +72,9 @@ def _write_frame(
 ) -> list[dict]:
     entries = []
     for entry, points in frame_objects(info, root, classes, num_sweeps):
-        file = f"{info['token']}_{entry['name']}_{entry['gt_idx']}.bin"
+        # Classes are named by data of any origin: "car/van" is no folder.
+        name_of_file = re.sub(r"[^\w.-]", "_", entry["name"])
+        file = f"{info['token']}_{name_of_file}_{entry['gt_idx']}.bin"
         points.tofile(folder / file)
         entries.append(dict(entry, path=os.path.join(name, file)))
     return entries

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from padre3d.data.frames import Frame, Label
+from padre3d.data.text_files import read_text
 
 PICTURE = (1242, 375)
 UNSCORED = "DontCare"
@@ -40,26 +41,33 @@ def kitti_frames(root: Path) -> list[Frame]:
 
 
 def read_calibration(folder: Path, frame: str) -> dict[str, np.ndarray]:
-    """``P2`` (3, 4), ``camera_from_lidar`` (4, 4) into rectified camera coordinates."""
+    """``P2`` (3, 4), ``camera_from_lidar`` (4, 4) into rectified camera axes, its inverse."""
     path = folder / "calib" / f"{frame}.txt"
     if not path.is_file():
         raise FileNotFoundError(f"calibration not found: {path}")
-    rows = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    rows = dict(
+        line.split(":", 1) for line in read_text(path, "a calibration").splitlines() if ":" in line
+    )
     try:
         values = {key: np.array(text.split(), float) for key, text in rows.items()}
         rectify, camera = np.eye(4), np.eye(4)
         rectify[:3, :3] = values["R0_rect"].reshape(3, 3)
         camera[:3] = values["Tr_velo_to_cam"].reshape(3, 4)
-        return {"P2": values["P2"].reshape(3, 4), "camera_from_lidar": rectify @ camera}
-    except (KeyError, ValueError) as error:
+        matrix = rectify @ camera
+        return {
+            "P2": values["P2"].reshape(3, 4),
+            "camera_from_lidar": matrix,
+            "lidar_from_camera": np.linalg.inv(matrix),
+        }
+    except (KeyError, ValueError, np.linalg.LinAlgError) as error:
         raise ValueError(f"{path}: expected P2, R0_rect and Tr_velo_to_cam: {error}") from error
 
 
 def kitti_labels(path: Path, calibration: dict[str, np.ndarray]) -> tuple[Label, ...]:
     """Labels of a KITTI text file in the LiDAR's frame; DontCare is left out."""
-    lidar_from_camera = np.linalg.inv(calibration["camera_from_lidar"])
+    lidar_from_camera = calibration["lidar_from_camera"]
     labels = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(path, "labels").splitlines(), 1):
         words = line.split()
         if not words or words[0] == UNSCORED:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from padre3d.data.nuscenes_tables import (
     splits_file,
 )
 from padre3d.data.point_files import write_pickle
+from padre3d.data.settings import check_settings
 from padre3d.io.lock import lock
 from padre3d.io.staging import move_together, staging
 
@@ -66,7 +66,8 @@ def prepare_nuscenes(
         LockedError: if another process prepares the same files.
     """
     out = out or root
-    _check_settings(tag, max_sweeps, categories, workers)
+    check_settings(tag, max_sweeps, workers)
+    _check_categories(categories)
     classes = tuple(dict.fromkeys(categories.values())) if categories else INFO_CLASSES
     with _progress() as progress:
         with naming_tables(root / version):
@@ -98,21 +99,15 @@ def prepare_nuscenes(
             return move_together(staged, out)
 
 
-def _check_settings(
-    tag: str, max_sweeps: int, categories: dict[str, str] | None, workers: int
-) -> None:
-    """Raise ValueError for a setting that cannot be."""
-    if not re.fullmatch(r"\w[\w.-]*", tag):
-        raise ValueError(f"extra tag: expected letters, digits, ., _ and -, got {tag!r}")
-    for name, value, least in (("max_sweeps", max_sweeps, 0), ("workers", workers, 1)):
-        if value < least:
-            raise ValueError(f"expected {name} >= {least}, got {value}")
-    if categories is not None:
-        pairs = categories.items() if isinstance(categories, dict) else ()
-        if not pairs or not all(isinstance(v, str) and v for pair in pairs for v in pair):
-            raise ValueError(
-                f"categories: expected an object of category and class names, got {categories!r}"
-            )
+def _check_categories(categories: dict[str, str] | None) -> None:
+    """Raise ValueError for what is no object of names."""
+    if categories is None:
+        return
+    pairs = categories.items() if isinstance(categories, dict) else ()
+    if not pairs or not all(isinstance(v, str) and v for pair in pairs for v in pair):
+        raise ValueError(
+            f"categories: expected an object of category and class names, got {categories!r}"
+        )
 
 
 def _open_and_check(

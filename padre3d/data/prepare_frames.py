@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from padre3d.data.folder import past_frames, read_split, split_frames
 from padre3d.data.frames import Frame, in_model_frame, with_velocities, without_bad_boxes
 from padre3d.data.gt_database import write_database
 from padre3d.data.point_files import write_pickle
+from padre3d.data.settings import check_settings
 from padre3d.io.cloud import drop_unusable
 from padre3d.io.files import write_atomic
 from padre3d.io.frames import InputFrame
@@ -59,8 +60,9 @@ def prepare_frames(
     val_share: float = 0.2,
     seed: int = 0,
     workers: int = 1,
+    also: Callable[[Path, tuple[str, ...], int], None] | None = None,
 ) -> Prepared:
-    """Convert clouds and write infos and database.
+    """Convert clouds and write infos and database: all of it, or nothing after an error.
 
     Args:
         frames: ordered by recording and time.
@@ -73,10 +75,14 @@ def prepare_frames(
         max_sweeps: past frames listed per frame, if there are stamps and poses.
         split_file, val_share, seed: see :func:`padre3d.data.folder.split_frames`.
         workers: processes that cut the database.
+        also: writes what else belongs into the folder; gets it, the classes and the number of
+            sweeps.
 
     Raises:
         FileNotFoundError, ValueError: if something is missing or malformed; names the file.
+        LockedError: if another process prepares the same files.
     """
+    check_settings(tag, max_sweeps, workers)
     frames, notes = without_bad_boxes(frames)
     notes = [f"dropped box: {note}" for note in notes]
     frames = with_velocities([in_model_frame(frame, axes) for frame in frames])
@@ -86,53 +92,67 @@ def prepare_frames(
     keys = [frame for chosen in split.values() for frame in chosen]
     needed = {f.name: f for key in keys for f in (*past[key.name], key)}
     key_names = {frame.name for frame in keys}
-    for frame in track(list(needed.values()), "clouds"):
-        folder = out / (KEY_FOLDER if frame.name in key_names else SWEEP_FOLDER)
-        notes += _convert(frame, folder / frame.file_name, axes, options)
+    _check_file_names(needed.values())
     longest = max(len(past[frame.name]) for frame in keys)
-    infos = {
-        name: [
-            _info(frame, i, past[frame.name], key_names, names, out)
-            for i, frame in enumerate(track(chosen, f"infos {name}"))
-        ]
-        for name, chosen in split.items()
-    }
+    sweeps = max(1, min(1 + longest, max_sweeps))
+    with (
+        lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
+        staging(out / tag) as staged,
+    ):
+        for frame in track(list(needed.values()), "clouds"):
+            folder = staged / (KEY_FOLDER if frame.name in key_names else SWEEP_FOLDER)
+            notes += _convert(frame, folder / frame.file_name, axes, options)
+        infos = {
+            name: [
+                _info(frame, i, past[frame.name], key_names, names, staged)
+                for i, frame in enumerate(track(chosen, f"infos {name}"))
+            ]
+            for name, chosen in split.items()
+        }
+        _write(infos, staged, tag, names, sweeps, workers)
+        if also is not None:
+            also(staged, names, sweeps)
+        written = move_together(staged, out, merged=("samples", "sweeps"))
     notes += [
         f"{name}: {len(rows)} frames of {_counted(split[name])}" for name, rows in infos.items()
     ]
-    sweeps = min(longest, max_sweeps) or 1
-    written = _write(infos, out, tag, names, sweeps, workers)
-    if not longest:
+    if max_sweeps and not longest:
         notes.append("no stamps with poses: every cloud stays a single sweep")
     return Prepared(written, names, sweeps, _short(notes))
 
 
 def _write(
     infos: Mapping[str, list[dict]],
-    out: Path,
+    folder: Path,
     tag: str,
     names: tuple[str, ...],
     num_sweeps: int,
     workers: int,
-) -> list[Path]:
-    """Infos of all splits and the database of the training's, all of them or none."""
-    with (
-        lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
-        staging(out / tag) as staged,
-    ):
-        for split, rows in infos.items():
-            content = {"metainfo": _metainfo(names), "data_list": rows}
-            write_pickle(staged / f"{tag}_infos_{split}.pkl", content)
-        write_database(
-            infos["train"],
-            out,
-            staged,
-            tag=tag,
-            classes=names,
-            num_sweeps=num_sweeps,
-            workers=workers,
-        )
-        return move_together(staged, out)
+) -> None:
+    """Infos of all splits and the database of the training's, beside the clouds."""
+    for split, rows in infos.items():
+        content = {"metainfo": _metainfo(names), "data_list": rows}
+        write_pickle(folder / f"{tag}_infos_{split}.pkl", content)
+    write_database(
+        infos["train"],
+        folder,
+        folder,
+        tag=tag,
+        classes=names,
+        num_sweeps=num_sweeps,
+        workers=workers,
+    )
+
+
+def _check_file_names(frames: Iterable[Frame]) -> None:
+    """Raise ValueError where the clouds of two frames would be one file."""
+    taken: dict[str, str] = {}
+    for frame in frames:
+        other = taken.setdefault(frame.file_name, frame.name)
+        if other != frame.name:
+            raise ValueError(
+                f"frames: expected names that differ with __ for /, got {other} and {frame.name}"
+            )
 
 
 def _class_names(frames: Sequence[Frame], wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from padre3d.io.files import PART
@@ -53,21 +53,31 @@ def replace_folder(new: Path, target: Path) -> None:
         os.replace(new, target)
 
 
-def move_together(folder: Path, out: Path) -> list[Path]:
+def move_together(folder: Path, out: Path, merged: Sequence[str] = ()) -> list[Path]:
     """Move all that lies in a staged folder into ``out``; all of it, or nothing after an error.
 
     Args:
         folder: of :func:`staging`.
         out: where it goes; what has the same names there is replaced.
+        merged: folders of which the files are moved one by one: others' files stay beside them.
 
     Returns:
-        The new paths.
+        The new files and folders of ``out``.
     """
-    new = sorted(folder.iterdir())
+    top = sorted(folder.iterdir())
+    new = [path for path in top if path.name not in merged]
+    for path in (path for path in top if path.name in merged):
+        new += sorted(file for file in path.rglob("*") if file.is_file())
     with tempfile.TemporaryDirectory(dir=folder) as aside:
-        old = [out / path.name for path in new if (out / path.name).exists()]
-        moves = [(path, Path(aside) / path.name) for path in old]
-        moves += [(path, out / path.name) for path in new]
+        targets = [out / path.relative_to(folder) for path in new]
+        moves = [
+            (target, Path(aside) / str(number))
+            for number, target in enumerate(targets)
+            if target.exists()
+        ]
+        moves += zip(new, targets, strict=True)
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
         done: list[tuple[Path, Path]] = []
         try:
             for source, target in moves:
@@ -77,4 +87,4 @@ def move_together(folder: Path, out: Path) -> list[Path]:
             for source, target in reversed(done):
                 os.replace(target, source)
             raise
-    return [out / path.name for path in new]
+    return [out / path.name for path in top]

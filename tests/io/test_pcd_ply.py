@@ -224,18 +224,6 @@ def test_promises_are_compared_with_the_file(save, content, match):
         load_points(save(content))
 
 
-def test_compressed_clouds_unpack_fast(save):
-    """A million points of one place: 5 MB of repeats, a case that took minutes in Python."""
-    import lzf
-
-    count = 1_000_000
-    raw = np.tile(np.array([1, 2, 3, 4], "f4"), (count, 1)).T.tobytes()
-    packed = lzf.compress(raw)
-    content = header("binary_compressed", n=count) + struct.pack("<II", len(packed), len(raw))
-    points = load_points(save(content + packed))
-    np.testing.assert_array_equal(points[[0, -1]], [[1, 2, 3, 4, 0]] * 2)
-
-
 @pytest.mark.parametrize("form", ["ascii", "binary_little_endian"])
 @pytest.mark.parametrize("elements", ["vertex 1000000000000", "face 99999999\nproperty uchar n"])
 def test_ply_promises_are_compared_with_the_file(tmp_path, form, elements):

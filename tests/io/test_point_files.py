@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from other_clouds import write_pcd
 
-from padre3d.io import drop_invalid, load_points, point_files
+from padre3d.io import drop_invalid, drop_unusable, load_points, point_files
 
 POINTS = np.array(
     [
@@ -158,6 +159,23 @@ def test_invalid_rows_are_kept_then_dropped_and_counted(tmp_path):
     assert len(points) == 6
     kept, dropped = drop_invalid(points)
     assert dropped == 2
+    np.testing.assert_array_equal(kept, without_fifth(table[[0, 2, 3, 5]]))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["a.npy", "a.bin", "a.pcd"])
+def test_numbers_beyond_float32_are_dropped_without_a_word_of_numpy(tmp_path, name):
+    table = np.tile(POINTS[:, :4].astype("f8"), (2, 1))
+    table[1, 0], table[4, 3] = 1e300, -1e300
+    if name == "a.npy":
+        np.save(tmp_path / name, table)
+    elif name == "a.bin":
+        write(tmp_path / name, table)
+    else:
+        write_pcd(tmp_path / name, dict(zip(("x", "y", "z", "intensity"), table.T, strict=True)))
+    points = load_points(tmp_path / name, dtype="float64" if name == "a.bin" else None)
+    kept, dropped = drop_unusable(points)
+    assert dropped.total == 2
     np.testing.assert_array_equal(kept, without_fifth(table[[0, 2, 3, 5]]))
 
 
