@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from padre3d.io.files import PART
-from padre3d.io.lock import is_locked, lock
-
-YOUNG_S = 60
+from padre3d.io.lock import LockedError, lock
 
 
 @contextlib.contextmanager
@@ -26,20 +24,29 @@ def staging(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     for old in target.parent.glob(f".{target.name}.*{PART}.lock"):
-        # A younger one may be about to be locked.
-        if time.time() - old.stat().st_mtime > YOUNG_S and not is_locked(old):
+        with contextlib.suppress(LockedError), lock(old, "it is being filled"):
             shutil.rmtree(old.with_suffix(""), ignore_errors=True)
-            old.unlink(missing_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=PART))
-    # mkdtemp makes folders private; give this one the permissions a plain mkdir would.
-    mask = os.umask(0)
-    os.umask(mask)
-    folder.chmod(0o777 & ~mask)
-    with lock(folder.with_name(folder.name + ".lock"), f"another process fills {folder}"):
+    with contextlib.ExitStack() as held:
+        folder = _own_folder(target, held)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_folder(target: Path, held: contextlib.ExitStack) -> Path:
+    """A new folder whose lock was there before it: without a holder it is nobody's."""
+    while True:
+        folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
+        try:
+            held.enter_context(
+                lock(folder.with_name(folder.name + ".lock"), f"another process fills {folder}")
+            )
+        except LockedError:
+            # Whoever cleans up looked at the file before its lock was taken.
+            continue
+        folder.mkdir()
+        return folder
 
 
 def replace_folder(new: Path, target: Path) -> None:

@@ -184,7 +184,7 @@ def test_targets(tmp_path):
         ("draw", ["c.py", "w.pth", "--out", "a.png", "--score-thr", "nan"], "--score-thr: exp"),
         ("export", ["c.py", "none.pth", "--out", "d"], "checkpoint none.pth: expected a file"),
         ("export", ["c.py", "w.pth", "--out", "w.pth"], "--out w.pth: expected a file of its own"),
-        ("export", ["c.py", "w.pth", "--out", "d", "--calib", "a.bin"], "--calib: expected --pre"),
+        ("export", ["c.py", "w.pth", "--out", "d", "--calib", "a.bin"], "--calib: expected an 8"),
         ("export", ["c.py", "w.pth", "--out", "d", "--calib-frames", "3"], "--calib-frames: exp"),
         ("export", ["c.py", "w.pth", "--out", "d", "--masked", "--pillars", "9"], "--masked: exp"),
         ("convert_checkpoint", ["w.pth", "w.pth", "--config", "c.py"], "OUT w.pth: expected a f"),
