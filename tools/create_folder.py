@@ -46,7 +46,11 @@ def prepare_folder(args: argparse.Namespace) -> list[Path]:
     range_m = parse_range(args.range) if args.range else None
     check_targets([(f"{CONFIG} in {out}:", out / CONFIG)], [args.config])
     # Whatever is wrong with config or range is an error before anything is written.
-    own_config(args.config, out, ["any"], 1, args.extra_tag, range_m)
+    try:
+        own_config(args.config, out, ["any"], 1, args.extra_tag, range_m)
+    except ValueError as error:
+        given = f"--range {args.range}" if args.range else f"--config {args.config}"
+        raise ValueError(f"{given}: {error}") from error
     if args.dataset == "kitti":
         args.preset = args.preset or "kitti"
         frames = kitti_frames(root)
