@@ -81,6 +81,8 @@ def read_npy(path: Path, options: ReadOptions) -> np.ndarray:
     most = table.shape[1] if named and table.ndim == 2 else 5
     if table.dtype.kind not in "fiu" or table.ndim != 2 or not 3 <= table.shape[1] <= most:
         more = "; --fields names the columns of a wider one" if table.ndim == 2 else ""
+        if table.dtype.kind in "fiu" and table.ndim == 2 and table.shape[1] == 6 and len(table):
+            more += f", or --preset {_preset_of_six(table)}"
         raise ValueError(
             f"expected a (P, 3 to 5) array of real numbers, got shape {table.shape} of "
             f"{table.dtype}{more}"
@@ -132,7 +134,7 @@ def _guess_columns(values: np.ndarray, dtype: str) -> int:
     if plausible == [6]:
         raise ValueError(
             f"expected 4 or 5 columns of {dtype}, got what reads as 6: name them, for example "
-            "--fields x,y,z,i,_,t or --preset velodyne"
+            f"--fields x,y,z,i,_,t or --preset {_preset_of_six(_sample(values, 6))}"
         )
     if plausible:
         reason = f"{'both' if len(plausible) == 2 else 'all'} read plausibly"
@@ -145,6 +147,14 @@ def _guess_columns(values: np.ndarray, dtype: str) -> int:
         f"expected 4 or 5 columns of {dtype}, got {values.size} numbers: of {counts} columns "
         f"{reason}. Give --columns or --fields (and --dtype, one of {', '.join(DTYPES)})"
     )
+
+
+def _preset_of_six(table: np.ndarray) -> str:
+    """Whose six columns these could be: a guess by the last two (P, 6)."""
+    fifth, sixth = table[:, 4], table[:, 5]
+    if (sixth == -1).any() and np.isin(sixth, (-1, 0, 1)).all():
+        return "waymo"
+    return "velodyne" if is_whole(fifth) or not is_whole(sixth) else "hesai"
 
 
 def _check_columns(values: np.ndarray, columns: int) -> None:

@@ -41,6 +41,7 @@ class Cloud:
         intensity: what the intensity is.
         warnings: what a user should know, without the file's name.
         fields: names of the file's fields, where it names them.
+        preset: the preset that it was read with.
     """
 
     points: np.ndarray
@@ -49,6 +50,7 @@ class Cloud:
     intensity: IntensityInfo = field(default_factory=IntensityInfo)
     warnings: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    preset: str | None = None
 
 
 @dataclass(frozen=True)

@@ -90,12 +90,12 @@ def cloud_from_fields(fields: dict[str, np.ndarray], options: ReadOptions, layou
     intensity = IntensityInfo()
     if name is None:
         warnings.append(
-            f"no intensity field among {given}, intensity is 0; --intensity-field chooses one"
+            f"no intensity field among {given}: intensity is 0; --intensity-field chooses one"
         )
     else:
         intensity = _set_intensity(points, by_name[name], f"field {name}", options, warnings)
     time = _set_lag(points, by_name, options, given, warnings)
-    return Cloud(points, layout, time, intensity, tuple(warnings), tuple(fields))
+    return Cloud(points, layout, time, intensity, tuple(warnings), tuple(fields), options.preset)
 
 
 def lags_of_column(column: np.ndarray, path: Path | str, time_lag: bool | None) -> np.ndarray:

@@ -45,18 +45,6 @@ def lock(path: str | Path, what: str, keep: bool = False) -> Iterator[None]:
             os.close(handle)
 
 
-def is_locked(path: str | Path) -> bool:
-    """Whether a process holds a lock file."""
-    try:
-        with open(path) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
 def _locked(path: Path, what: str) -> int:
     """A handle of the file that has its lock."""
     while True:

@@ -27,6 +27,7 @@ class ReadOptions:
         intensity_tanh: squash the intensity by tanh first, as is usual for Waymo.
         unit: length unit of x, y, z, one of ``UNITS_M``.
         origin: x, y, z in that unit that becomes (0, 0, 0), for georeferenced clouds.
+        preset: the preset that these options came from.
     """
 
     columns: int | None = None
@@ -40,6 +41,7 @@ class ReadOptions:
     intensity_tanh: bool = False
     unit: str = "m"
     origin: tuple[float, float, float] | None = None
+    preset: str | None = None
 
     def __post_init__(self) -> None:
         if self.columns is not None and self.columns < 3:
@@ -120,6 +122,7 @@ def options_of(preset: str | None = None, **given: Any) -> ReadOptions:
         columns = given.get("columns", len(base.fields))
         names = (*base.fields, *"_" * columns)[:columns]
     options: dict[str, Any] = {
+        "preset": preset,
         "preferred_intensity": base.preferred_intensity,
         "intensity_scale": base.intensity_scale,
         # Who gives a scale has intensities to scale, not to squash.

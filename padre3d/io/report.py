@@ -235,6 +235,8 @@ def _density_text(in_range: int, sweeps: int, expected: Expected) -> str:
 
 
 def _preset_advice(cloud: Cloud) -> list[str]:
+    if cloud.preset is not None:
+        return []
     fields = {name.lower() for name in cloud.fields}
     for preset, names in SIGNATURES:
         if names <= fields:

@@ -64,6 +64,18 @@ def test_six_columns_are_refused_until_named(tmp_path):
     np.testing.assert_allclose(
         load_points(path, preset="velodyne"), expected(0.1 - TIME), atol=1e-6
     )
+    # Hesai's come in the other order; Waymo's are elongation and a flag.
+    for preset, last in (
+        ("hesai", (TIME, RING)),
+        ("waymo", (1.5 * TIME / TIME.max(), np.where(RING, 1, -1))),
+    ):
+        table = np.column_stack([XYZ, INTENSITY, *last]).astype("<f4")
+        table.tofile(tmp_path / "c.bin")
+        np.save(tmp_path / "c.npy", table)
+        for name in ("c.bin", "c.npy"):
+            with pytest.raises(ValueError, match=rf"{name}: expected .* --preset {preset}$"):
+                load_points(tmp_path / name)
+            assert len(load_points(tmp_path / name, preset=preset)) == COUNT
     # Values that fit every width: all three are named.
     with pytest.raises(ValueError, match="of 4 and 5 and 6 columns all read plausibly"):
         load_points(write_bin(tmp_path / "b.bin", np.ones(60)))
