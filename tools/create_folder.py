@@ -40,14 +40,14 @@ def prepare_folder(args: argparse.Namespace) -> list[Path]:
     from padre3d.data.folder import folder_frames
     from padre3d.data.kitti import kitti_frames
     from padre3d.data.prepare_frames import prepare_frames
-    from padre3d.training.own_config import own_config, write_own_config
+    from padre3d.training.own_config import check_base, write_own_config
 
     root, out = args.root_path, args.out_dir or args.root_path
     range_m = parse_range(args.range) if args.range else None
     check_targets([(f"{CONFIG} in {out}:", out / CONFIG)], [args.config])
     # Whatever is wrong with config or range is an error before anything is written.
     try:
-        own_config(args.config, out, ["any"], 1, args.extra_tag, range_m)
+        check_base(args.config, range_m)
     except ValueError as error:
         given = f"--range {args.range}" if args.range else f"--config {args.config}"
         raise ValueError(f"{given}: {error}") from error

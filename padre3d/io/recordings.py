@@ -97,15 +97,14 @@ def _connections(reader: Any, topic: str | None, types: tuple[str, ...]) -> list
     of_type = [c for c in reader.connections if c.msgtype in types]
     topics = sorted({c.topic for c in of_type})
     short = " or ".join(name.split("/")[-1] for name in types)
+    there = ", ".join(topics) or "none"
     if topic is None:
         if len(topics) == 1:
             return of_type
-        raise ValueError(f"--topic: expected one of {short}, got {', '.join(topics) or 'none'}")
+        raise ValueError(f"--topic: expected a topic of {short}; there are {there}")
     found = [c for c in of_type if c.topic == topic]
     if not found:
-        raise ValueError(
-            f"topic {topic}: expected one of {short}, got {', '.join(topics) or 'none'}"
-        )
+        raise ValueError(f"topic {topic}: expected a topic of {short}; there are {there}")
     return found
 
 

@@ -52,6 +52,19 @@ def own_config(
     return head + cfg.pretty_text
 
 
+def check_base(base: Path, range_m: Sequence[float] | None = None) -> None:
+    """Raise FileNotFoundError or ValueError if no config can be made of this one.
+
+    Args:
+        base, range_m: as for :func:`own_config`.
+    """
+    cfg = Config.fromfile(base)
+    grid = cfg.get("model", {}).get("grid")
+    if grid is None:
+        raise ValueError("expected a config with model.grid")
+    PillarGrid.of(grid if range_m is None else {**grid, "range_m": tuple(range_m)})
+
+
 def write_own_config(path: Path, *args: Any, **kwargs: Any) -> None:
     """Write :func:`own_config`'s text."""
     write_atomic(path, own_config(*args, **kwargs))

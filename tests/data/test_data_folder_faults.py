@@ -211,10 +211,13 @@ def test_options_of_another_kind_are_refused(tmp_path, refused):
 def test_what_the_config_needs_is_looked_at_first(tmp_path, refused, repo_root):
     root = write_folder(tmp_path)
     own = ("folder", "--root-path", root, "--columns", "4")
+    empty = tmp_path / "empty.py"
+    empty.write_text("x = 1\n")
     before = contents(root)
     refused("^error: --range: expected six numbers", *own, "--range", "1,2")
     refused("^error: --range 0,0,-5,1,1,3: .* divides the range", *own, "--range", "0,0,-5,1,1,3")
     refused("none.py", *own, "--config", "none.py")
+    refused("empty.py: expected a config with model.grid", *own, "--config", empty)
     assert contents(root) == before
     mine = root / "detector.py"
     base = repo_root / "configs/dsvt_padre2_synthetic.py"
