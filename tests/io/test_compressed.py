@@ -49,6 +49,16 @@ def test_eleven_megabytes_of_short_copies(tmp_path):
     np.testing.assert_array_equal(points[:, :4], expected)
 
 
+def test_eleven_megabytes_that_are_a_gigabyte(tmp_path):
+    """Legal, and more than a cloud may be: refused before any of it is unpacked."""
+    copies = 3_666_667
+    size = 8 + 264 * copies
+    packed = b"\x07" + b"a" * 8 + b"\xe0\xff\x00" * copies
+    path = save(tmp_path, packed, size // 16, size)
+    with memory_of(2**28), pytest.raises(ValueError, match=r"a\.pcd: expected at most \d+"):
+        load_points(path)
+
+
 def test_thirty_megabytes_that_promise_one_point(tmp_path):
     """They would unpack to 2.6 GB."""
     path = save(tmp_path, b"\x00a" + b"\xe0\xff\x00" * 10_000_000, 1, 16)
