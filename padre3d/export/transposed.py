@@ -90,12 +90,13 @@ def _rewritten(
     apart = np.array([1, channels, k_y, k_x, height, width])
     whole = np.array([1, channels, height * k_y, width * k_x])
     cells, split, moved = (f"{out}//{step}" for step in ("cells", "split", "moved"))
-    order = dict(perm=[0, 1, 4, 2, 5, 3])
     return [
         helper.make_node("Conv", inputs, [cells], node.name),
         helper.make_node(
             "Reshape", [cells, constant("apart", apart)], [split], f"{node.name}/split"
         ),
-        helper.make_node("Transpose", [split], [moved], f"{node.name}/moved", **order),
+        helper.make_node(
+            "Transpose", [split], [moved], f"{node.name}/moved", perm=[0, 1, 4, 2, 5, 3]
+        ),
         helper.make_node("Reshape", [moved, constant("whole", whole)], [out], f"{node.name}/whole"),
     ]
