@@ -1,0 +1,254 @@
+#include "pillar_encoder.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace padre3d {
+namespace {
+
+// Rows of a block: what lies between points and features stays in the second-level cache.
+constexpr std::size_t kBlockRows = 256;
+constexpr std::size_t kPointsOfPiece = 16384;
+
+std::size_t padded(std::size_t width) { return (width + kLanes - 1) / kLanes * kLanes; }
+
+/// A matrix with rows of zeros behind it.
+Matrix with_rows(const Matrix& matrix, std::size_t rows) {
+    Matrix result = matrix;
+    result.rows = rows;
+    result.values.resize(rows * matrix.columns);
+    return result;
+}
+
+}  // namespace
+
+PillarEncoder::PillarEncoder(const Grid& grid, const Tables& tables, std::size_t columns,
+                             Workers& workers, const RowKernel& kernel)
+    : grid_(grid),
+      columns_(columns),
+      described_(columns + 3 + (tables.with_distance ? 1 : 0)),
+      channels_(tables.channels()),
+      with_distance_(tables.with_distance),
+      workers_(workers),
+      kernel_(kernel),
+      scratch_(workers.count()) {
+    add_layers(tables);
+}
+
+void PillarEncoder::add_layers(const Tables& tables) {
+    std::size_t depth = described_;
+    for (std::size_t i = 0; i < tables.layers.size(); ++i) {
+        const EncoderLayer& given = tables.layers[i];
+        const std::size_t out = given.shift.size(), width = padded(out);
+        Matrix point = given.point;
+        if (i == 0) {
+            // The offset to the pillar's mean is that to its centre less a constant of the pillar.
+            of_mean_ = {3, width, Floats(3 * width)};
+            Matrix merged{described_, out, Floats(described_ * out)};
+            std::copy_n(point.row(0), columns_ * out, merged.row(0));
+            for (std::size_t axis = 0; axis < 3; ++axis) {
+                for (std::size_t c = 0; c < out; ++c) {
+                    const float mean = point.row(columns_ + axis)[c];
+                    of_mean_.row(axis)[c] = mean;
+                    merged.row(columns_ + axis)[c] = mean + point.row(columns_ + 3 + axis)[c];
+                }
+            }
+            if (with_distance_) std::copy_n(point.row(columns_ + 6), out, merged.row(columns_ + 3));
+            point = std::move(merged);
+        }
+        Layer layer;
+        layer.depth = depth, layer.width = width;
+        layer.point = packed(with_rows(point, depth).row(0), depth, out, width, kernel_);
+        if (i > 0) {
+            layer.pillar = packed(with_rows(given.pillar, depth).row(0), depth, out, width, kernel_);
+        }
+        layer.shift = given.shift;
+        layer.shift.resize(width);
+        layers_.push_back(std::move(layer));
+        depth = width;
+    }
+}
+
+EncodedPillars& PillarEncoder::encode(PointView points) {
+    locate(points);
+    group();
+    make_blocks();
+    encoded_.features.resize(encoded_.cells.size() * channels_);
+    workers_.run(blocks_.size(), [&](std::size_t i, std::size_t worker) {
+        encode_block(points, blocks_[i], scratch_[worker]);
+    });
+    return encoded_;
+}
+
+/// The cell of each point that counts and lies in the range.
+void PillarEncoder::locate(PointView points) {
+    std::vector<float> limits(columns_);
+    for (std::size_t c = 0; c < columns_; ++c) limits[c] = point_limit(c);
+    const auto low_x = static_cast<float>(grid_.range_m[0]), low_y = static_cast<float>(grid_.range_m[1]);
+    const auto low_z = static_cast<float>(grid_.range_m[2]), high_z = static_cast<float>(grid_.range_m[5]);
+    const auto dx = static_cast<float>(grid_.cell_m[0]), dy = static_cast<float>(grid_.cell_m[1]);
+    const auto nx = static_cast<float>(grid_.nx()), ny = static_cast<float>(grid_.ny());
+    const auto row_cells = static_cast<std::int32_t>(grid_.nx());
+    cell_of_point_.resize(points.count);
+    const std::size_t pieces = (points.count + kPointsOfPiece - 1) / kPointsOfPiece;
+    std::vector<std::size_t> unusable(pieces);
+    workers_.run(pieces, [&](std::size_t piece, std::size_t) {
+        const std::size_t end = std::min(points.count, (piece + 1) * kPointsOfPiece);
+        for (std::size_t i = piece * kPointsOfPiece; i < end; ++i) {
+            const float* point = points.data + i * columns_;
+            bool usable = true;
+            for (std::size_t c = 0; c < columns_; ++c) usable &= std::abs(point[c]) <= limits[c];
+            // A quotient of at least 0 is cut off where the floor is.
+            const float x = (point[0] - low_x) / dx, y = (point[1] - low_y) / dy;
+            const bool inside = usable & (x >= 0) & (x < nx) & (y >= 0) & (y < ny) &
+                                (point[2] >= low_z) & (point[2] <= high_z);
+            cell_of_point_[i] = inside ? static_cast<std::int32_t>(y) * row_cells +
+                                             static_cast<std::int32_t>(x)
+                                       : -1;
+            unusable[piece] += !usable;
+        }
+    });
+    encoded_.unusable = std::accumulate(unusable.begin(), unusable.end(), std::size_t{0});
+}
+
+/// Points by pillar: those of pillar i are order_[first_[i]] to order_[first_[i + 1]], in their
+/// order in the cloud.
+void PillarEncoder::group() {
+    next_.assign(grid_.num_cells(), 0);
+    for (const std::int32_t cell : cell_of_point_) {
+        if (cell >= 0) ++next_[static_cast<std::size_t>(cell)];
+    }
+    encoded_.cells.clear();
+    first_.assign(1, 0);
+    for (std::size_t cell = 0; cell < next_.size(); ++cell) {
+        const std::int32_t count = next_[cell];
+        if (count == 0) continue;
+        encoded_.cells.push_back(static_cast<std::int32_t>(cell));
+        next_[cell] = first_.back();
+        first_.push_back(first_.back() + count);
+    }
+    order_.resize(static_cast<std::size_t>(first_.back()));
+    for (std::size_t i = 0; i < cell_of_point_.size(); ++i) {
+        const std::int32_t cell = cell_of_point_[i];
+        if (cell < 0) continue;
+        order_[static_cast<std::size_t>(next_[static_cast<std::size_t>(cell)]++)] =
+            static_cast<std::int32_t>(i);
+    }
+}
+
+void PillarEncoder::make_blocks() {
+    blocks_.clear();
+    const std::size_t pillars = encoded_.cells.size();
+    for (std::size_t start = 0; start < pillars;) {
+        const auto first_row = static_cast<std::size_t>(first_[start]);
+        std::size_t end = start + 1;
+        while (end < pillars && static_cast<std::size_t>(first_[end]) - first_row < kBlockRows) ++end;
+        blocks_.push_back({start, end - start, first_row,
+                           static_cast<std::size_t>(first_[end]) - first_row});
+        start = end;
+    }
+}
+
+void PillarEncoder::encode_block(PointView points, const Block& block, Scratch& scratch) {
+    describe(points, block, scratch);
+    run_layers(block, scratch);
+    finish(block, scratch);
+}
+
+/// Points with their offsets to the pillar's centre and perhaps their distance, and what the first
+/// layer makes of the pillar.
+void PillarEncoder::describe(PointView points, const Block& block, Scratch& scratch) const {
+    const std::size_t width = layers_[0].width;
+    scratch.inputs.resize(block.rows * described_);
+    scratch.start.resize(block.pillars * width);
+    scratch.pillar.resize(block.rows);
+    for (std::size_t i = 0; i < block.pillars; ++i) {
+        const std::size_t pillar = block.first_pillar + i;
+        const std::size_t row = static_cast<std::size_t>(first_[pillar]) - block.first_row;
+        const std::size_t end = static_cast<std::size_t>(first_[pillar + 1]) - block.first_row;
+        std::fill(scratch.pillar.begin() + static_cast<std::ptrdiff_t>(row),
+                  scratch.pillar.begin() + static_cast<std::ptrdiff_t>(end),
+                  static_cast<std::int32_t>(i));
+        describe_pillar(points, pillar, scratch.inputs.data() + row * described_,
+                        scratch.start.data() + i * width);
+    }
+}
+
+void PillarEncoder::describe_pillar(PointView points, std::size_t pillar, float* inputs,
+                                    float* start) const {
+    const auto cell = static_cast<std::size_t>(encoded_.cells[pillar]);
+    const std::size_t nx = grid_.nx();
+    const float centre[3] = {
+        grid_.centre_m(0, cell % nx), grid_.centre_m(1, cell / nx),
+        static_cast<float>((grid_.range_m[2] + grid_.range_m[5]) / 2)};
+    double sum[3] = {0, 0, 0};
+    const std::int32_t first = first_[pillar], end = first_[pillar + 1];
+    for (std::int32_t i = first; i < end; ++i, inputs += described_) {
+        const auto index = static_cast<std::size_t>(order_[static_cast<std::size_t>(i)]);
+        const float* point = points.data + index * columns_;
+        for (std::size_t c = 0; c < columns_; ++c) inputs[c] = point[c];
+        for (std::size_t axis = 0; axis < 3; ++axis) {
+            const float offset = point[axis] - centre[axis];
+            inputs[columns_ + axis] = offset;
+            sum[axis] += static_cast<double>(offset);
+        }
+        if (with_distance_) {
+            inputs[columns_ + 3] =
+                std::sqrt(point[0] * point[0] + point[1] * point[1] + point[2] * point[2]);
+        }
+    }
+    const Layer& layer = layers_[0];
+    float mean[3];
+    for (std::size_t axis = 0; axis < 3; ++axis) mean[axis] = static_cast<float>(sum[axis] / (end - first));
+    for (std::size_t c = 0; c < layer.width; ++c) {
+        const float share = mean[0] * of_mean_.row(0)[c] + mean[1] * of_mean_.row(1)[c] +
+                            mean[2] * of_mean_.row(2)[c];
+        start[c] = layer.shift[c] - share;
+    }
+}
+
+/// All layers: scratch.most are the maxima of the last one's products over each pillar's points,
+/// scratch.start what is added to them.
+void PillarEncoder::run_layers(const Block& block, Scratch& scratch) {
+    const Floats* x = &scratch.inputs;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        const Layer& layer = layers_[i];
+        RowProduct job;
+        job.depth = layer.depth, job.width = layer.width;
+        if (i > 0) {
+            scratch.zeros.resize(block.pillars);
+            scratch.start.resize(block.pillars * layer.width);
+            job.x = scratch.most.data(), job.weight = layer.pillar.data();
+            job.count = block.pillars, job.pillar = scratch.zeros.data();
+            job.start = layer.shift.data(), job.rows = scratch.start.data();
+            kernel_.run(job);
+        }
+        scratch.most.resize(block.pillars * layer.width);
+        job.x = x->data(), job.weight = layer.point.data();
+        job.count = block.rows, job.pillar = scratch.pillar.data();
+        job.start = scratch.start.data(), job.most = scratch.most.data();
+        job.kind = RowProduct::Kind::most;
+        if (i + 1 < layers_.size()) {
+            Floats& hidden = i % 2 == 0 ? scratch.hidden : scratch.other;
+            hidden.resize(block.rows * layer.width);
+            job.kind = RowProduct::Kind::hidden;
+            job.rows = hidden.data();
+            x = &hidden;
+        }
+        kernel_.run(job);
+    }
+}
+
+/// Constant over a pillar or increasing: once per pillar, after the maximum.
+void PillarEncoder::finish(const Block& block, const Scratch& scratch) {
+    const std::size_t width = layers_.back().width;
+    for (std::size_t i = 0; i < block.pillars; ++i) {
+        float* out = encoded_.features.data() + (block.first_pillar + i) * channels_;
+        const float* most = scratch.most.data() + i * width;
+        const float* start = scratch.start.data() + i * width;
+        for (std::size_t c = 0; c < channels_; ++c) out[c] = std::max(most[c] + start[c], 0.0F);
+    }
+}
+
+}  // namespace padre3d
