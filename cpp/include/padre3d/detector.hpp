@@ -34,12 +34,13 @@ struct FrameReport {
     std::size_t unusable_points = 0;  ///< with NaN, infinity or an absurd number
 };
 
-/// Wall-clock milliseconds of the stages of a frame.
+/// Milliseconds of the stages of a frame.
 struct StageTimes {
-    double encoder = 0;  ///< voxelisation and pillar encoder
-    double inputs = 0;   ///< token orders or sets, map of cells to pillars
-    double graph = 0;    ///< the backend
-    double decode = 0;   ///< boxes and their suppression
+    double encoder = 0;    ///< voxelisation and pillar encoder
+    double inputs = 0;     ///< token orders or sets, map of cells to pillars
+    double graph = 0;      ///< the backend
+    double decode = 0;     ///< boxes and their suppression
+    double processor = 0;  ///< processor time of all threads in all stages but the graph
 
     double outside_graph() const { return encoder + inputs + decode; }
 };
