@@ -10,6 +10,8 @@ namespace {
 // Rows of a block: what lies between points and features stays in the second-level cache.
 constexpr std::size_t kBlockRows = 256;
 constexpr std::size_t kPointsOfPiece = 16384;
+// How many points before its turn one is fetched: they lie anywhere in the cloud.
+constexpr std::int32_t kAhead = 8;
 
 std::size_t padded(std::size_t width) { return (width + kLanes - 1) / kLanes * kLanes; }
 
@@ -128,7 +130,7 @@ void PillarEncoder::group() {
         next_[cell] = first_.back();
         first_.push_back(first_.back() + count);
     }
-    order_.resize(static_cast<std::size_t>(first_.back()));
+    order_.assign(static_cast<std::size_t>(first_.back()) + kAhead, 0);
     for (std::size_t i = 0; i < cell_of_point_.size(); ++i) {
         const std::int32_t cell = cell_of_point_[i];
         if (cell < 0) continue;
@@ -153,7 +155,6 @@ void PillarEncoder::make_blocks() {
 void PillarEncoder::encode_block(PointView points, const Block& block, Scratch& scratch) {
     describe(points, block, scratch);
     run_layers(block, scratch);
-    finish(block, scratch);
 }
 
 /// Points with their offsets to the pillar's centre and perhaps their distance, and what the first
@@ -183,72 +184,77 @@ void PillarEncoder::describe_pillar(PointView points, std::size_t pillar, float*
         grid_.centre_m(0, cell % nx), grid_.centre_m(1, cell / nx),
         static_cast<float>((grid_.range_m[2] + grid_.range_m[5]) / 2)};
     double sum[3] = {0, 0, 0};
-    const std::int32_t first = first_[pillar], end = first_[pillar + 1];
-    for (std::int32_t i = first; i < end; ++i, inputs += described_) {
-        const auto index = static_cast<std::size_t>(order_[static_cast<std::size_t>(i)]);
-        const float* point = points.data + index * columns_;
-        for (std::size_t c = 0; c < columns_; ++c) inputs[c] = point[c];
-        for (std::size_t axis = 0; axis < 3; ++axis) {
-            const float offset = point[axis] - centre[axis];
-            inputs[columns_ + axis] = offset;
-            sum[axis] += static_cast<double>(offset);
+    const std::int32_t* order = order_.data() + first_[pillar];
+    const std::int32_t count = first_[pillar + 1] - first_[pillar];
+    for (std::int32_t i = 0; i < count; ++i, inputs += described_) {
+        __builtin_prefetch(points.data + static_cast<std::size_t>(order[i + kAhead]) * columns_);
+        const float* point = points.data + static_cast<std::size_t>(order[i]) * columns_;
+        for (std::size_t c = 0; c < 3; ++c) {
+            const float offset = point[c] - centre[c];
+            inputs[c] = point[c];
+            inputs[columns_ + c] = offset;
+            sum[c] += static_cast<double>(offset);
         }
+        for (std::size_t c = 3; c < columns_; ++c) inputs[c] = point[c];
         if (with_distance_) {
             inputs[columns_ + 3] =
                 std::sqrt(point[0] * point[0] + point[1] * point[1] + point[2] * point[2]);
         }
     }
-    const Layer& layer = layers_[0];
     float mean[3];
-    for (std::size_t axis = 0; axis < 3; ++axis) mean[axis] = static_cast<float>(sum[axis] / (end - first));
-    for (std::size_t c = 0; c < layer.width; ++c) {
-        const float share = mean[0] * of_mean_.row(0)[c] + mean[1] * of_mean_.row(1)[c] +
-                            mean[2] * of_mean_.row(2)[c];
-        start[c] = layer.shift[c] - share;
+    for (std::size_t c = 0; c < 3; ++c) mean[c] = static_cast<float>(sum[c] / count);
+    const float *x = of_mean_.row(0), *y = of_mean_.row(1), *z = of_mean_.row(2);
+    const float* shift = layers_[0].shift.data();
+    for (std::size_t c = 0; c < layers_[0].width; ++c) {
+        start[c] = shift[c] - (mean[0] * x[c] + mean[1] * y[c] + mean[2] * z[c]);
     }
 }
 
-/// All layers: scratch.most are the maxima of the last one's products over each pillar's points,
-/// scratch.start what is added to them.
+/// All layers in turn. What is constant over a pillar or increasing comes once for each pillar,
+/// after the maximum.
 void PillarEncoder::run_layers(const Block& block, Scratch& scratch) {
     const Floats* x = &scratch.inputs;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
         const Layer& layer = layers_[i];
+        if (i > 0) add_shared(layer, block, scratch);
+        scratch.most.resize(block.pillars * layer.width);
         RowProduct job;
         job.depth = layer.depth, job.width = layer.width;
-        if (i > 0) {
-            scratch.zeros.resize(block.pillars);
-            scratch.start.resize(block.pillars * layer.width);
-            job.x = scratch.most.data(), job.weight = layer.pillar.data();
-            job.count = block.pillars, job.pillar = scratch.zeros.data();
-            job.start = layer.shift.data(), job.rows = scratch.start.data();
-            kernel_.run(job);
-        }
-        scratch.most.resize(block.pillars * layer.width);
         job.x = x->data(), job.weight = layer.point.data();
         job.count = block.rows, job.pillar = scratch.pillar.data();
         job.start = scratch.start.data(), job.most = scratch.most.data();
-        job.kind = RowProduct::Kind::most;
         if (i + 1 < layers_.size()) {
             Floats& hidden = i % 2 == 0 ? scratch.hidden : scratch.other;
             hidden.resize(block.rows * layer.width);
             job.kind = RowProduct::Kind::hidden;
             job.rows = hidden.data();
             x = &hidden;
+        } else {
+            job.kind = RowProduct::Kind::last;
+            if (layer.width == channels_) job.most = features_of(block.first_pillar);
         }
         kernel_.run(job);
     }
+    const std::size_t width = layers_.back().width;
+    for (std::size_t i = 0; width != channels_ && i < block.pillars; ++i) {
+        std::copy_n(scratch.most.data() + i * width, channels_, features_of(block.first_pillar + i));
+    }
 }
 
-/// Constant over a pillar or increasing: once per pillar, after the maximum.
-void PillarEncoder::finish(const Block& block, const Scratch& scratch) {
-    const std::size_t width = layers_.back().width;
-    for (std::size_t i = 0; i < block.pillars; ++i) {
-        float* out = encoded_.features.data() + (block.first_pillar + i) * channels_;
-        const float* most = scratch.most.data() + i * width;
-        const float* start = scratch.start.data() + i * width;
-        for (std::size_t c = 0; c < channels_; ++c) out[c] = std::max(most[c] + start[c], 0.0F);
-    }
+/// What a layer makes of the maxima of the one before it, which the points of a pillar share.
+void PillarEncoder::add_shared(const Layer& layer, const Block& block, Scratch& scratch) {
+    scratch.zeros.resize(block.pillars);
+    scratch.start.resize(block.pillars * layer.width);
+    RowProduct job;
+    job.depth = layer.depth, job.width = layer.width;
+    job.x = scratch.most.data(), job.weight = layer.pillar.data();
+    job.count = block.pillars, job.pillar = scratch.zeros.data();
+    job.start = layer.shift.data(), job.rows = scratch.start.data();
+    kernel_.run(job);
+}
+
+float* PillarEncoder::features_of(std::size_t pillar) {
+    return encoded_.features.data() + pillar * channels_;
 }
 
 }  // namespace padre3d

@@ -54,7 +54,8 @@ private:
     void describe(PointView points, const Block& block, Scratch& scratch) const;
     void describe_pillar(PointView points, std::size_t pillar, float* inputs, float* start) const;
     void run_layers(const Block& block, Scratch& scratch);
-    void finish(const Block& block, const Scratch& scratch);
+    void add_shared(const Layer& layer, const Block& block, Scratch& scratch);
+    float* features_of(std::size_t pillar);
 
     Grid grid_;
     std::size_t columns_, described_, channels_;

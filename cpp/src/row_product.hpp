@@ -10,12 +10,12 @@ namespace padre3d {
 /// Products of the rows of x, which belong to pillars, with a matrix, and what becomes of them.
 ///
 ///   hidden: rows(r) = relu(start(pillar of r) + x(r) W); most(p) = maximum of rows(r) over p
-///   most:   most(p) = maximum of x(r) W over p
+///   last:   most(p) = relu(start(p) + maximum of x(r) W over p)
 ///   plain:  rows(r) = start(pillar of r) + x(r) W
 ///
 /// The rows of a pillar follow each other, and those of x are `depth`, all others `width` long.
 struct RowProduct {
-    enum class Kind { hidden, most, plain };
+    enum class Kind { hidden, last, plain };
 
     Kind kind = Kind::plain;
     const float* x = nullptr;
