@@ -10,6 +10,8 @@ namespace {
 // Rows of a block: what lies between points and features stays in the second-level cache.
 constexpr std::size_t kBlockRows = 256;
 constexpr std::size_t kPointsOfPiece = 16384;
+// Numbers of a pillar that the first layer reads: its centre and the mean of the offsets from it.
+constexpr std::size_t kShared = 6;
 // How many points before its turn one is fetched: they lie anywhere in the cloud.
 constexpr std::int32_t kAhead = 8;
 
@@ -29,7 +31,7 @@ PillarEncoder::PillarEncoder(const Grid& grid, const Tables& tables, std::size_t
                              Workers& workers, const RowKernel& kernel)
     : grid_(grid),
       columns_(columns),
-      described_(columns + 3 + (tables.with_distance ? 1 : 0)),
+      described_(columns + (tables.with_distance ? 1 : 0)),
       channels_(tables.channels()),
       with_distance_(tables.with_distance),
       workers_(workers),
@@ -39,37 +41,41 @@ PillarEncoder::PillarEncoder(const Grid& grid, const Tables& tables, std::size_t
 }
 
 void PillarEncoder::add_layers(const Tables& tables) {
-    std::size_t depth = described_;
+    const auto [first, of_pillar] = first_layer(tables.layers[0].point);
+    std::size_t depth = described_, shared = kShared;
     for (std::size_t i = 0; i < tables.layers.size(); ++i) {
         const EncoderLayer& given = tables.layers[i];
         const std::size_t out = given.shift.size(), width = padded(out);
-        Matrix point = given.point;
-        if (i == 0) {
-            // The offset to the pillar's mean is that to its centre less a constant of the pillar.
-            of_mean_ = {3, width, Floats(3 * width)};
-            Matrix merged{described_, out, Floats(described_ * out)};
-            std::copy_n(point.row(0), columns_ * out, merged.row(0));
-            for (std::size_t axis = 0; axis < 3; ++axis) {
-                for (std::size_t c = 0; c < out; ++c) {
-                    const float mean = point.row(columns_ + axis)[c];
-                    of_mean_.row(axis)[c] = mean;
-                    merged.row(columns_ + axis)[c] = mean + point.row(columns_ + 3 + axis)[c];
-                }
-            }
-            if (with_distance_) std::copy_n(point.row(columns_ + 6), out, merged.row(columns_ + 3));
-            point = std::move(merged);
-        }
-        Layer layer;
-        layer.depth = depth, layer.width = width;
-        layer.point = packed(with_rows(point, depth).row(0), depth, out, width, kernel_);
-        if (i > 0) {
-            layer.pillar = packed(with_rows(given.pillar, depth).row(0), depth, out, width, kernel_);
-        }
-        layer.shift = given.shift;
-        layer.shift.resize(width);
-        layers_.push_back(std::move(layer));
-        depth = width;
+        const Matrix point = with_rows(i == 0 ? first : given.point, depth);
+        const Matrix pillar = with_rows(i == 0 ? of_pillar : given.pillar, shared);
+        layers_.push_back({packed(point.row(0), depth, out, width, kernel_),
+                           packed(pillar.row(0), shared, out, width, kernel_), given.shift, depth,
+                           shared, width});
+        layers_.back().shift.resize(width);
+        depth = shared = width;
     }
+}
+
+/// A point is its pillar's centre and an offset, and the offset to the mean is that to the centre
+/// less a constant of the pillar: offsets are all that differs within a pillar. What the first layer
+/// makes of them, and of the centre and the mean offset.
+std::pair<Matrix, Matrix> PillarEncoder::first_layer(const Matrix& given) const {
+    const std::size_t out = given.columns;
+    Matrix of_point{described_, out, Floats(described_ * out)};
+    Matrix of_pillar{kShared, out, Floats(kShared * out)};
+    for (std::size_t axis = 0; axis < 3; ++axis) {
+        const float* of_centre = given.row(axis);
+        const float* of_mean = given.row(columns_ + axis);
+        const float* of_offset = given.row(columns_ + 3 + axis);
+        for (std::size_t c = 0; c < out; ++c) {
+            of_point.row(axis)[c] = of_centre[c] + of_mean[c] + of_offset[c];
+            of_pillar.row(axis)[c] = of_centre[c];
+            of_pillar.row(3 + axis)[c] = -of_mean[c];
+        }
+    }
+    std::copy_n(given.row(3), (columns_ - 3) * out, of_point.row(3));
+    if (with_distance_) std::copy_n(given.row(columns_ + 6), out, of_point.row(columns_));
+    return {of_point, of_pillar};
 }
 
 EncodedPillars& PillarEncoder::encode(PointView points) {
@@ -157,12 +163,11 @@ void PillarEncoder::encode_block(PointView points, const Block& block, Scratch& 
     run_layers(block, scratch);
 }
 
-/// Points with their offsets to the pillar's centre and perhaps their distance, and what the first
-/// layer makes of the pillar.
+/// Points with x, y and z as offsets from the pillar's centre and perhaps their distance, and what
+/// they share.
 void PillarEncoder::describe(PointView points, const Block& block, Scratch& scratch) const {
-    const std::size_t width = layers_[0].width;
     scratch.inputs.resize(block.rows * described_);
-    scratch.start.resize(block.pillars * width);
+    scratch.most.resize(block.pillars * kShared);
     scratch.pillar.resize(block.rows);
     for (std::size_t i = 0; i < block.pillars; ++i) {
         const std::size_t pillar = block.first_pillar + i;
@@ -172,17 +177,16 @@ void PillarEncoder::describe(PointView points, const Block& block, Scratch& scra
                   scratch.pillar.begin() + static_cast<std::ptrdiff_t>(end),
                   static_cast<std::int32_t>(i));
         describe_pillar(points, pillar, scratch.inputs.data() + row * described_,
-                        scratch.start.data() + i * width);
+                        scratch.most.data() + i * kShared);
     }
 }
 
 void PillarEncoder::describe_pillar(PointView points, std::size_t pillar, float* inputs,
-                                    float* start) const {
+                                    float* shared) const {
     const auto cell = static_cast<std::size_t>(encoded_.cells[pillar]);
     const std::size_t nx = grid_.nx();
-    const float centre[3] = {
-        grid_.centre_m(0, cell % nx), grid_.centre_m(1, cell / nx),
-        static_cast<float>((grid_.range_m[2] + grid_.range_m[5]) / 2)};
+    shared[0] = grid_.centre_m(0, cell % nx), shared[1] = grid_.centre_m(1, cell / nx);
+    shared[2] = static_cast<float>((grid_.range_m[2] + grid_.range_m[5]) / 2);
     double sum[3] = {0, 0, 0};
     const std::int32_t* order = order_.data() + first_[pillar];
     const std::int32_t count = first_[pillar + 1] - first_[pillar];
@@ -190,24 +194,16 @@ void PillarEncoder::describe_pillar(PointView points, std::size_t pillar, float*
         __builtin_prefetch(points.data + static_cast<std::size_t>(order[i + kAhead]) * columns_);
         const float* point = points.data + static_cast<std::size_t>(order[i]) * columns_;
         for (std::size_t c = 0; c < 3; ++c) {
-            const float offset = point[c] - centre[c];
-            inputs[c] = point[c];
-            inputs[columns_ + c] = offset;
-            sum[c] += static_cast<double>(offset);
+            inputs[c] = point[c] - shared[c];
+            sum[c] += static_cast<double>(inputs[c]);
         }
         for (std::size_t c = 3; c < columns_; ++c) inputs[c] = point[c];
         if (with_distance_) {
-            inputs[columns_ + 3] =
+            inputs[columns_] =
                 std::sqrt(point[0] * point[0] + point[1] * point[1] + point[2] * point[2]);
         }
     }
-    float mean[3];
-    for (std::size_t c = 0; c < 3; ++c) mean[c] = static_cast<float>(sum[c] / count);
-    const float *x = of_mean_.row(0), *y = of_mean_.row(1), *z = of_mean_.row(2);
-    const float* shift = layers_[0].shift.data();
-    for (std::size_t c = 0; c < layers_[0].width; ++c) {
-        start[c] = shift[c] - (mean[0] * x[c] + mean[1] * y[c] + mean[2] * z[c]);
-    }
+    for (std::size_t c = 0; c < 3; ++c) shared[3 + c] = static_cast<float>(sum[c] / count);
 }
 
 /// All layers in turn. What is constant over a pillar or increasing comes once for each pillar,
@@ -216,7 +212,7 @@ void PillarEncoder::run_layers(const Block& block, Scratch& scratch) {
     const Floats* x = &scratch.inputs;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
         const Layer& layer = layers_[i];
-        if (i > 0) add_shared(layer, block, scratch);
+        add_shared(layer, block, scratch);
         scratch.most.resize(block.pillars * layer.width);
         RowProduct job;
         job.depth = layer.depth, job.width = layer.width;
@@ -241,12 +237,12 @@ void PillarEncoder::run_layers(const Block& block, Scratch& scratch) {
     }
 }
 
-/// What a layer makes of the maxima of the one before it, which the points of a pillar share.
+/// What a layer makes of what the points of a pillar share: the maxima of the layer before it.
 void PillarEncoder::add_shared(const Layer& layer, const Block& block, Scratch& scratch) {
     scratch.zeros.resize(block.pillars);
     scratch.start.resize(block.pillars * layer.width);
     RowProduct job;
-    job.depth = layer.depth, job.width = layer.width;
+    job.depth = layer.shared, job.width = layer.width;
     job.x = scratch.most.data(), job.weight = layer.pillar.data();
     job.count = block.pillars, job.pillar = scratch.zeros.data();
     job.start = layer.shift.data(), job.rows = scratch.start.data();

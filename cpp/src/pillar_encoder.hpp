@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "grid.hpp"
@@ -34,7 +35,8 @@ private:
     /// Rows that lie behind each other in memory are padded to `width` columns.
     struct Layer {
         Floats point, pillar, shift;  ///< packed; the shift is padded alone
-        std::size_t depth, width;     ///< of the point's part
+        std::size_t depth, shared;    ///< numbers of a point, and of a pillar
+        std::size_t width;
     };
     /// Pillars that go through all layers together.
     struct Block {
@@ -47,12 +49,13 @@ private:
     };
 
     void add_layers(const Tables& tables);
+    std::pair<Matrix, Matrix> first_layer(const Matrix& given) const;
     void locate(PointView points);
     void group();
     void make_blocks();
     void encode_block(PointView points, const Block& block, Scratch& scratch);
     void describe(PointView points, const Block& block, Scratch& scratch) const;
-    void describe_pillar(PointView points, std::size_t pillar, float* inputs, float* start) const;
+    void describe_pillar(PointView points, std::size_t pillar, float* inputs, float* shared) const;
     void run_layers(const Block& block, Scratch& scratch);
     void add_shared(const Layer& layer, const Block& block, Scratch& scratch);
     float* features_of(std::size_t pillar);
@@ -60,7 +63,6 @@ private:
     Grid grid_;
     std::size_t columns_, described_, channels_;
     bool with_distance_;
-    Matrix of_mean_;  ///< (3, width of the first layer)
     std::vector<Layer> layers_;
     Workers& workers_;
     const RowKernel& kernel_;
