@@ -17,7 +17,7 @@ Number number_of(const std::string& option, const std::string& word, Number leas
     Number value{};
     const bool is_number = word.find('-') != 0 && (stream >> value) && stream.eof();
     if (!is_number || !(value >= least && value <= most)) {
-        fail(option, ": expected a number from ", least, " to ", most, ", got ", quoted(word));
+        fail(option, ": expected a number from ", least, " to ", most, ", got ", in_quotes(word));
     }
     return value;
 }
@@ -121,7 +121,7 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
         } else if (word == "--time-lag" || word == "--no-time-lag") {
             args.reading.time_lag = word == "--time-lag";
         } else if (found == options.end()) {
-            fail(quoted(word), ": expected an option of --help");
+            fail(in_quotes(word), ": expected an option of --help");
         } else if (i + 1 == words.size()) {
             fail(word, ": expected a value, got none");
         } else {

@@ -38,7 +38,7 @@ std::unique_ptr<Graph> open_graph(const std::string& backend, const std::filesys
     for (const Backend& entry : kBackends) {
         if (entry.name != nullptr && name == entry.name) return entry.open(path, options);
     }
-    fail("backend: expected one of ", known(), ", got ", quoted(name));
+    fail("backend: expected one of ", known(), ", got ", in_quotes(name));
 }
 
 const TensorView& taken(const Tensors& inputs, const std::string& name,
@@ -48,7 +48,7 @@ const TensorView& taken(const Tensors& inputs, const std::string& name,
         std::string names;
         for (const auto& entry : inputs) names += (names.empty() ? "" : ", ") + entry.first;
         fail(path.string(), ": expected a model with the inputs ", names, ", got one with ",
-             quoted(name));
+             in_quotes(name));
     }
     return found->second;
 }

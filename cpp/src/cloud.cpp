@@ -25,7 +25,7 @@ RawTable read_table(const std::filesystem::path& path, const ReadOptions& option
     const std::string suffix = path.extension().string();
     if (suffix == ".bin") return read_bin(path, options);
     if (suffix == ".npy") return read_npy(path, options);
-    fail("expected a .bin or .npy file, got ", quoted(suffix));
+    fail("expected a .bin or .npy file, got ", in_quotes(suffix));
 }
 
 /// What to do about intensities of another range than the model's; empty if they fit.

@@ -22,7 +22,7 @@ bool is_plain_name(std::string_view name) {
 
 fs::path file_inside(const fs::path& folder, const std::string& name) {
     if (!is_plain_name(name)) {
-        fail(folder.string(), ": expected the plain name of a file, got ", quoted(name));
+        fail(folder.string(), ": expected the plain name of a file, got ", in_quotes(name));
     }
     const fs::path path = folder / name;
     std::error_code error;

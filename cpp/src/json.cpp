@@ -64,7 +64,7 @@ private:
             skip_space();
             std::string key = string();
             if (!seen.insert(key).second) {
-                fail("expected JSON with different keys in an object, got ", quoted(key), " twice");
+                fail("expected JSON with different keys in an object, got ", in_quotes(key), " twice");
             }
             if (!next_is(':')) refuse("':'");
             result.members.emplace_back(std::move(key), value(depth + 1));

@@ -19,14 +19,14 @@ void check_unique(const char* what, const std::vector<std::string>& names) {
     std::set<std::string> seen;
     for (const std::string& name : names) {
         if (!seen.insert(name).second) {
-            fail("expected different ", what, ", got ", quoted(name), " twice");
+            fail("expected different ", what, ", got ", in_quotes(name), " twice");
         }
     }
 }
 
 void check_file_name(const std::string& name) {
     if (!is_plain_name(name) || name == kManifest) {
-        fail("expected the plain name of a file in the folder, got ", quoted(name));
+        fail("expected the plain name of a file in the folder, got ", in_quotes(name));
     }
 }
 
@@ -138,7 +138,7 @@ std::vector<std::string> classes_of(const Field& field) {
     for (const Field& name : field.items(1)) {
         classes.push_back(name.word());
         if (!is_printable(classes.back())) {
-            fail("classes: expected printable names, got ", quoted(classes.back()));
+            fail("classes: expected printable names, got ", in_quotes(classes.back()));
         }
     }
     if (classes.size() > 1000) fail("classes: expected at most 1000, got ", classes.size());
@@ -172,11 +172,11 @@ void set_layout(const Field& root, Manifest& manifest) {
     manifest.layout = (old ? *old : root["layout"]).string();
     manifest.set_size = count_or_null(root["set_size"]);
     if (manifest.layout != "sequence" && manifest.layout != "set" && manifest.layout != "grid") {
-        fail("layout: expected one of sequence, set, grid, got ", quoted(manifest.layout));
+        fail("layout: expected one of sequence, set, grid, got ", in_quotes(manifest.layout));
     }
     if ((manifest.layout == "set") != manifest.set_size.has_value()) {
         fail("set_size: expected a number in set form and null otherwise, with layout ",
-             quoted(manifest.layout));
+             in_quotes(manifest.layout));
     }
 }
 
@@ -218,7 +218,7 @@ void check_external(const fs::path& path, const Manifest& manifest) {
     for (const std::string& name : external_files(path)) {
         if (manifest.sha256.count(name) == 0) {
             fail(path.string(), ": expected external weights in files of the manifest, got ",
-                 quoted(name));
+                 in_quotes(name));
         }
     }
 }

@@ -31,7 +31,7 @@ public:
             } else if (key == "shape") {
                 array.shape = tuple();
             } else {
-                fail("a header with ", quoted(key));
+                fail("a header with ", in_quotes(key));
             }
             found += 1;
             if (!next_is(',')) {
@@ -115,10 +115,10 @@ private:
 /// Bytes of one element: the number at the end of the type, times 4 for characters.
 std::size_t item_size(const std::string& dtype) {
     const bool shaped = dtype.size() >= 3 && std::string_view("<>|=").find(dtype[0]) != std::string::npos;
-    if (!shaped || dtype[1] == 'O') fail("an array of ", quoted(dtype));
+    if (!shaped || dtype[1] == 'O') fail("an array of ", in_quotes(dtype));
     std::size_t size = 0;
     for (const char digit : dtype.substr(2)) {
-        if (digit < '0' || digit > '9' || size > 1'000'000) fail("an array of ", quoted(dtype));
+        if (digit < '0' || digit > '9' || size > 1'000'000) fail("an array of ", in_quotes(dtype));
         size = size * 10 + static_cast<std::size_t>(digit - '0');
     }
     return dtype[1] == 'U' ? 4 * size : size;
@@ -172,7 +172,7 @@ std::vector<T> NpyArray::numbers() const {
     const std::string name = kind();
     const std::size_t count = size();
     std::vector<T> values;
-    if (dtype[0] == '>') fail("numbers of ", quoted(dtype));
+    if (dtype[0] == '>') fail("numbers of ", in_quotes(dtype));
     if (name == "f2") values = from_halves<T>(data, count);
     else if (name == "f4") values = converted<float, T>(data, count);
     else if (name == "f8") values = converted<double, T>(data, count);
@@ -184,7 +184,7 @@ std::vector<T> NpyArray::numbers() const {
     else if (name == "u2") values = converted<std::uint16_t, T>(data, count);
     else if (name == "u4") values = converted<std::uint32_t, T>(data, count);
     else if (name == "u8") values = converted<std::uint64_t, T>(data, count);
-    else fail("real numbers expected, got ", quoted(dtype));
+    else fail("real numbers expected, got ", in_quotes(dtype));
     return fortran_order && shape.size() > 1 ? by_rows(values, shape) : values;
 }
 

@@ -80,7 +80,7 @@ std::string unpacked(const Archive& archive, const Member& member) {
     } else {
         fail("an archive packed in way ", member.method);
     }
-    if (crc32(data) != member.crc) fail("a wrong checksum of ", quoted(member.name));
+    if (crc32(data) != member.crc) fail("a wrong checksum of ", in_quotes(member.name));
     return data;
 }
 
@@ -108,10 +108,10 @@ std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path, std:
         for (const Member& member : members_of(archive, most)) {
             const std::string& name = member.name;
             const bool is_array = name.size() > 4 && name.substr(name.size() - 4) == ".npy";
-            if (!is_array) fail("no array in ", quoted(name));
+            if (!is_array) fail("no array in ", in_quotes(name));
             NpyArray array = parse_npy(unpacked(archive, member));
             if (!arrays.emplace(name.substr(0, name.size() - 4), std::move(array)).second) {
-                fail("two arrays of the name ", quoted(name));
+                fail("two arrays of the name ", in_quotes(name));
             }
         }
     } catch (const Error& error) {

@@ -29,7 +29,7 @@ double number_of(const std::string& cell, std::size_t row) {
     stream.imbue(std::locale::classic());
     double value = 0;
     if (!(stream >> value) || !stream.eof()) {
-        fail("expected numbers in every row, got ", quoted(cell), " in row ", row);
+        fail("expected numbers in every row, got ", in_quotes(cell), " in row ", row);
     }
     return value;
 }

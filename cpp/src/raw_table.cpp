@@ -103,7 +103,7 @@ std::string kind_of(const std::string& dtype) {
     if (dtype == "float16") return "f2";
     if (dtype == "float32") return "f4";
     if (dtype == "float64") return "f8";
-    fail("--dtype: expected one of float32, float16, float64, got ", quoted(dtype));
+    fail("--dtype: expected one of float32, float16, float64, got ", in_quotes(dtype));
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ Matrix rows_of(const std::vector<float>& values, std::size_t columns, std::size_
 
 std::vector<float> finite_floats(const NpyArray& array, const std::string& name) {
     if (array.dtype != "<f4") {
-        fail("encoder layer: expected ", name, " in float32, got ", quoted(array.dtype));
+        fail("encoder layer: expected ", name, " in float32, got ", in_quotes(array.dtype));
     }
     std::vector<float> values = array.numbers<float>();
     if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
@@ -95,7 +95,7 @@ std::vector<Table> whole_numbers(const Arrays& arrays, const std::string& name,
     const NpyArray& array = arrays.named(name);
     if (array.shape != shape || array.dtype != "<i4") {
         fail("table ", name, ": expected shape ", shape_text(shape), " in int32, got ",
-             shape_text(array.shape), " in ", quoted(array.dtype));
+             shape_text(array.shape), " in ", in_quotes(array.dtype));
     }
     const std::vector<std::int32_t> values = array.numbers<std::int32_t>();
     for (const std::int32_t value : values) {
@@ -120,7 +120,7 @@ void add_token_tables(const Arrays& arrays, const Manifest& manifest, Tables& ta
     const std::size_t orders = length_of(arrays.named("cells"));
     if (shifts == 0 || (orders == 0) != (manifest.layout == "grid")) {
         fail("tables: expected windows, and orders unless all layers are on the grid, got ", shifts,
-             " shifts and ", orders, " orders with layout ", quoted(manifest.layout));
+             " shifts and ", orders, " orders with layout ", in_quotes(manifest.layout));
     }
     tables.cells = whole_numbers(arrays, "cells", {orders, cells}, cells);
     tables.windows = whole_numbers(arrays, "windows", {shifts, cells}, cells);

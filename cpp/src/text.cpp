@@ -2,7 +2,7 @@
 
 namespace padre3d {
 
-std::string quoted(std::string_view value) {
+std::string in_quotes(std::string_view value) {
     static const char* digits = "0123456789abcdef";
     std::string result = "'";
     for (const char character : value.substr(0, 80)) {

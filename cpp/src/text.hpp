@@ -23,7 +23,7 @@ template <class... Parts>
 }
 
 /// In quotes, at most 80 bytes, with escapes for all but printable ASCII: it stays on its line.
-std::string quoted(std::string_view value);
+std::string in_quotes(std::string_view value);
 
 /// `shape` as (1, 2, 3).
 template <class Shape>

@@ -66,7 +66,9 @@ void stages(const Words& words) {
     const std::size_t least = std::stoul(words.at(3)), sets = std::stoul(words.at(4));
     const std::size_t most = std::stoul(words.at(5));
     FrameInputs frame(words.at(0), manifest, std::stoi(words.at(6)));
-    frame.encode({});  // buffers of an earlier frame must not show
+    PointView other = points.view();  // what an earlier frame left in the buffers must not show
+    other.count -= other.count / 3;
+    frame.inputs(frame.encode(other), 1, std::nullopt);
     EncodedPillars& pillars = frame.encode(points.view());
     std::cout << pillars.cells.size() << " " << pillars.unusable << "\n";
     if (most > 0) frame.keep_nearest(pillars, most);
