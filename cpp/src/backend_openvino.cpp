@@ -26,7 +26,7 @@ ov::element::Type element_type(Type type) {
 
 TensorView view_of(const ov::Tensor& tensor, const std::string& name) {
     TensorView view;
-    view.shape.assign(tensor.get_shape().begin(), tensor.get_shape().end());
+    view.shape = tensor.get_shape();
     view.data = tensor.data();
     for (const Type type : {Type::float32, Type::int32, Type::int64, Type::boolean}) {
         if (tensor.get_element_type() == element_type(type)) {
