@@ -88,3 +88,11 @@ def with_openvino(cpp) -> CppBuild:
     if not cpp.openvino:
         pytest.skip("the C++ runtime has no backend here: OpenVINO is not installed")
     return cpp
+
+
+@pytest.fixture(scope="session")
+def openvino_cmake_folder(with_openvino) -> Path:
+    """CMake files of OpenVINO."""
+    folder = openvino_cmake()
+    assert folder is not None
+    return folder

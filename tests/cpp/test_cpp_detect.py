@@ -113,7 +113,7 @@ def buckets(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("thinned", "size", "dropped"), [(1000, 300, False), (250, 900, False), (1, 900, True)]
+    ("thinned", "size", "dropped"), [(1000, 300, False), (100, 900, False), (1, 900, True)]
 )
 def test_fixed_numbers_of_pillars(with_openvino, buckets, tmp_path, thinned, size, dropped):
     """The smallest graph that fits; the farthest pillars are dropped, and that is said."""
