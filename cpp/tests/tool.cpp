@@ -1,7 +1,8 @@
 // What tests/cpp asks of the library piece by piece: arrays in, arrays out, no graph needed.
 
+#include <chrono>
 #include <cmath>
-#include <cstring>
+#include <ctime>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -75,27 +76,66 @@ void stages(const Words& words) {
     const Tensors inputs = frame.inputs(
         pillars, least, sets == 0 ? std::nullopt : std::optional<std::size_t>(sets));
     for (const auto& [name, view] : inputs) {
-        const char* dtype = view.type == Type::float32 ? "<f4" : view.type == Type::int32 ? "<i4" : "|b1";
+        const bool is_float = view.type == Type::float32, is_int = view.type == Type::int32;
+        const char* dtype = is_float ? "<f4" : is_int ? "<i4" : "|b1";
         write_npy(out / (name + ".npy"), dtype, view.shape, view.data,
                   view.size() * bytes_of(view.type));
     }
 }
 
+using Arrays = std::map<std::string, NpyArray>;
+
+/// Raw outputs of the graph; the arrays must outlive them.
+Tensors outputs_of(const Arrays& arrays) {
+    Tensors outputs;
+    for (const auto& [name, array] : arrays) {
+        const std::string kind = array.kind();
+        const Type type = kind == "i8" ? Type::int64 : kind == "i4" ? Type::int32 : Type::float32;
+        outputs[name] = {type, array.shape, array.data.data()};
+    }
+    return outputs;
+}
+
 /// decode FOLDER OUTPUTS.npz OUT.npy: boxes with score and label as (K, 11) of raw outputs.
 void decode_outputs(const Words& words) {
     const Manifest manifest = parse_manifest(words.at(0));
-    const auto arrays = read_npz(words.at(1), kMostBytes);
-    Tensors outputs;
-    for (const auto& [name, array] : arrays) {
-        const Type type = array.kind() == "i8" ? Type::int64 : array.kind() == "i4" ? Type::int32 : Type::float32;
-        outputs[name] = {type, array.shape, array.data.data()};
-    }
+    const Arrays arrays = read_npz(words.at(1), kMostBytes);
+    const Tensors outputs = outputs_of(arrays);
     std::vector<double> rows;
     for (const Box& b : decode(outputs, manifest.head_grid, manifest.decode)) {
         rows.insert(rows.end(), {b.x, b.y, b.z, b.length, b.width, b.height, b.yaw, b.vx, b.vy,
                                  b.score, static_cast<double>(b.label)});
     }
     write_npy(words.at(2), "<f8", {rows.size() / 11, 11}, rows.data(), 8 * rows.size());
+}
+
+/// Wall-clock and processor milliseconds of a call, behind the ones before.
+void time(std::vector<double>& ms, const std::function<void()>& call) {
+    const std::clock_t processor = std::clock();
+    const auto start = std::chrono::steady_clock::now();
+    call();
+    const std::chrono::duration<double, std::milli> wall = std::chrono::steady_clock::now() - start;
+    ms.push_back(wall.count());
+    ms.push_back(1e3 * static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC);
+}
+
+/// times FOLDER CLOUD.npy OUTPUTS.npz THREADS: for each line of standard input one frame without
+/// its graph, and the milliseconds of encoder, inputs and decode.
+void times(const Words& words) {
+    const Manifest manifest = parse_manifest(words.at(0));
+    const Points points = read_points(words.at(1));
+    const Arrays arrays = read_npz(words.at(2), kMostBytes);
+    const Tensors outputs = outputs_of(arrays);
+    FrameInputs frame(words.at(0), manifest, std::stoi(words.at(3)));
+    for (std::string line; std::getline(std::cin, line);) {
+        std::vector<double> ms;
+        EncodedPillars* pillars = nullptr;
+        time(ms, [&] { pillars = &frame.encode(points.view()); });
+        time(ms, [&] { frame.inputs(*pillars, 1, std::nullopt); });
+        time(ms, [&] { decode(outputs, manifest.head_grid, manifest.decode); });
+        for (const double value : ms) std::cout << value << " ";
+        std::cout << std::endl;
+    }
 }
 
 /// cloud FILE OUT.npy: points that count, and how many do not.
@@ -110,7 +150,7 @@ void cloud(const Words& words) {
 /// sweeps SWEEPS.npz OUT.npy NUM STRIDE PAD RADIUS MAX_LAG: clouds cloud0, cloud1, ... with their
 /// stamps and poses (7 numbers each). MAX_LAG 0: none.
 void sweeps(const Words& words) {
-    const auto arrays = read_npz(words.at(0), kMostBytes);
+    const Arrays arrays = read_npz(words.at(0), kMostBytes);
     SweepOptions options;
     options.num_sweeps = std::stoul(words.at(2));
     options.stride = std::stoul(words.at(3));
@@ -223,7 +263,7 @@ void kernels(const Words&) {
 
 void run(const Words& words) {
     static const std::map<std::string, std::function<void(const Words&)>> commands = {
-        {"stages", stages}, {"decode", decode_outputs}, {"cloud", cloud},
+        {"stages", stages}, {"decode", decode_outputs}, {"times", times},    {"cloud", cloud},
         {"sweeps", sweeps}, {"check", check},           {"kernels", kernels}};
     commands.at(words.at(0))({words.begin() + 1, words.end()});
 }
