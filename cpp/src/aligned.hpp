@@ -22,9 +22,13 @@ struct AlignedAllocator {
     void deallocate(T* memory, std::size_t) { ::operator delete(memory, kLine); }
 
     template <class U>
-    bool operator==(const AlignedAllocator<U>&) const { return true; }
+    bool operator==(const AlignedAllocator<U>&) const {
+        return true;
+    }
     template <class U>
-    bool operator!=(const AlignedAllocator<U>&) const { return false; }
+    bool operator!=(const AlignedAllocator<U>&) const {
+        return false;
+    }
 };
 
 using Floats = std::vector<float, AlignedAllocator<float>>;

@@ -65,7 +65,8 @@ std::map<std::string, Setter> options_of(Arguments& args) {
 }
 
 void check(const Arguments& args, const std::map<std::string, bool>& given) {
-    if (args.clouds.empty()) fail("expected an exported folder and a cloud; --help has the options");
+    if (args.clouds.empty())
+        fail("expected an exported folder and a cloud; --help has the options");
     const bool posed = !args.poses.empty();
     if (args.clouds.size() > 1 && !posed) {
         fail("expected one cloud, or --poses to join several, got ", args.clouds.size());
@@ -111,8 +112,10 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
         const std::string& word = words[i];
         const auto found = options.find(word);
         if (only_paths || word.empty() || word[0] != '-') {
-            if (args.folder.empty()) args.folder = word;
-            else args.clouds.emplace_back(word);
+            if (args.folder.empty())
+                args.folder = word;
+            else
+                args.clouds.emplace_back(word);
         } else if (word == "--") {
             only_paths = true;
         } else if (word == "--help" || word == "-h") {

@@ -62,7 +62,8 @@ private:
 nvinfer1::Dims dims_of(const std::vector<std::size_t>& shape) {
     nvinfer1::Dims dims{};
     dims.nbDims = static_cast<std::int32_t>(shape.size());
-    if (shape.size() > nvinfer1::Dims::MAX_DIMS) fail("expected at most 8 axes, got ", shape.size());
+    if (shape.size() > nvinfer1::Dims::MAX_DIMS)
+        fail("expected at most 8 axes, got ", shape.size());
     std::copy(shape.begin(), shape.end(), dims.d);
     return dims;
 }
@@ -85,8 +86,9 @@ public:
         if (runtime_) engine_.reset(runtime_->deserializeCudaEngine(bytes.data(), bytes.size()));
         if (engine_) context_.reset(engine_->createExecutionContext());
         if (!context_) {
-            fail(engine.string(), ": expected an engine for this GPU and TensorRT; build it again (",
-                 log_.last, ")");
+            fail(engine.string(),
+                 ": expected an engine for this GPU and TensorRT; build it again (", log_.last,
+                 ")");
         }
         check(cudaStreamCreate(&stream_), "cudaStreamCreate");
     }

@@ -1,8 +1,8 @@
 #include "padre3d/boxes_json.hpp"
 
 #include <cmath>
-#include <iomanip>
 #include <initializer_list>
+#include <iomanip>
 #include <locale>
 #include <sstream>
 
@@ -28,7 +28,8 @@ std::string escaped(const std::string& name) {
     std::string result;
     const auto unit = [&](std::uint32_t code) {
         result += "\\u";
-        for (int shift = 12; shift >= 0; shift -= 4) result += "0123456789abcdef"[code >> shift & 15];
+        for (int shift = 12; shift >= 0; shift -= 4)
+            result += "0123456789abcdef"[code >> shift & 15];
     };
     for (std::size_t at = 0; at < name.size();) {
         const std::uint32_t code = next_character(name, at);

@@ -57,7 +57,8 @@ Cloud cloud_of(const RawTable& table, const ReadOptions& options) {
     cloud.points.resize(table.rows() * kColumns);
     for (std::size_t i = 0; i < table.rows(); ++i) {
         for (std::size_t c = 0; c < std::min<std::size_t>(table.columns, 4); ++c) {
-            cloud.points[i * kColumns + c] = static_cast<float>(table.values[i * table.columns + c]);
+            cloud.points[i * kColumns + c] =
+                static_cast<float>(table.values[i * table.columns + c]);
         }
         cloud.points[i * kColumns + 3] *= options.intensity_scale;
     }

@@ -126,7 +126,8 @@ bool is_wanted(const Candidate& box, const DecodeSettings& settings) {
 /// score^(1 - alpha) iou^alpha.
 float rescored(const Candidate& box, float raw_iou, const DecodeSettings& settings) {
     if (!settings.iou_alpha) return box.score;
-    const auto alpha = static_cast<float>((*settings.iou_alpha)[static_cast<std::size_t>(box.label)]);
+    const auto alpha =
+        static_cast<float>((*settings.iou_alpha)[static_cast<std::size_t>(box.label)]);
     const float iou = std::min(std::max((raw_iou + 1) / 2, 0.0F), 1.0F);
     return std::pow(box.score, 1 - alpha) * std::pow(iou, alpha);
 }

@@ -32,8 +32,8 @@ OpenModel open_model(const std::filesystem::path& folder, const Model& model,
     open.sets = model.sets;
     open.has_mask = model.has_input("valid");
     for (const Part& part : model.parts) {
-        open.parts.push_back(open_graph(options.backend, folder / part.file,
-                                        {options.threads, options.engines}));
+        open.parts.push_back(
+            open_graph(options.backend, folder / part.file, {options.threads, options.engines}));
         if (const auto limits = open.parts.back()->limits()) {
             open.min_pillars = std::max(open.min_pillars, limits->first);
             open.max_pillars = std::min(open.most(), limits->second);
@@ -117,9 +117,10 @@ struct Detector::State {
         last.dropped = last.pillars - kept;
         last.size = std::max(kept, model.min_pillars);
         if (last.size > kept && manifest.layout == "sequence" && !model.has_mask) {
-            fail("frame of ", kept, " pillars: expected at least ", model.min_pillars,
-                 ", and the graph has no mask to pad with; export with --masked, or build an engine",
-                 " with --min 1");
+            fail(
+                "frame of ", kept, " pillars: expected at least ", model.min_pillars,
+                ", and the graph has no mask to pad with; export with --masked, or build an engine",
+                " with --min 1");
         }
         return inputs.inputs(pillars, model.min_pillars, model.sets);
     }

@@ -26,7 +26,8 @@ fs::path folder_behind(fs::path path) {
 
 bool is_plain_name(std::string_view name) {
     const auto is_word = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '_';
     };
     if (name.empty() || name.size() > 200 || !is_word(name[0])) return false;
     for (const char c : name) {

@@ -43,7 +43,8 @@ void FrameInputs::keep_nearest(EncodedPillars& pillars, std::size_t most) const 
     std::sort(rows.begin(), rows.end());
     for (std::size_t i = 0; i < rows.size(); ++i) {
         pillars.cells[i] = pillars.cells[rows[i]];
-        const auto from = pillars.features.begin() + static_cast<std::ptrdiff_t>(rows[i] * channels);
+        const auto from =
+            pillars.features.begin() + static_cast<std::ptrdiff_t>(rows[i] * channels);
         std::copy_n(from, channels,
                     pillars.features.begin() + static_cast<std::ptrdiff_t>(i * channels));
     }

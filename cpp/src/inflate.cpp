@@ -128,7 +128,8 @@ private:
         const std::size_t literals = bits_.take(5) + 257, distances = bits_.take(5) + 1;
         const std::size_t given = bits_.take(4) + 4;
         std::array<std::uint8_t, 19> own{};
-        for (std::size_t i = 0; i < given; ++i) own[order[i]] = static_cast<std::uint8_t>(bits_.take(3));
+        for (std::size_t i = 0; i < given; ++i)
+            own[order[i]] = static_cast<std::uint8_t>(bits_.take(3));
         const Code code(own.data(), own.size());
         std::array<std::uint8_t, kLiterals + kDistances> lengths{};
         for (std::size_t at = 0; at < literals + distances;) {
@@ -193,7 +194,9 @@ private:
 
 }  // namespace
 
-std::string inflate(std::string_view packed, std::size_t size) { return Inflater(packed, size).run(); }
+std::string inflate(std::string_view packed, std::size_t size) {
+    return Inflater(packed, size).run();
+}
 
 std::uint32_t crc32(std::string_view data) {
     static const auto table = [] {
@@ -206,7 +209,8 @@ std::uint32_t crc32(std::string_view data) {
         return made;
     }();
     std::uint32_t sum = 0xffffffffU;
-    for (const char byte : data) sum = sum >> 8 ^ table[(sum ^ static_cast<unsigned char>(byte)) & 255U];
+    for (const char byte : data)
+        sum = sum >> 8 ^ table[(sum ^ static_cast<unsigned char>(byte)) & 255U];
     return ~sum;
 }
 

@@ -64,7 +64,8 @@ private:
             skip_space();
             std::string key = string();
             if (!seen.insert(key).second) {
-                fail("expected JSON with different keys in an object, got ", in_quotes(key), " twice");
+                fail("expected JSON with different keys in an object, got ", in_quotes(key),
+                     " twice");
             }
             if (!next_is(':')) refuse("':'");
             result.members.emplace_back(std::move(key), value(depth + 1));
@@ -135,7 +136,8 @@ private:
                                         spelt[0] == '-' ? -1.0 : 1.0);
         }
         if (result.kind == Json::Kind::real) {
-            if (std::isinf(result.real)) fail("expected JSON, got the number ", spelt.substr(0, 40));
+            if (std::isinf(result.real))
+                fail("expected JSON, got the number ", spelt.substr(0, 40));
             return;
         }
         if (spelt.size() > kMostDigits) {
@@ -243,9 +245,7 @@ private:
         return true;
     }
 
-    void skip_space() {
-        at_ = std::min(text_.find_first_not_of(" \t\n\r", at_), text_.size());
-    }
+    void skip_space() { at_ = std::min(text_.find_first_not_of(" \t\n\r", at_), text_.size()); }
 
     char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 

@@ -67,9 +67,9 @@ void write_file(const std::filesystem::path& path, const std::string& content) {
 std::string times_json(const std::vector<StageTimes>& runs) {
     std::string rows;
     for (const StageTimes& t : runs) {
-        rows += text(rows.empty() ? "\n" : ",\n", "  {\"encoder\": ", t.encoder, ", \"inputs\": ",
-                     t.inputs, ", \"graph\": ", t.graph, ", \"decode\": ", t.decode,
-                     ", \"processor\": ", t.processor, "}");
+        rows += text(rows.empty() ? "\n" : ",\n", "  {\"encoder\": ", t.encoder,
+                     ", \"inputs\": ", t.inputs, ", \"graph\": ", t.graph,
+                     ", \"decode\": ", t.decode, ", \"processor\": ", t.processor, "}");
     }
     return "{\n \"runs\": [" + rows + "\n ]\n}\n";
 }

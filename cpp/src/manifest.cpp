@@ -105,7 +105,8 @@ std::optional<std::vector<double>> alphas_of(const Field& field, std::size_t cla
 std::int64_t count_of(const Field& field) {
     const std::int64_t value = field.integer();
     if (value < 0) {
-        fail("DecodeSettings: expected nms_classes, nms_max and nms_pre of at least 0, got ", value);
+        fail("DecodeSettings: expected nms_classes, nms_max and nms_pre of at least 0, got ",
+             value);
     }
     return value;
 }
@@ -129,7 +130,8 @@ DecodeSettings decode_of(const Field& field, std::size_t classes) {
         settings.nms_pre = count_of(*pre);
     }
     if (const auto thr = field.optional("nms_score_thr")) settings.nms_score_thr = thr->number();
-    if (const auto rotated = field.optional("nms_rotated")) settings.nms_rotated = rotated->boolean();
+    if (const auto rotated = field.optional("nms_rotated"))
+        settings.nms_rotated = rotated->boolean();
     return settings;
 }
 
@@ -188,9 +190,9 @@ Manifest manifest_of(const Json& json) {
                        (version->integer == 2 || version->integer == 3);
     if (!known) {
         fail("expected a manifest of format 2 or 3, got ",
-             version == nullptr                           ? "none"
+             version == nullptr                     ? "none"
              : version->kind == Json::Kind::integer ? text(version->integer)
-                                                          : version->kind_name(),
+                                                    : version->kind_name(),
              "; export the model again");
     }
     manifest.format = version->integer;
@@ -241,8 +243,8 @@ Manifest parse_manifest(const fs::path& folder) {
     const fs::path path = folder / kManifest;
     std::error_code error;
     if (!fs::exists(path, error)) {
-        fail(folder.string(), ": expected a folder that tools/export.py wrote, found no ", kManifest,
-             " in it");
+        fail(folder.string(), ": expected a folder that tools/export.py wrote, found no ",
+             kManifest, " in it");
     }
     const std::string content = read_bytes(file_inside(folder, kManifest));
     try {

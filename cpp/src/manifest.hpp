@@ -62,7 +62,7 @@ struct Manifest {
 
 /// The outputs that boxes are made of.
 inline constexpr std::array<const char*, 9> kDecoded = {
-    "center", "height", "dim", "rot", "vel", "iou", "heatmap", "query_heatmap_score",
+    "center",      "height", "dim", "rot", "vel", "iou", "heatmap", "query_heatmap_score",
     "query_labels"};
 
 /// Reads a folder's manifest and checks every file against its checksum.

@@ -114,7 +114,8 @@ private:
 
 /// Bytes of one element: the number at the end of the type, times 4 for characters.
 std::size_t item_size(const std::string& dtype) {
-    const bool shaped = dtype.size() >= 3 && std::string_view("<>|=").find(dtype[0]) != std::string::npos;
+    const bool shaped =
+        dtype.size() >= 3 && std::string_view("<>|=").find(dtype[0]) != std::string::npos;
     if (!shaped || dtype[1] == 'O') fail("an array of ", in_quotes(dtype));
     std::size_t size = 0;
     for (const char digit : dtype.substr(2)) {
@@ -173,18 +174,30 @@ std::vector<T> NpyArray::numbers() const {
     const std::size_t count = size();
     std::vector<T> values;
     if (dtype[0] == '>') fail("numbers of ", in_quotes(dtype));
-    if (name == "f2") values = from_halves<T>(data, count);
-    else if (name == "f4") values = converted<float, T>(data, count);
-    else if (name == "f8") values = converted<double, T>(data, count);
-    else if (name == "i1") values = converted<std::int8_t, T>(data, count);
-    else if (name == "i2") values = converted<std::int16_t, T>(data, count);
-    else if (name == "i4") values = converted<std::int32_t, T>(data, count);
-    else if (name == "i8") values = converted<std::int64_t, T>(data, count);
-    else if (name == "u1") values = converted<std::uint8_t, T>(data, count);
-    else if (name == "u2") values = converted<std::uint16_t, T>(data, count);
-    else if (name == "u4") values = converted<std::uint32_t, T>(data, count);
-    else if (name == "u8") values = converted<std::uint64_t, T>(data, count);
-    else fail("real numbers expected, got ", in_quotes(dtype));
+    if (name == "f2")
+        values = from_halves<T>(data, count);
+    else if (name == "f4")
+        values = converted<float, T>(data, count);
+    else if (name == "f8")
+        values = converted<double, T>(data, count);
+    else if (name == "i1")
+        values = converted<std::int8_t, T>(data, count);
+    else if (name == "i2")
+        values = converted<std::int16_t, T>(data, count);
+    else if (name == "i4")
+        values = converted<std::int32_t, T>(data, count);
+    else if (name == "i8")
+        values = converted<std::int64_t, T>(data, count);
+    else if (name == "u1")
+        values = converted<std::uint8_t, T>(data, count);
+    else if (name == "u2")
+        values = converted<std::uint16_t, T>(data, count);
+    else if (name == "u4")
+        values = converted<std::uint32_t, T>(data, count);
+    else if (name == "u8")
+        values = converted<std::uint64_t, T>(data, count);
+    else
+        fail("real numbers expected, got ", in_quotes(dtype));
     return fortran_order && shape.size() > 1 ? by_rows(values, shape) : values;
 }
 
@@ -202,18 +215,23 @@ NpyArray parse_npy(std::string_view bytes) {
         fail("a .npy array of version ", int{byte(6)});
     }
     std::size_t length = byte(8) | static_cast<std::size_t>(byte(9)) << 8;
-    if (is_long) length |= static_cast<std::size_t>(byte(10)) << 16 | static_cast<std::size_t>(byte(11)) << 24;
+    if (is_long)
+        length |= static_cast<std::size_t>(byte(10)) << 16 | static_cast<std::size_t>(byte(11))
+                                                                 << 24;
     const std::size_t start = is_long ? 12 : 10;
-    if (length > kMostHeader || length > bytes.size() - start) fail("a header of ", length, " bytes");
+    if (length > kMostHeader || length > bytes.size() - start)
+        fail("a header of ", length, " bytes");
     NpyArray array = Header(bytes.substr(start, length)).read();
     const std::string_view body = bytes.substr(start + length);
     std::size_t promised = item_size(array.dtype);
     for (const std::size_t axis : array.shape) {
-        if (axis != 0 && promised > (std::size_t{1} << 48) / axis) fail("an array of too many bytes");
+        if (axis != 0 && promised > (std::size_t{1} << 48) / axis)
+            fail("an array of too many bytes");
         promised *= axis;
     }
     if (body.size() < promised) {
-        fail("an array of shape ", shape_text(array.shape), ", ", promised, " bytes, got ", body.size());
+        fail("an array of shape ", shape_text(array.shape), ", ", promised, " bytes, got ",
+             body.size());
     }
     array.data = std::string(body.substr(0, promised));
     return array;

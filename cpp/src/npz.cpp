@@ -18,7 +18,8 @@ public:
     std::size_t size() const { return bytes_.size(); }
 
     std::string_view at(std::size_t start, std::size_t count) const {
-        if (start > bytes_.size() || count > bytes_.size() - start) fail("an archive that is cut off");
+        if (start > bytes_.size() || count > bytes_.size() - start)
+            fail("an archive that is cut off");
         return bytes_.substr(start, count);
     }
 
@@ -69,8 +70,8 @@ Member member_at(const Archive& archive, std::size_t at) {
 std::string unpacked(const Archive& archive, const Member& member) {
     if ((member.flags & 1) != 0) fail("an encrypted archive");
     if (archive.at(member.start, 4) != "PK\x03\x04") fail("an archive with a damaged member");
-    const std::size_t skipped = kLocalBytes + archive.number(member.start + 26, 2) +
-                                archive.number(member.start + 28, 2);
+    const std::size_t skipped =
+        kLocalBytes + archive.number(member.start + 26, 2) + archive.number(member.start + 28, 2);
     const std::string_view packed = archive.at(member.start + skipped, member.packed);
     std::string data;
     if (member.method == 8) {

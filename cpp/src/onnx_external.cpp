@@ -12,7 +12,16 @@ namespace padre3d {
 namespace {
 
 enum class Message {
-    model, training, function, graph, node, attribute, sparse, tensor, entry, other
+    model,
+    training,
+    function,
+    graph,
+    node,
+    attribute,
+    sparse,
+    tensor,
+    entry,
+    other
 };
 
 constexpr int kDeepest = 100;
@@ -26,16 +35,16 @@ Message inner(Message message, std::uint64_t field) {
         Message inner;
     };
     static const Row rows[] = {
-        {Message::model, 7, Message::graph},      {Message::model, 20, Message::training},
-        {Message::model, 25, Message::function},  {Message::training, 1, Message::graph},
-        {Message::training, 2, Message::graph},   {Message::function, 7, Message::node},
+        {Message::model, 7, Message::graph},         {Message::model, 20, Message::training},
+        {Message::model, 25, Message::function},     {Message::training, 1, Message::graph},
+        {Message::training, 2, Message::graph},      {Message::function, 7, Message::node},
         {Message::function, 11, Message::attribute}, {Message::graph, 1, Message::node},
-        {Message::graph, 5, Message::tensor},     {Message::graph, 15, Message::sparse},
-        {Message::node, 5, Message::attribute},   {Message::attribute, 5, Message::tensor},
-        {Message::attribute, 6, Message::graph},  {Message::attribute, 10, Message::tensor},
-        {Message::attribute, 11, Message::graph}, {Message::attribute, 22, Message::sparse},
-        {Message::attribute, 23, Message::sparse}, {Message::sparse, 1, Message::tensor},
-        {Message::sparse, 2, Message::tensor},    {Message::tensor, 13, Message::entry},
+        {Message::graph, 5, Message::tensor},        {Message::graph, 15, Message::sparse},
+        {Message::node, 5, Message::attribute},      {Message::attribute, 5, Message::tensor},
+        {Message::attribute, 6, Message::graph},     {Message::attribute, 10, Message::tensor},
+        {Message::attribute, 11, Message::graph},    {Message::attribute, 22, Message::sparse},
+        {Message::attribute, 23, Message::sparse},   {Message::sparse, 1, Message::tensor},
+        {Message::sparse, 2, Message::tensor},       {Message::tensor, 13, Message::entry},
     };
     for (const Row& row : rows) {
         if (row.message == message && row.field == field) return row.inner;

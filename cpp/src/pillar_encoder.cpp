@@ -57,8 +57,8 @@ void PillarEncoder::add_layers(const Tables& tables) {
 }
 
 /// A point is its pillar's centre and an offset, and the offset to the mean is that to the centre
-/// less a constant of the pillar: offsets are all that differs within a pillar. What the first layer
-/// makes of them, and of the centre and the mean offset.
+/// less a constant of the pillar: offsets are all that differs within a pillar. What the first
+/// layer makes of them, and of the centre and the mean offset.
 std::pair<Matrix, Matrix> PillarEncoder::first_layer(const Matrix& given) const {
     const std::size_t out = given.columns;
     Matrix of_point{described_, out, Floats(described_ * out)};
@@ -93,8 +93,10 @@ EncodedPillars& PillarEncoder::encode(PointView points) {
 void PillarEncoder::locate(PointView points) {
     std::vector<float> limits(columns_);
     for (std::size_t c = 0; c < columns_; ++c) limits[c] = point_limit(c);
-    const auto low_x = static_cast<float>(grid_.range_m[0]), low_y = static_cast<float>(grid_.range_m[1]);
-    const auto low_z = static_cast<float>(grid_.range_m[2]), high_z = static_cast<float>(grid_.range_m[5]);
+    const auto low_x = static_cast<float>(grid_.range_m[0]),
+               low_y = static_cast<float>(grid_.range_m[1]);
+    const auto low_z = static_cast<float>(grid_.range_m[2]),
+               high_z = static_cast<float>(grid_.range_m[5]);
     const auto dx = static_cast<float>(grid_.cell_m[0]), dy = static_cast<float>(grid_.cell_m[1]);
     const auto nx = static_cast<float>(grid_.nx()), ny = static_cast<float>(grid_.ny());
     const auto row_cells = static_cast<std::int32_t>(grid_.nx());
@@ -111,9 +113,9 @@ void PillarEncoder::locate(PointView points) {
             const float x = (point[0] - low_x) / dx, y = (point[1] - low_y) / dy;
             const bool inside = usable & (x >= 0) & (x < nx) & (y >= 0) & (y < ny) &
                                 (point[2] >= low_z) & (point[2] <= high_z);
-            cell_of_point_[i] = inside ? static_cast<std::int32_t>(y) * row_cells +
-                                             static_cast<std::int32_t>(x)
-                                       : -1;
+            cell_of_point_[i] =
+                inside ? static_cast<std::int32_t>(y) * row_cells + static_cast<std::int32_t>(x)
+                       : -1;
             unusable[piece] += !usable;
         }
     });
@@ -151,9 +153,10 @@ void PillarEncoder::make_blocks() {
     for (std::size_t start = 0; start < pillars;) {
         const auto first_row = static_cast<std::size_t>(first_[start]);
         std::size_t end = start + 1;
-        while (end < pillars && static_cast<std::size_t>(first_[end]) - first_row < kBlockRows) ++end;
-        blocks_.push_back({start, end - start, first_row,
-                           static_cast<std::size_t>(first_[end]) - first_row});
+        while (end < pillars && static_cast<std::size_t>(first_[end]) - first_row < kBlockRows)
+            ++end;
+        blocks_.push_back(
+            {start, end - start, first_row, static_cast<std::size_t>(first_[end]) - first_row});
         start = end;
     }
 }
@@ -233,7 +236,8 @@ void PillarEncoder::run_layers(const Block& block, Scratch& scratch) {
     }
     const std::size_t width = layers_.back().width;
     for (std::size_t i = 0; width != channels_ && i < block.pillars; ++i) {
-        std::copy_n(scratch.most.data() + i * width, channels_, features_of(block.first_pillar + i));
+        std::copy_n(scratch.most.data() + i * width, channels_,
+                    features_of(block.first_pillar + i));
     }
 }
 

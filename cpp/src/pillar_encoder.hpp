@@ -14,9 +14,9 @@ namespace padre3d {
 
 /// Occupied pillars of a cloud.
 struct EncodedPillars {
-    Floats features;                 ///< (N, channels)
+    Floats features;                  ///< (N, channels)
     std::vector<std::int32_t> cells;  ///< (N,) ascending cell ids
-    std::size_t unusable = 0;        ///< points with NaN, infinity or an absurd number
+    std::size_t unusable = 0;         ///< points with NaN, infinity or an absurd number
 };
 
 /// Points to one feature vector per occupied pillar; the twin of

@@ -17,7 +17,8 @@ constexpr double kMaxFloatIntensity = 255, kMaxWholeIntensity = 65535;
 constexpr std::size_t kSampledValues = 60 * 4000;
 
 bool ends_with(const std::string& text, const std::string& end) {
-    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+    return text.size() >= end.size() &&
+           text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
 std::string lower(std::string text) {
@@ -83,7 +84,7 @@ std::size_t guess_columns(const RawTable& table) {
     const std::vector<std::size_t> found = plausible_columns(table);
     if (found.size() == 1 && found[0] != 6) return found[0];
     fail("expected 4 or 5 columns of ", table.kind, ", got ", table.values.size(), " numbers that ",
-         found.empty() ? "read as no point cloud; the file is cut off or has other columns"
+         found.empty()      ? "read as no point cloud; the file is cut off or has other columns"
          : found.size() > 1 ? "read plausibly in more than one way"
                             : "read as 6 columns",
          ": give --columns (and --dtype)");
@@ -116,9 +117,8 @@ std::vector<double> RawTable::column(std::size_t number) const {
 }
 
 bool is_whole(const std::vector<double>& values) {
-    return std::all_of(values.begin(), values.end(), [](double v) {
-        return !std::isfinite(v) || v == std::nearbyint(v);
-    });
+    return std::all_of(values.begin(), values.end(),
+                       [](double v) { return !std::isfinite(v) || v == std::nearbyint(v); });
 }
 
 RawTable read_bin(const std::filesystem::path& path, const ReadOptions& options) {

@@ -93,8 +93,10 @@ void tile(const RowProduct& job, std::size_t column) {
                 sum[i] = kKind == Kind::last ? Vector{} : load(start + i * kVector);
             }
             const float* x = job.x + row * job.depth;
-            if constexpr (kIsShort) add_all<kTile>(x, weight, job.depth, sum);
-            else add_nonzero<kTile>(x, weight, job.depth, sum);
+            if constexpr (kIsShort)
+                add_all<kTile>(x, weight, job.depth, sum);
+            else
+                add_nonzero<kTile>(x, weight, job.depth, sum);
             float* out = kKind == Kind::last ? nullptr : job.rows + row * job.width + column;
             for (std::size_t i = 0; i < kTile; ++i) {
                 if (kKind == Kind::hidden) sum[i] = larger(sum[i], Vector{});
@@ -103,7 +105,8 @@ void tile(const RowProduct& job, std::size_t column) {
             }
         }
         for (std::size_t i = 0; kKind != Kind::plain && i < kTile; ++i) {
-            if (kKind == Kind::last) most[i] = larger(most[i] + load(start + i * kVector), Vector{});
+            if (kKind == Kind::last)
+                most[i] = larger(most[i] + load(start + i * kVector), Vector{});
             store(job.most + at + i * kVector, most[i]);
         }
     }
@@ -128,8 +131,10 @@ void all_tiles(const RowProduct& job) {
 
 template <Kind kKind>
 void run(const RowProduct& job) {
-    if (job.depth <= kFew) all_tiles<kKind, true>(job);
-    else all_tiles<kKind, false>(job);
+    if (job.depth <= kFew)
+        all_tiles<kKind, true>(job);
+    else
+        all_tiles<kKind, false>(job);
 }
 
 }  // namespace

@@ -94,10 +94,22 @@ Pose pose_of(double x, double y, double z, double qw, double qx, double qy, doub
              shape_text(std::array<double, 7>{x, y, z, qw, qx, qy, qz}));
     }
     qw /= length, qx /= length, qy /= length, qz /= length;
-    return {1 - 2 * (qy * qy + qz * qz), 2 * (qx * qy - qw * qz), 2 * (qx * qz + qw * qy), x,
-            2 * (qx * qy + qw * qz), 1 - 2 * (qx * qx + qz * qz), 2 * (qy * qz - qw * qx), y,
-            2 * (qx * qz - qw * qy), 2 * (qy * qz + qw * qx), 1 - 2 * (qx * qx + qy * qy), z,
-            0, 0, 0, 1};
+    return {1 - 2 * (qy * qy + qz * qz),
+            2 * (qx * qy - qw * qz),
+            2 * (qx * qz + qw * qy),
+            x,
+            2 * (qx * qy + qw * qz),
+            1 - 2 * (qx * qx + qz * qz),
+            2 * (qy * qz - qw * qx),
+            y,
+            2 * (qx * qz - qw * qy),
+            2 * (qy * qz + qw * qx),
+            1 - 2 * (qx * qx + qy * qy),
+            z,
+            0,
+            0,
+            0,
+            1};
 }
 
 SweepBuffer::SweepBuffer(const SweepOptions& options) : options_(options) {

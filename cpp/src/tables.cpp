@@ -56,8 +56,9 @@ EncoderLayer layer_of(const Arrays& arrays, std::size_t i) {
     const NpyArray& shift = arrays.named("shift" + number);
     const NpyArray& split = arrays.named("point_channels" + number);
     if (!split.shape.empty() || split.dtype[1] != 'i' || weight.shape.size() != 2) {
-        fail("encoder layer ", i, ": expected a matrix and the number of its rows for a point, got ",
-             "shapes ", shape_text(weight.shape), " and ", shape_text(split.shape));
+        fail("encoder layer ", i,
+             ": expected a matrix and the number of its rows for a point, got ", "shapes ",
+             shape_text(weight.shape), " and ", shape_text(split.shape));
     }
     const std::size_t rows = weight.shape[0], out = weight.shape[1];
     if (shift.shape != std::vector<std::size_t>{out} || out == 0) {
@@ -82,8 +83,9 @@ void add_layers(const Arrays& arrays, std::size_t columns, Tables& tables) {
     for (std::size_t i = 0; i < count; ++i) {
         const EncoderLayer& layer = tables.layers[i];
         if (layer.point.rows != point || layer.pillar.rows != pillar) {
-            fail("pillar encoder: expected layer ", i, " to take ", point, " columns of a point and ",
-                 pillar, " of its pillar, got ", layer.point.rows, " and ", layer.pillar.rows);
+            fail("pillar encoder: expected layer ", i, " to take ", point,
+                 " columns of a point and ", pillar, " of its pillar, got ", layer.point.rows,
+                 " and ", layer.pillar.rows);
         }
         point = pillar = layer.shift.size();
     }

@@ -63,9 +63,8 @@ Tensors TokenLayouts::sequence_inputs(std::size_t pillars, std::size_t size) {
     index_.assign(layouts * size, 0);
     slot_.assign(layouts * size, 0);
     valid_.assign(layouts * size, 0);
-    workers_.run(layouts, [&](std::size_t layout, std::size_t) {
-        fill_sequence(layout, pillars, size);
-    });
+    workers_.run(layouts,
+                 [&](std::size_t layout, std::size_t) { fill_sequence(layout, pillars, size); });
     return {{"index", {Type::int32, {layouts, 1, size}, index_.data()}},
             {"slot", {Type::int32, {layouts, size}, slot_.data()}},
             {"valid", {Type::boolean, {layouts, 1, size}, valid_.data()}}};
@@ -136,8 +135,7 @@ TokenLayouts::Sets TokenLayouts::sets_of(std::size_t layout,
 void TokenLayouts::fill_sets(std::size_t layout, const std::vector<std::int32_t>& cells,
                              const Sets& sets, std::size_t most, std::size_t size) {
     const std::vector<std::int32_t> order = occupied(tables_.cells[layout], cells.size());
-    const Table& windows =
-        tables_.windows[static_cast<std::size_t>(tables_.layout_shift[layout])];
+    const Table& windows = tables_.windows[static_cast<std::size_t>(tables_.layout_shift[layout])];
     const std::size_t length = *set_size_;
     std::int32_t* index = index_.data() + layout * most * length;
     std::uint8_t* valid = valid_.data() + layout * most * length;
@@ -162,7 +160,8 @@ void TokenLayouts::fill_sets(std::size_t layout, const std::vector<std::int32_t>
                                    static_cast<std::int64_t>(length);
         const std::int64_t in_window = static_cast<std::int64_t>(rank) - sets.first_rank[w];
         const std::int64_t ceiling = (in_window * slots + count - 1) / count;
-        const std::int64_t first = std::int64_t{sets.first_set[w]} * static_cast<std::int64_t>(length);
+        const std::int64_t first =
+            std::int64_t{sets.first_set[w]} * static_cast<std::int64_t>(length);
         slot_of[row] = static_cast<std::int32_t>(first + ceiling);
     }
 }

@@ -5,7 +5,8 @@
 namespace padre3d {
 
 Workers::Workers(int count) {
-    const unsigned wanted = count > 0 ? static_cast<unsigned>(count) : std::thread::hardware_concurrency();
+    const unsigned wanted =
+        count > 0 ? static_cast<unsigned>(count) : std::thread::hardware_concurrency();
     for (std::size_t worker = 1; worker < std::max(1U, wanted); ++worker) {
         threads_.emplace_back([this, worker] { wait_for_jobs(worker); });
     }

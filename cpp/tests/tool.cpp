@@ -25,11 +25,12 @@ using Words = std::vector<std::string>;
 
 constexpr std::size_t kMostBytes = std::size_t{1} << 30;
 
-void write_npy(const fs::path& path, const std::string& dtype, const std::vector<std::size_t>& shape,
-               const void* data, std::size_t bytes) {
+void write_npy(const fs::path& path, const std::string& dtype,
+               const std::vector<std::size_t>& shape, const void* data, std::size_t bytes) {
     std::string axes;
     for (const std::size_t length : shape) axes += std::to_string(length) + ",";
-    std::string header = "{'descr': '" + dtype + "', 'fortran_order': False, 'shape': (" + axes + ")}";
+    std::string header =
+        "{'descr': '" + dtype + "', 'fortran_order': False, 'shape': (" + axes + ")}";
     header.resize((header.size() + 10 + 64) / 64 * 64 - 10 - 1, ' ');
     header += '\n';
     std::ofstream file(path, std::ios::binary);
@@ -73,8 +74,8 @@ void stages(const Words& words) {
     EncodedPillars& pillars = frame.encode(points.view());
     std::cout << pillars.cells.size() << " " << pillars.unusable << "\n";
     if (most > 0) frame.keep_nearest(pillars, most);
-    const Tensors inputs = frame.inputs(
-        pillars, least, sets == 0 ? std::nullopt : std::optional<std::size_t>(sets));
+    const Tensors inputs =
+        frame.inputs(pillars, least, sets == 0 ? std::nullopt : std::optional<std::size_t>(sets));
     for (const auto& [name, view] : inputs) {
         const bool is_float = view.type == Type::float32, is_int = view.type == Type::int32;
         const char* dtype = is_float ? "<f4" : is_int ? "<i4" : "|b1";
@@ -177,10 +178,14 @@ void check(const Words& words) {
     const std::string kind = words.at(0);
     for (std::string path; std::getline(std::cin, path);) {
         try {
-            if (kind == "manifest") parse_manifest(path);
-            else if (kind == "folder") load_tables(fs::path(path) / kTables, read_manifest(path));
-            else if (kind == "tables") load_tables(fs::path(path) / kTables, parse_manifest(path));
-            else read_cloud(path);
+            if (kind == "manifest")
+                parse_manifest(path);
+            else if (kind == "folder")
+                load_tables(fs::path(path) / kTables, read_manifest(path));
+            else if (kind == "tables")
+                load_tables(fs::path(path) / kTables, parse_manifest(path));
+            else
+                read_cloud(path);
             std::cout << "ok\n";
         } catch (const Error& error) {
             std::cout << error.what() << "\n";
@@ -198,7 +203,8 @@ std::vector<double> expected_rows(const RowProduct& job, const Floats& weight) {
             for (std::size_t k = 0; k < job.depth; ++k) {
                 sum += double{job.x[r * job.depth + k]} * double{weight[k * job.width + c]};
             }
-            rows[r * job.width + c] = job.kind == RowProduct::Kind::plain ? sum : std::max(sum, 0.0);
+            rows[r * job.width + c] =
+                job.kind == RowProduct::Kind::plain ? sum : std::max(sum, 0.0);
         }
     }
     return rows;
@@ -248,7 +254,8 @@ void kernels(const Words&) {
         if (!kernel.is_supported()) continue;
         std::mt19937 random(0);
         double error = 0;
-        for (const auto kind : {RowProduct::Kind::hidden, RowProduct::Kind::last, RowProduct::Kind::plain}) {
+        for (const auto kind :
+             {RowProduct::Kind::hidden, RowProduct::Kind::last, RowProduct::Kind::plain}) {
             for (const std::size_t depth : {1, 8, 9, 17, 64, 80, 200}) {
                 for (const std::size_t width : {16, 48, 64, 128, 240}) {
                     RowProduct job;
