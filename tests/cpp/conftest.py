@@ -50,7 +50,9 @@ def openvino_cmake() -> Path | None:
 def built(variable: str, folder: Path, *options: str) -> CppBuild:
     """The build that an environment variable names, else a new one; skips with the reason."""
     if variable in os.environ:
-        return CppBuild(Path(os.environ[variable]), openvino_cmake() is not None, SANITISED)
+        there = Path(os.environ[variable])
+        has_openvino = "PADRE3D_OPENVINO:BOOL=ON" in (there / "CMakeCache.txt").read_text()
+        return CppBuild(there, has_openvino, SANITISED)
     missing = [name for name in ("cmake", "c++") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"the C++ runtime needs {' and '.join(missing)}")
