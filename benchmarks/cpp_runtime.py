@@ -1,12 +1,12 @@
 """What the C++ runtime computes around the graph, beside padre3d.runtime: pillars, orders, boxes.
 
     make cpp
-    OPENBLAS_NUM_THREADS=2 python benchmarks/cpp_runtime.py DIR --points FRAME.bin --threads 2
+    OPENBLAS_NUM_THREADS=1 python benchmarks/cpp_runtime.py DIR --points FRAME.bin --threads 2
 
 DIR is what tools/export.py wrote; random weights will do. The graph runs once, in OpenVINO, for
 raw outputs; then every second proposal is a pedestrian, for whom boxes are suppressed. Both
-runtimes take turns, frame by frame. With --realtime (Linux, root) they do not wait for other jobs
-of the machine, which wait for them, some seconds in all.
+runtimes take turns, frame by frame; threads of OpenBLAS that wait for work would disturb both. With
+--realtime (Linux, root) the other jobs of the machine wait, some seconds in all.
 """
 
 from __future__ import annotations
