@@ -85,7 +85,7 @@ Finds the boxes in a cloud (.bin or .npy) with a folder that tools/export.py wro
 
   --out FILE           boxes as JSON; default: standard output
   --score-thr X        least score kept (0.1)
-  --backend NAME       openvino or tensorrt; default: the one that was built in
+  --backend NAME       openvino, openvino-bf16 or tensorrt; default: the first that was built in
   --threads N          on the CPU; default: one for each core
   --engines FOLDER     TensorRT engines; default: DIR/engines
 reading:

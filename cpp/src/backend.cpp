@@ -17,6 +17,7 @@ constexpr Backend kBackends[] = {
 #endif
 #ifdef PADRE3D_OPENVINO
     {"openvino", open_openvino},
+    {"openvino-bf16", open_openvino_bf16},
 #endif
     {nullptr, nullptr}};
 

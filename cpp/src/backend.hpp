@@ -48,6 +48,9 @@ const TensorView& taken(const Tensors& inputs, const std::string& name,
 #ifdef PADRE3D_OPENVINO
 std::unique_ptr<Graph> open_openvino(const std::filesystem::path& path,
                                      const BackendOptions& options);
+/// Where the processor multiplies bfloat16; files of 8 bit run in 8 bit in both.
+std::unique_ptr<Graph> open_openvino_bf16(const std::filesystem::path& path,
+                                          const BackendOptions& options);
 #endif
 #ifdef PADRE3D_TENSORRT
 std::unique_ptr<Graph> open_tensorrt(const std::filesystem::path& path,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <openvino/openvino.hpp>
 
 #include "backend.hpp"
@@ -40,11 +41,13 @@ TensorView view_of(const ov::Tensor& tensor, const std::string& name) {
 
 class OpenVinoGraph : public Graph {
 public:
-    OpenVinoGraph(const std::filesystem::path& path, const BackendOptions& options) : path_(path) {
-        ov::AnyMap settings = {ov::hint::inference_precision(ov::element::f32)};
+    OpenVinoGraph(ov::Core core, const std::filesystem::path& path, const BackendOptions& options,
+                  ov::element::Type precision)
+        : path_(path) {
+        ov::AnyMap settings = {ov::hint::inference_precision(precision)};
         if (options.threads > 0) settings.emplace(ov::inference_num_threads(options.threads));
         try {
-            model_ = ov::Core().compile_model(path.string(), "CPU", settings);
+            model_ = core.compile_model(path.string(), "CPU", settings);
             request_ = model_.create_infer_request();
         } catch (const std::exception& error) {
             fail(path.string(), ": expected an ONNX model that loads, got ", one_line(error));
@@ -86,7 +89,17 @@ private:
 
 std::unique_ptr<Graph> open_openvino(const std::filesystem::path& path,
                                      const BackendOptions& options) {
-    return std::make_unique<OpenVinoGraph>(path, options);
+    return std::make_unique<OpenVinoGraph>(ov::Core(), path, options, ov::element::f32);
+}
+
+std::unique_ptr<Graph> open_openvino_bf16(const std::filesystem::path& path,
+                                          const BackendOptions& options) {
+    ov::Core core;
+    const auto able = core.get_property("CPU", ov::device::capabilities);
+    if (std::find(able.begin(), able.end(), ov::device::capability::BF16) == able.end()) {
+        fail("backend 'openvino-bf16': expected a processor with bfloat16, got another");
+    }
+    return std::make_unique<OpenVinoGraph>(core, path, options, ov::element::bf16);
 }
 
 }  // namespace padre3d

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from padre3d.deploy import Runtime
+from padre3d.deploy import BackendError, Runtime
 from padre3d.io import drop_unusable, load_points
 from padre3d.io.boxes_json import boxes_to_json
 from padre3d.models import model_folder, model_names, sample_cloud
@@ -42,9 +42,9 @@ def assert_same_boxes(found, expected):
         assert [box for box in rest if not any(close(box, other) for other in those)] == []
 
 
-def expected_boxes(folder, points):
+def expected_boxes(folder, points, backend="openvino"):
     """What Python finds, in the form of the JSON file."""
-    with Runtime(folder, "openvino", threads=2) as runtime:
+    with Runtime(folder, backend, threads=2) as runtime:
         found = runtime(drop_unusable(points)[0])
         kept = found.select(found.scores >= SCORE_THR)
         return boxes_to_json(kept, runtime.class_names), runtime.last
@@ -70,6 +70,39 @@ def test_packaged_models(with_openvino, name):
     records = text.split('"name"'), json.dumps(expected, indent=1).split('"name"')
     shapes = [{re.sub(r"[a-z_]+", "x", form.sub("0", r)) for r in some[1:-1]} for some in records]
     assert shapes[0] == shapes[1]
+
+
+def test_bfloat16(with_openvino):
+    """The backend of that name, or why there is none."""
+    folder, path = model_folder("padre2_grid_synthetic"), sample_cloud()[0]
+    done = with_openvino.detect(
+        folder, path, "--backend", "openvino-bf16", "--score-thr", SCORE_THR
+    )
+    try:
+        expected, _ = expected_boxes(folder, load_points(path), "openvino-bf16")
+    except BackendError:
+        pytest.skip(done.stderr.splitlines()[-1])
+    assert_same_boxes(json.loads(done.stdout)["boxes"], expected["boxes"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8-trt", "int8-cpu"])
+def test_precisions(with_openvino, tmp_path, precision):
+    """Files of fewer bits take and give numbers of 32."""
+    pytest.importorskip("onnxscript")
+    import small_detector
+
+    from padre3d.export.export import ExportConfig, export_detector
+
+    detector, clouds = small_detector.build(), [small_detector.cloud(1500, s) for s in (0, 1)]
+    config = ExportConfig(precision, tolerance=1.0)
+    frames = () if precision == "fp16" else clouds
+    export_detector(detector, {"frame": clouds[0]}, tmp_path / "out", config, frames)
+    np.save(tmp_path / "cloud.npy", clouds[0].numpy())
+    expected, _ = expected_boxes(tmp_path / "out", clouds[0].numpy())
+    text, _ = detect(with_openvino, tmp_path / "out", tmp_path / "cloud.npy", "--time-lag")
+    assert_same_boxes(json.loads(text)["boxes"], expected["boxes"])
+    assert len(expected["boxes"]) > 5
 
 
 @pytest.mark.parametrize("frame", ["*_10sweeps_float16.bin", "*LIDAR_TOP*.pcd.bin"])
@@ -190,7 +223,7 @@ WORDS = [
     (("DIR", "a", "--sweeps", "3"), "--sweeps: expected --poses"),
     (("nowhere", "a"), "found no manifest.json in it"),
     (("DIR", "gone.bin"), "gone.bin: expected a point file, got none"),
-    (("DIR", "CLOUD", "--backend", "tpu"), "backend: expected one of openvino, got 'tpu'"),
+    (("DIR", "CLOUD", "--backend", "tpu"), "expected one of openvino, openvino-bf16, got 'tpu'"),
     (("DIR", "CLOUD", "--columns", "4"), "expected 4 columns, got values that read as 5"),
     (("DIR", "CLOUD", "--dtype", "int8"), "--dtype: expected one of float32, float16, float64"),
     (("DIR", "CLOUD", "--out", "/proc/none/a.json"), "expected a file that can be written"),
