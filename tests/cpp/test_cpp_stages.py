@@ -43,17 +43,17 @@ def expected_inputs(folder, points, least=1, sets=None, most=None):
 
 
 def assert_same(found, expected):
-    count, unusable, inputs = found
-    assert (count, unusable) == expected[:2]
-    assert inputs.keys() == expected[2].keys()
-    for name, value in expected[2].items():
+    assert found[:2] == expected[:2]
+    inputs, wanted = dict(found[2]), dict(expected[2])
+    features, expected_features = inputs.pop("features"), wanted.pop("features")
+    assert features.dtype == expected_features.dtype
+    assert features.shape == expected_features.shape
+    largest = max(np.abs(expected_features).max(initial=0), 1e-6)
+    assert np.abs(features - expected_features).max(initial=0) <= CLOSE * largest
+    assert inputs.keys() == wanted.keys()
+    for name, value in wanted.items():
         assert inputs[name].dtype == value.dtype, name
-        if name == "features":
-            assert inputs[name].shape == value.shape
-            largest = max(np.abs(value).max(initial=0), 1e-6)
-            assert np.abs(inputs[name] - value).max(initial=0) <= CLOSE * largest
-        else:
-            np.testing.assert_array_equal(inputs[name], value, err_msg=name)
+        np.testing.assert_array_equal(inputs[name], value, err_msg=name)
 
 
 @pytest.fixture(scope="module")
