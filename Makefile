@@ -5,7 +5,7 @@ INSTALLED = $(VENV)/.installed
 QUICK ?= .venv-quick
 
 .DEFAULT_GOAL := install
-.PHONY: quick install demo test test-avx2 test-gpu gpu lint fuzz fuzz-guided
+.PHONY: quick install demo test test-avx2 test-gpu gpu cpp lint fuzz fuzz-guided
 
 # The detector that comes with the package on the cloud that comes with it: no torch, no compiler.
 quick: $(QUICK)/.installed
@@ -46,6 +46,14 @@ test-gpu: $(INSTALLED)
 # All that needs a GPU, in pieces of at most nine minutes, with results in benchmarks/results.
 gpu: $(INSTALLED)
 	$(PY) tools/gpu_suite.py
+
+# The C++ runtime in build/cpp, with the OpenVINO of the environment (requirements/deploy.txt), and
+# its tests. CPP_FLAGS are CMake's: CPP_FLAGS=-DPADRE3D_OPENVINO=OFF builds without a backend.
+CPP_FLAGS ?= -DOpenVINO_DIR=$(shell $(PY) -c "import openvino; print(openvino.__path__[0])")/cmake
+cpp: $(INSTALLED)
+	cmake -S cpp -B build/cpp -DPADRE3D_TESTS=ON $(CPP_FLAGS)
+	cmake --build build/cpp --parallel
+	PADRE3D_CPP_BUILD=$(CURDIR)/build/cpp $(PY) -m pytest tests/cpp
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

@@ -36,6 +36,7 @@ MAKERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "operators": tables.operators,
     "runtime": tables.runtime,
     "overhead": tables.overhead,
+    "cpp_runtime": tables.cpp_runtime,
     "window": paper_tables.window,
     "roofline": paper_tables.roofline,
 }

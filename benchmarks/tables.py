@@ -236,15 +236,23 @@ def runtime(results: list[Result]) -> str:
 
 def overhead(results: list[Result]) -> str:
     """What the runtime computes around the graph, beside an earlier commit."""
+    return _parts("version", of("overhead", results))
+
+
+def cpp_runtime(results: list[Result]) -> str:
+    """The same in C++ beside Python."""
+    return _parts("runtime", of("cpp_runtime", results))
+
+
+def _parts(what: str, results: list[Result]) -> str:
+    """Rows of cases that are called ``PART, FORM``."""
     rows = []
-    for result in of("overhead", results):
+    for result in results:
         where = (device(result), result["config"], str(result["pillars"]))
         for case, t in result["times"].items():
-            part, version = case.split(", ")
-            rows.append(
-                (*where, part, version, spread(t), number(t["min_ms"]), number(t["cpu_ms"]))
-            )
-    head = ("device", "config", "pillars", "part", "version", "ms: median (quartiles)", "ms: least")
+            part, form = case.split(", ")
+            rows.append((*where, part, form, spread(t), number(t["min_ms"]), number(t["cpu_ms"])))
+    head = ("device", "config", "pillars", "part", what, "ms: median (quartiles)", "ms: least")
     return table((*head, "CPU ms"), rows)
 
 

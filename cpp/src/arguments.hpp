@@ -1,0 +1,28 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "padre3d/cloud.hpp"
+#include "padre3d/detector.hpp"
+
+namespace padre3d {
+
+/// What the command line of padre3d_detect says.
+struct Arguments {
+    std::filesystem::path folder, out, poses, times;
+    std::vector<std::filesystem::path> clouds;
+    Options options;
+    ReadOptions reading;
+    double score_thr = 0.1;
+    std::size_t sweeps = 10, stride = 1, repeat = 1;
+    bool help = false;
+};
+
+extern const char* const kUsage;
+
+/// Throws Error on an unknown option, a value that is none, or options without effect.
+Arguments parse_arguments(const std::vector<std::string>& words);
+
+}  // namespace padre3d

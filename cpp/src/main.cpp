@@ -1,0 +1,144 @@
+// padre3d_detect: the boxes of a cloud, from an exported folder.
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <new>
+
+#include "arguments.hpp"
+#include "padre3d/boxes_json.hpp"
+#include "padre3d/cloud.hpp"
+#include "padre3d/detector.hpp"
+#include "padre3d/sweep_buffer.hpp"
+#include "poses.hpp"
+#include "text.hpp"
+
+namespace padre3d {
+namespace {
+
+/// Reads a cloud without the points that are no measurement, and says what is odd about it.
+Cloud usable_cloud(const std::filesystem::path& path, const ReadOptions& options) {
+    Cloud cloud = read_cloud(path, options);
+    const std::size_t before = cloud.size();
+    const Dropped dropped = drop_unusable(cloud);
+    std::cerr << path.string() << ": " << before << " points";
+    if (dropped.total() > 0) {
+        std::cerr << " (dropped: " << dropped.invalid << " with NaN or infinity, " << dropped.absurd
+                  << " with absurd numbers, " << dropped.origin << " at the origin)";
+    }
+    std::cerr << "\n";
+    for (const std::string& warning : cloud.warnings) std::cerr << "  ! " << warning << "\n";
+    return cloud;
+}
+
+/// The cloud, or several of them in the axes of the last one.
+std::vector<float> points_of(const Arguments& args) {
+    if (args.poses.empty()) return usable_cloud(args.clouds[0], args.reading).points;
+    const std::vector<StampedPose> poses = read_poses(args.poses);
+    if (poses.size() != args.clouds.size()) {
+        fail("--poses: expected a row for each of ", args.clouds.size(), " clouds, got ",
+             poses.size());
+    }
+    SweepOptions options;
+    options.num_sweeps = args.sweeps;
+    options.stride = args.stride;
+    SweepBuffer buffer(options);
+    for (std::size_t i = 0; i < poses.size(); ++i) {
+        buffer.push(usable_cloud(args.clouds[i], args.reading).view(), poses[i].stamp_s,
+                    poses[i].pose);
+    }
+    return buffer.cloud();
+}
+
+/// A reader never sees half a file, and a failed write leaves the old one.
+void write_file(const std::filesystem::path& path, const std::string& content) {
+    const std::filesystem::path part = path.string() + ".part";
+    {
+        std::ofstream file(part, std::ios::binary);
+        file << content << std::flush;
+        if (!file) fail(path.string(), ": expected a file that can be written");
+    }
+    std::error_code error;
+    std::filesystem::rename(part, path, error);
+    if (error) fail(path.string(), ": ", error.message());
+}
+
+std::string times_json(const std::vector<StageTimes>& runs) {
+    std::string rows;
+    for (const StageTimes& t : runs) {
+        rows += text(rows.empty() ? "\n" : ",\n", "  {\"encoder\": ", t.encoder,
+                     ", \"inputs\": ", t.inputs, ", \"graph\": ", t.graph,
+                     ", \"decode\": ", t.decode, ", \"processor\": ", t.processor, "}");
+    }
+    return "{\n \"runs\": [" + rows + "\n ]\n}\n";
+}
+
+void report(const Detector& detector, std::size_t boxes) {
+    const FrameReport& last = detector.last();
+    const StageTimes& times = detector.times();
+    if (last.dropped > 0) {
+        std::cerr << "  ! frame of " << last.pillars << " pillars: the largest graph takes "
+                  << last.pillars - last.dropped << ", the " << last.dropped
+                  << " farthest were dropped\n";
+    }
+    std::cerr << last.pillars << " pillars, " << boxes << " boxes; ms: encoder " << times.encoder
+              << ", inputs " << times.inputs << ", graph " << times.graph << ", decode "
+              << times.decode << "\n";
+}
+
+void check_targets(const Arguments& args) {
+    for (const auto& target : {args.out, args.times}) {
+        std::error_code error;
+        if (target.empty()) continue;
+        for (const auto& input : args.clouds) {
+            if (std::filesystem::equivalent(target, input, error)) {
+                fail(target.string(), ": expected a file of its own, got the input");
+            }
+        }
+    }
+}
+
+void run(const Arguments& args) {
+    check_targets(args);
+    Detector detector(args.folder, args.options);
+    const std::vector<float> points = points_of(args);
+    std::vector<Box> boxes;
+    std::vector<StageTimes> times;
+    for (std::size_t i = 0; i < args.repeat; ++i) {
+        boxes = detector.detect({points.data(), points.size() / 5, 5});
+        times.push_back(detector.times());
+    }
+    boxes.erase(std::remove_if(boxes.begin(), boxes.end(),
+                               [&](const Box& box) { return box.score < args.score_thr; }),
+                boxes.end());
+    report(detector, boxes.size());
+    if (!args.times.empty()) write_file(args.times, times_json(times));
+    const std::string json = boxes_to_json(boxes, detector.class_names());
+    if (!args.out.empty()) {
+        write_file(args.out, json);
+        return;
+    }
+    std::cout << json << std::flush;
+    if (!std::cout) fail("standard output: expected to write the boxes");
+}
+
+}  // namespace
+}  // namespace padre3d
+
+int main(int count, char** words) {
+    try {
+        const auto args = padre3d::parse_arguments({words + 1, words + count});
+        if (args.help) {
+            std::cout << padre3d::kUsage;
+            return 0;
+        }
+        padre3d::run(args);
+        return 0;
+    } catch (const std::bad_alloc&) {
+        std::cerr << "error: not enough memory\n";
+    } catch (const std::exception& error) {
+        std::cerr << "error: " << error.what() << "\n";
+    }
+    return 1;
+}

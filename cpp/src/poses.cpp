@@ -1,0 +1,81 @@
+#include "poses.hpp"
+
+#include <algorithm>
+#include <array>
+#include <locale>
+#include <sstream>
+
+#include "folder.hpp"
+#include "text.hpp"
+
+namespace padre3d {
+namespace {
+
+constexpr std::array<const char*, 8> kColumns = {"stamp", "x", "y", "z", "qw", "qx", "qy", "qz"};
+
+std::vector<std::string> cells_of(const std::string& line) {
+    std::vector<std::string> cells;
+    std::istringstream stream(line);
+    for (std::string cell; std::getline(stream, cell, ',');) {
+        const std::size_t start = cell.find_first_not_of(" \t\r\"");
+        const std::size_t end = cell.find_last_not_of(" \t\r\"");
+        cells.push_back(start == cell.npos ? "" : cell.substr(start, end - start + 1));
+    }
+    return cells;
+}
+
+double number_of(const std::string& cell, std::size_t row) {
+    std::istringstream stream(cell);
+    stream.imbue(std::locale::classic());
+    double value = 0;
+    if (!(stream >> value) || !stream.eof()) {
+        fail("expected numbers in every row, got ", in_quotes(cell), " in row ", row);
+    }
+    return value;
+}
+
+double seconds(double stamp) {
+    static constexpr double kUnits[][2] = {{1e17, 1e-9}, {1e14, 1e-6}, {1e11, 1e-3}};
+    for (const auto& [least, unit] : kUnits) {
+        if (stamp >= least) return stamp * unit;
+    }
+    return stamp;
+}
+
+std::vector<StampedPose> table_of(const std::string& content) {
+    std::istringstream lines(content);
+    std::string line;
+    std::getline(lines, line);
+    const std::vector<std::string> header = cells_of(line);
+    std::array<std::size_t, kColumns.size()> place;
+    for (std::size_t i = 0; i < kColumns.size(); ++i) {
+        const auto found = std::find(header.begin(), header.end(), kColumns[i]);
+        if (found == header.end()) {
+            fail("expected a header with stamp,x,y,z,qw,qx,qy,qz, got no ", kColumns[i]);
+        }
+        place[i] = static_cast<std::size_t>(found - header.begin());
+    }
+    std::vector<StampedPose> poses;
+    while (std::getline(lines, line)) {
+        const std::vector<std::string> cells = cells_of(line);
+        if (cells.empty()) continue;
+        const std::size_t row = poses.size() + 1;
+        if (cells.size() < header.size()) fail("expected a value for every column in row ", row);
+        std::array<double, kColumns.size()> v;
+        for (std::size_t i = 0; i < v.size(); ++i) v[i] = number_of(cells[place[i]], row);
+        poses.push_back({seconds(v[0]), pose_of(v[1], v[2], v[3], v[4], v[5], v[6], v[7])});
+    }
+    return poses;
+}
+
+}  // namespace
+
+std::vector<StampedPose> read_poses(const std::filesystem::path& path) {
+    try {
+        return table_of(read_bytes(path));
+    } catch (const Error& error) {
+        fail(path.string(), ": expected a table of poses: ", error.what());
+    }
+}
+
+}  // namespace padre3d
