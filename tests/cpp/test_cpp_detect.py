@@ -133,7 +133,12 @@ def test_real_frames(with_openvino, real_dir, frame):
 
 
 @pytest.mark.parametrize(
-    "kind", ["masked_parts", "exported_attention", "exported_grid_with_blocks"]
+    "kind",
+    [
+        pytest.param("masked_parts", marks=pytest.mark.slow),
+        "exported_attention",
+        "exported_grid_with_blocks",
+    ],
 )
 def test_exports(with_openvino, request, tmp_path, kind):
     """Two files in a row with a mask; sets; the grid: fp32 of the small detector."""
