@@ -11,6 +11,8 @@ from padre3d.io import drop_unusable, load_points
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("openvino")
+from benchmarks.common import randomise_norms  # noqa: E402
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 FRAMES = ("*_10sweeps_float16.bin", "*LIDAR_TOP*.pcd.bin")
@@ -27,10 +29,7 @@ def folder(tmp_path_factory, repo_root, real_dir):
     config = repo_root / "configs" / "dsvt_padre2_nuscenes.py"
     torch.manual_seed(0)
     model = build_model(read_config(config), config).eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            torch.nn.init.uniform_(module.weight, 0.8, 1.2)
-            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+    randomise_norms(model)
     (frame,) = real_dir.glob(FRAMES[1])
     out = tmp_path_factory.mktemp("full") / "out"
     export_detector(model, {"frame": torch.from_numpy(load_points(frame))}, out)
@@ -39,7 +38,7 @@ def folder(tmp_path_factory, repo_root, real_dir):
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_real_frames(with_openvino, folder, real_dir, frame):
-    """Centres to 1 mm, scores to 1e-4, in the same order."""
+    """Centres to 1 mm, scores to 1e-4; equal scores may have changed places."""
     (path,) = real_dir.glob(frame)
     with Runtime(folder, "openvino", threads=2) as runtime:
         expected = runtime(drop_unusable(load_points(path))[0])
@@ -48,8 +47,10 @@ def test_real_frames(with_openvino, folder, real_dir, frame):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["boxes"]
     assert len(found) == len(expected.scores) > 50
-    assert [names.index(box["name"]) for box in found] == expected.labels.tolist()
-    centres = np.array([box["center_m"] for box in found])
-    scores = np.array([box["score"] for box in found])
-    np.testing.assert_allclose(centres, expected.boxes[:, :3], rtol=0, atol=CENTRE_M + DIGITS)
-    np.testing.assert_allclose(scores, expected.scores, rtol=0, atol=SCORE + DIGITS)
+    numbers = [[names.index(b["name"]), b["score"], *b["center_m"]] for b in found]
+    wanted = np.c_[expected.labels, expected.scores, expected.boxes[:, :3]]
+    apart = np.abs(np.array(numbers)[:, None] - wanted)
+    limits = [0, SCORE + DIGITS, *[CENTRE_M + DIGITS] * 3]
+    partners = (apart <= limits).all(2)
+    assert partners.any(0).all()
+    assert partners.any(1).all()
