@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nuscenes import NuScenes
 from rich.progress import (
@@ -76,14 +78,12 @@ def prepare_nuscenes(
                 split: _split_infos(nusc, rows, split, max_sweeps, categories, classes, progress)
                 for split, rows in samples.items()
             }
+        own = splits_file(root, version).is_file()
         with (
             lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
             staging(out / tag) as staged,
         ):
-            own = splits_file(root, version).is_file()
-            for split, frames in infos.items():
-                content = {"metainfo": info_metainfo(version, classes, own), "data_list": frames}
-                write_pickle(staged / f"{tag}_infos_{split}.pkl", content)
+            _write_infos(infos, staged, tag, info_metainfo(version, classes, own))
             if "train" in infos:
                 task = progress.add_task("ground-truth database", total=len(infos["train"]))
                 write_database(
@@ -97,6 +97,15 @@ def prepare_nuscenes(
                     on_frame=partial(progress.advance, task),
                 )
             return move_together(staged, out)
+
+
+def _write_infos(
+    infos: Mapping[str, list[dict]], folder: Path, tag: str, metainfo: Mapping[str, Any]
+) -> None:
+    """One info file for each split."""
+    for split, frames in infos.items():
+        content = {"metainfo": metainfo, "data_list": frames}
+        write_pickle(folder / f"{tag}_infos_{split}.pkl", content)
 
 
 def _check_categories(categories: dict[str, str] | None) -> None:

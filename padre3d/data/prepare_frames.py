@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +99,7 @@ def prepare_frames(
         lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
         staging(out / tag) as staged,
     ):
-        for frame in track(list(needed.values()), "clouds"):
-            folder = staged / (KEY_FOLDER if frame.name in key_names else SWEEP_FOLDER)
-            notes += _convert(frame, folder / frame.file_name, axes, options)
+        notes += _convert_all(needed.values(), key_names, staged, axes, options)
         infos = {
             name: [
                 _info(frame, i, past[frame.name], key_names, names, staged)
@@ -119,6 +117,21 @@ def prepare_frames(
     if max_sweeps and not longest:
         notes.append("no stamps with poses: every cloud stays a single sweep")
     return Prepared(written, names, sweeps, _short(notes))
+
+
+def _convert_all(
+    frames: Iterable[Frame],
+    key_names: Collection[str],
+    staged: Path,
+    axes: InputFrame,
+    options: Mapping[str, ReadOptions],
+) -> list[str]:
+    """Write the clouds of key frames and sweeps; what there is to say of them."""
+    notes = []
+    for frame in track(list(frames), "clouds"):
+        folder = staged / (KEY_FOLDER if frame.name in key_names else SWEEP_FOLDER)
+        notes += _convert(frame, folder / frame.file_name, axes, options)
+    return notes
 
 
 def _write(

@@ -131,20 +131,26 @@ def export_detector(
             results += exporter.compare(model, clouds)
         _refuse(results, config)
         np.savez_compressed(made / TABLES, **runtime_tables(detector))
-        manifest = {
-            **describe_detector(detector),
-            "precision": config.precision,
-            "pillars": list(config.sizes) or "dynamic",
-            "models": models,
-            "sha256": {path.name: sha256(path) for path in sorted(made.iterdir())},
-            "parity": _summary(results, config),
-            "layer_errors": layers,
-            **(about or {}),
-        }
-        (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        read_manifest(made)
+        entries = {"models": models, "parity": _summary(results, config), "layer_errors": layers}
+        manifest = _write_manifest(made, detector, config, {**entries, **(about or {})})
         _replace(made, out, old)
     return manifest, results
+
+
+def _write_manifest(
+    made: Path, detector: PADReDetector, config: ExportConfig, entries: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe the files of a folder in its manifest, and read it as the runtime will."""
+    manifest = {
+        **describe_detector(detector),
+        "precision": config.precision,
+        "pillars": list(config.sizes) or "dynamic",
+        "sha256": {path.name: sha256(path) for path in sorted(made.iterdir())},
+        **entries,
+    }
+    (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    read_manifest(made)
+    return manifest
 
 
 class Exporter:

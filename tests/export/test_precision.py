@@ -71,14 +71,20 @@ def test_half_precision(copied, tmp_path):
     assert len(detections.scores) > 20
 
 
-def test_eight_bit_for_tensorrt(tmp_path):
-    """One layer gets an outlier that 8 bits cannot hold: it is named, and stays in 16 bit."""
+def detector_with_an_outlier():
+    """What enters one layer has a channel beside whose range 8 bits hold nothing of the others."""
     detector = small_detector.build()
     layer = detector.backbone.blocks[1].layers[0]
     with torch.no_grad():
         layer.norm1.weight[3] = 300.0
         layer.norm1.bias[3] = 0.0
         layer.linear1.weight[:, 3] = 1e-4
+    return detector
+
+
+def test_eight_bit_for_tensorrt(tmp_path):
+    """One layer gets an outlier that 8 bits cannot hold: it is named, and stays in 16 bit."""
+    detector = detector_with_an_outlier()
     manifest, _, model = export_as("int8-trt", tmp_path / "out", detector, tolerance=1.0)
     errors = manifest["layer_errors"]
     assert [e["own"] for e in errors] == sorted((e["own"] for e in errors), reverse=True)
@@ -104,12 +110,7 @@ def test_eight_bit_for_tensorrt(tmp_path):
 
 def test_eight_bit_for_cpus(tmp_path):
     """Unsigned activations, signed weights per channel; nothing of the 3-D backbone's sums."""
-    detector = small_detector.build()
-    layer = detector.backbone.blocks[1].layers[0]
-    with torch.no_grad():
-        layer.norm1.weight[3] = 300.0
-        layer.norm1.bias[3] = 0.0
-        layer.linear1.weight[:, 3] = 1e-4
+    detector = detector_with_an_outlier()
     manifest, _, model = export_as("int8-cpu", tmp_path / "out", detector, tolerance=1.0)
     errors = {e["layer"]: e for e in manifest["layer_errors"]}
     assert {e["bits"] for e in errors.values()} == {8, 32}
