@@ -85,16 +85,23 @@ private:
     ov::InferRequest request_;
 };
 
+// One for the process, never destroyed: a core that goes while a later one lives leaves the thread
+// with an unmapped stack for its signal handlers (padre3d/backends/openvino.py).
+ov::Core& shared_core() {
+    static ov::Core* const core = new ov::Core;
+    return *core;
+}
+
 }  // namespace
 
 std::unique_ptr<Graph> open_openvino(const std::filesystem::path& path,
                                      const BackendOptions& options) {
-    return std::make_unique<OpenVinoGraph>(ov::Core(), path, options, ov::element::f32);
+    return std::make_unique<OpenVinoGraph>(shared_core(), path, options, ov::element::f32);
 }
 
 std::unique_ptr<Graph> open_openvino_bf16(const std::filesystem::path& path,
                                           const BackendOptions& options) {
-    ov::Core core;
+    ov::Core& core = shared_core();
     const auto able = core.get_property("CPU", ov::device::capabilities);
     if (std::find(able.begin(), able.end(), ov::device::capability::BF16) == able.end()) {
         fail("backend 'openvino-bf16': expected a processor with bfloat16, got another");

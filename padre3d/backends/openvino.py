@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ def loader(precision: str, backend: str) -> Callable[[Path, Options], Loaded]:
 
     def load(path: Path, options: Options) -> Loaded:
         """A compiled model, or an error."""
-        openvino = require(backend, "openvino", "openvino")
-        core = openvino.Core()
+        require(backend, "openvino", "openvino")
+        core = shared_core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and "BF16" not in able:
             raise BackendError(
@@ -27,6 +28,21 @@ def loader(precision: str, backend: str) -> Callable[[Path, Options], Loaded]:
         return _compiled(core, path, precision, options)
 
     return load
+
+
+@cache
+def shared_core() -> Any:
+    """The one ``openvino.Core`` of the process, which lives as long as the process.
+
+    The CPU plugin of each core gives the calling thread a stack for signal handlers and unmaps it
+    when the core and its models are gone. Of two cores that go in the order in which they came,
+    the second puts the first one's unmapped stack back, and the next signal with a handler on
+    that stack (the end of a child process under a ``torch`` data loader) ends the process with a
+    segmentation fault. Seen with OpenVINO 2026.4.1.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _compiled(core: Any, path: Path, precision: str, options: Options) -> Loaded:
