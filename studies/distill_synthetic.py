@@ -1,19 +1,19 @@
 """From attention to PADRe on the synthetic set: fitted, fine-tuned, from scratch in equal steps.
 
-Data as for studies/detector_mixers.py. The teacher is trained first; its ten epochs are the
-measure: one epoch is 10 % and three are 30 % of its steps. Every variant learns from the same
-frames. Its checkpoint is not among the files that make results stale: after another teacher remove
-the results.
+Data as for studies/detector_mixers.py. The teacher is the packaged model with set attention, which
+is seed 0 of that study's attention (tools/train.py configs/study_attention_synthetic.py); its ten
+epochs are the measure: one epoch is 10 % and three are 30 % of its steps. Every variant learns from
+the same frames. The checkpoint is not among the files that make results stale: after another
+teacher remove the results.
 
-    export SYNTHETIC_ROOT=data/synthetic72
-    python tools/train.py configs/study_attention_synthetic.py --work-dir work_dirs/teacher
-    python tools/study.py studies/distill_synthetic.py
+    SYNTHETIC_ROOT=data/synthetic72 python tools/study.py studies/distill_synthetic.py
 """
 
 from padre3d.study import Step, Study
 from padre3d.study.detector import METRICS, RENAME
 
-TEACHER, CHECKPOINT = "configs/study_attention_synthetic.py", "work_dirs/teacher/epoch_10.pth"
+TEACHER = "configs/study_attention_synthetic.py"
+CHECKPOINT = "padre3d/models/attention_synthetic/weights.pth"
 STUDENT = "configs/study_synthetic.py"
 # The sequence form is the config's own.
 FORMS = {

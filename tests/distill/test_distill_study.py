@@ -104,7 +104,7 @@ def test_what_is_scored(runs, tool):
     test = tool("test")
     for name, run in runs.items():
         args = test.parse_args(arguments(run, -1))
-        checkpoint = {"teacher": "work_dirs/teacher/epoch_10.pth"}.get(
+        checkpoint = {"teacher": "padre3d/models/attention_synthetic/weights.pth"}.get(
             name, str(run.result(run.steps[0], 1))
         )
         assert args.checkpoint == checkpoint
