@@ -10,4 +10,4 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 
-model = dict(backbone=dict(mixer=dict(degree=2)))
+model = dict(backbone=dict(mixer=dict(degree=2, impl="auto")))

@@ -28,15 +28,15 @@ ATTENTION = dict(type="set_attention", num_heads=8)
 REFERENCE = dict(epochs=20, peak=5e-3, base_batch=32, fade=4, cbgs=True)
 CHEAPER = dict(epochs=36, peak=3e-3, base_batch=16, fade=4, cbgs=False)
 RECIPES = {
-    "dsvt_padre2_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=2)),
+    "dsvt_padre2_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=2, impl="auto")),
     "dsvt_padre2_grid_nuscenes": dict(REFERENCE, mixer=GRID),
-    "dsvt_padre2_fast_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=2)),
-    "dsvt_padre3_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=3)),
+    "dsvt_padre2_fast_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=2, impl="auto")),
+    "dsvt_padre3_nuscenes": dict(REFERENCE, mixer=dict(SEQUENCE, degree=3, impl="auto")),
     "dsvt_padre2_paper_nuscenes": dict(REFERENCE, mixer=PAPER),
     "dsvt_nuscenes": dict(REFERENCE, mixer=ATTENTION),
     "dsvt_nuscenes_reference": dict(REFERENCE, mixer=ATTENTION),
-    "dsvt_padre2_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=dict(SEQUENCE, degree=2)),
-    "dsvt_padre3_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=dict(SEQUENCE, degree=3)),
+    "dsvt_padre2_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=dict(SEQUENCE, degree=2, impl="auto")),
+    "dsvt_padre3_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=dict(SEQUENCE, degree=3, impl="auto")),
     "dsvt_nuscenes_36e_nocbgs": dict(CHEAPER, mixer=ATTENTION),
 }
 SYNTHETIC = ("dsvt_padre2_synthetic", "dsvt_padre2_grid_synthetic")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padre3d.backbone.fused_trial import prefers_fused
 from padre3d.layers.activations import activation_module
 from padre3d.layers.norms import RowBatchNorm
 from padre3d.layers.position_embedding import embed_positions
@@ -30,7 +31,7 @@ class EncoderLayer(nn.Module):
         activation: of the feed-forward network, "gelu" or "relu".
 
     A mixer that has a fused layer (PADRe with ``impl="triton"``) runs all of it in fused kernels,
-    which know GELU only.
+    which know GELU only; with ``impl="auto"`` where a trial finds them better (fused_trial.py).
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class EncoderLayer(nn.Module):
         self, x: Tensor, layout: TokenLayout | GridIndex, positions: TokenPositions | None
     ) -> Tensor:
         """Pillar features (N, D) -> (N, D); ``positions`` are the pillars' embeddings."""
-        if not isinstance(layout, GridIndex) and self.mixer.has_fused_layer:
+        if not isinstance(layout, GridIndex) and self._is_fused(x, layout, positions):
             return self._fused(x, layout, positions, self._mask(layout))
         in_chunks = self._in_chunks(x)
         if in_chunks and not isinstance(layout, GridIndex):
@@ -105,6 +106,11 @@ class EncoderLayer(nn.Module):
         hidden = self._drop(self.activation(self.linear1(y)))
         z = self.norm2(add(self._drop(self.linear2(hidden)), y))
         return self.norm(add(z, x))
+
+    def _is_fused(self, x: Tensor, layout: TokenLayout, positions: TokenPositions | None) -> bool:
+        if self.mixer.tries_fused_layer:
+            return prefers_fused(self, x, layout, positions)
+        return self.mixer.has_fused_layer
 
     def _fused(
         self,

@@ -72,8 +72,13 @@ class Mixer(nn.Module):
         """Whether a whole encoder layer with this mixer runs in fused kernels."""
         return False
 
+    @property
+    def tries_fused_layer(self) -> bool:
+        """Whether the layer is fused where a trial on its device finds that better."""
+        return False
+
     def fused_weights(self) -> PadreWeights:
-        """The weights those kernels take; only asked of a mixer that has a fused layer."""
+        """The weights those kernels take; only asked of a mixer that has or tries them."""
         raise NotImplementedError(f"{type(self).__name__} has no fused layer")
 
     @property

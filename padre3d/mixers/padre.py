@@ -62,7 +62,9 @@ class PADRe(Mixer):
         causal: whether convolutions look back only, as a language model needs; in 1-D and without a
             prefix. A structure says it in its own convolutions.
         structure: any structure, in place of degree, preset and all that concerns its maps.
-        impl: implementation of :func:`padre3d.ops.padre.padre`.
+        impl: implementation of :func:`padre3d.ops.padre.padre`, or "auto": "eager", but a whole
+            encoder layer of the backbone runs in the fused kernels of "triton" on a CUDA device
+            where a trial finds them right and faster (padre3d/backbone/fused_trial.py).
         gain: scale of the factors Y_i, i >= 2, at the start.
         normalise: normalisation of the factors, see :class:`padre3d.ops.padre.PadreWeights`; with
             ``structure`` it is the structure's.
@@ -72,7 +74,7 @@ class PADRe(Mixer):
     """
 
     # What ``impl`` and the structure's basis may be.
-    implementations: ClassVar[tuple[str, ...]] = tuple(IMPLEMENTATIONS)
+    implementations: ClassVar[tuple[str, ...]] = (*IMPLEMENTATIONS, "auto")
     bases: ClassVar[tuple[str, ...]] = BASES
 
     def __init__(
@@ -141,6 +143,16 @@ class PADRe(Mixer):
         """With ``impl="triton"``."""
         return self.impl == "triton"
 
+    @property
+    def tries_fused_layer(self) -> bool:
+        """With ``impl="auto"``."""
+        return self.impl == "auto"
+
+    @property
+    def _impl(self) -> str:
+        """Of the operator alone, without the layer around it."""
+        return "eager" if self.impl == "auto" else self.impl
+
     def fused_weights(self) -> PadreWeights:
         """The weights of the fused layer."""
         return self.weights()
@@ -201,7 +213,7 @@ class PADRe(Mixer):
         H W = L, or the index of a grid for the tokens (1, N, D) of all samples.
         """
         self.check_inputs(x, pos, mask, size)
-        radius = self.receptive_radius if self.impl == "eager" else None
+        radius = self.receptive_radius if self._impl == "eager" else None
         length = chunked.chunk_length(x, radius)
         if radius is not None and length is not None:
             return chunked.mix_chunks(self._mix, x, pos, mask, radius, length)
@@ -232,7 +244,7 @@ class PADRe(Mixer):
         tokens = zero_masked(with_position(x, pos), mask)
         if mask is not None and isinstance(size, GridIndex):
             size = size.without_masked(mask.squeeze(0))
-        return padre(tokens, self.weights(size), mask, impl=self.impl)
+        return padre(tokens, self.weights(size), mask, impl=self._impl)
 
     def extra_repr(self) -> str:
         """Degree and channels."""
