@@ -114,10 +114,13 @@ def _run(
     """A function that returns the output and, with gradients, those of the input and weights."""
     trial = copy.deepcopy(layer)
     trial.mixer.impl = impl
-    inputs = [x.clone().requires_grad_(), *(p for p in trial.parameters() if p.requires_grad)]
+    inputs = [
+        x.clone().requires_grad_(torch.is_grad_enabled()),
+        *(p for p in trial.parameters() if p.requires_grad),
+    ]
 
     def run() -> list[Tensor]:
-        out = trial(inputs[0], layout, positions)
+        out = trial.forward(inputs[0], layout, positions)  # the layer's own hooks act once
         if not torch.is_grad_enabled():
             return [out]
         # The gradient of a constant would vanish in the last norm.

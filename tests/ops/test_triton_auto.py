@@ -75,8 +75,10 @@ def test_eager_code_where_it_is_faster(case, seconds):
 
 
 def test_a_trial_leaves_nothing_behind(case):
-    before = torch.get_rng_state()
+    before, hooked = torch.get_rng_state(), []
+    case.layer.register_forward_hook(lambda *_: hooked.append(1))
     run(case)
+    assert len(hooked) == 1
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.grad is None for p in case.layer.parameters())
     assert case.x.grad is None
@@ -139,6 +141,11 @@ def test_another_structure_stays_eager_without_a_warning(caplog):
     assert run(case)[1] is False
     assert "expected the structure preset='sequence'" in caplog.text
     assert not [r for r in caplog.records if r.levelno > logging.INFO]
+
+
+def test_in_inference_mode(case):
+    with torch.inference_mode():
+        assert run(case)[1] is True
 
 
 def test_types_have_trials_of_their_own(case, seconds):
