@@ -1,8 +1,8 @@
 """What padre3d.runtime computes around the graph: pillars, orders and boxes, without torch.
 
-    OPENBLAS_NUM_THREADS=2 python benchmarks/overhead.py --points FRAME.bin --threads 2
+    OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py --points FRAME.bin --threads 2
     git worktree add ../before COMMIT
-    OPENBLAS_NUM_THREADS=2 python benchmarks/overhead.py ... --before ../before    # beside it
+    OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py ... --before ../before    # beside it
 
 The weights are random. Every second proposal is a pedestrian, for whom boxes are suppressed.
 """

@@ -66,8 +66,8 @@ class Hyena(Mixer):
         form: "published" (Poli et al. 2023) or "equations"; see the table of this module.
         causal: whether tokens see only earlier ones: always in the published form, by choice
             (default: no) in the other.
-        max_tokens: published form: length at which the filters' time is 1. Longer sequences
-            continue the filters.
+        max_tokens: published form only: length at which the filters' time is 1 (None: 4096).
+            Longer sequences continue the filters.
         prefix: equations form: tokens outside the sequence, as for
             :class:`padre3d.mixers.PADRe`.
     """
@@ -80,13 +80,19 @@ class Hyena(Mixer):
         order: int = 2,
         form: str = "published",
         causal: bool | None = None,
-        max_tokens: int = 4096,
+        max_tokens: int | None = None,
         prefix: int = 0,
     ) -> None:
         super().__init__()
         check_choice("Hyena form", form, FORMS)
         published = form == "published"
         check_count("Hyena order", order, 2 if published else 1)
+        if not published and max_tokens is not None:
+            raise ValueError(
+                f"Hyena max_tokens: expected form='published', whose filters have a time scale, "
+                f"with it, got {max_tokens} and form={form!r}"
+            )
+        max_tokens = 4096 if max_tokens is None else max_tokens
         check_count("Hyena max_tokens", max_tokens, 1)
         check_count("Hyena prefix", prefix, 0)
         self.causal = published if causal is None else bool(causal)

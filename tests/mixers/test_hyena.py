@@ -127,6 +127,7 @@ def test_one_sided_filters_are_the_second_half_of_two_sided_ones():
         (dict(order=0, form="equations"), "order: expected an integer >= 1"),
         (dict(causal=False), "causal: expected True in the published form"),
         (dict(prefix=1), "prefix: expected 0 where tokens see only earlier ones"),
+        (dict(max_tokens=9, form="equations"), "max_tokens: expected form='published'"),
         (dict(max_tokens=0), "max_tokens: expected an integer >= 1"),
     ],
 )
