@@ -194,6 +194,7 @@ def test_runtime_beside_eager_torch(exported_runtime, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)  # bfloat16 is slow where the processor lacks it
 def test_whole_detectors_in_one_run(tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     from benchmarks import clouds, detector, whole

@@ -124,6 +124,7 @@ def test_a_build_without_the_tool(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_whole_detectors_in_one_run_with_cpp(with_openvino, tmp_path, monkeypatch):
     """Both exports of a detector have their row in C++, in the table too."""
     pytest.importorskip("onnxscript")
