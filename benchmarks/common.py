@@ -25,6 +25,15 @@ from torch.profiler import ProfilerActivity, profile
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+CPU_INFO = Path("/proc/cpuinfo")
+# What a result calls a set of instructions, and its names in CPU_INFO: of the vectors the widest,
+# and whatever multiplies fewer bits.
+VECTORS = {"avx512": "avx512f", "avx2": "avx2"}
+FEWER_BITS = {
+    "vnni": ("avx512_vnni", "avx_vnni"),
+    "bf16": ("avx512_bf16", "amx_bf16"),
+    "amx": ("amx_tile",),
+}
 
 
 class GateError(AssertionError):
@@ -103,10 +112,12 @@ def interleaved(
     device: torch.device,
     repeats: int,
     warm_up: int = 2,
+    clocks: Mapping[str, Callable[[], float]] | None = None,
 ) -> dict[str, Timing]:
     """Time the cases in turn, so that whatever disturbs the machine disturbs all of them.
 
-    The order within a round rotates: no case always runs behind the same one.
+    The order within a round rotates: no case always runs behind the same one. ``clocks`` have the
+    processor seconds of cases that another process computes.
     """
     for case in cases.values():
         for _ in range(warm_up):
@@ -115,9 +126,10 @@ def interleaved(
     for i in range(repeats):
         shift = i % len(names)
         for name in names[shift:] + names[:shift]:
-            before = time.process_time()
+            clock = (clocks or {}).get(name, time.process_time)
+            before = clock()
             elapsed = once_ms(cases[name], device)
-            seen[name].append((elapsed, (time.process_time() - before) * 1e3))
+            seen[name].append((elapsed, (clock() - before) * 1e3))
     return {name: timing(*zip(*values, strict=True)) for name, values in seen.items()}
 
 
@@ -220,10 +232,24 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in CPU_INFO.read_text().splitlines():
             if line.startswith("model name"):
                 return re.sub(r"\s+", " ", line.split(":", 1)[1]).strip()
     return platform.processor() or platform.machine()
+
+
+def instructions() -> list[str]:
+    """Sets of instructions that decide how fast an x86 CPU is, such as avx512, vnni and bf16.
+
+    Processors of one model name may differ in them. Empty where they are not known.
+    """
+    flags: set[str] = set()
+    with contextlib.suppress(OSError):
+        for line in CPU_INFO.read_text().splitlines():
+            if line.startswith("flags"):
+                flags.update(line.split(":", 1)[1].split())
+    vectors = [name for name, flag in VECTORS.items() if flag in flags][:1]
+    return vectors + [name for name, any_of in FEWER_BITS.items() if flags.intersection(any_of)]
 
 
 def conditions(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
@@ -231,6 +257,7 @@ def conditions(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     return {
         "device": device_name(device),
         "device_type": device.type,
+        "instructions": instructions() if device.type == "cpu" else [],
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
@@ -262,12 +289,12 @@ def _git(*command: str) -> str:
 
 
 def device_folder(device: torch.device) -> str:
-    """Folder of the results of this device and, for a CPU, of this number of threads."""
+    """Folder of the results of this device and, for a CPU, of what it has and how many threads."""
     name = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
     if device.type == "cuda":
         return name
     threads = torch.get_num_threads()
-    return f"{name}-{threads}-thread{'s' if threads > 1 else ''}"
+    return "-".join([name, *instructions(), str(threads), "threads" if threads > 1 else "thread"])
 
 
 def write_json(name: str, result: Mapping[str, Any], target: str | None, folder: str) -> None:

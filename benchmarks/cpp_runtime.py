@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import common  # noqa: E402
 from benchmarks.clouds import load_cloud  # noqa: E402
+from benchmarks.cpp_process import BUILD, TOOL, CppProcess  # noqa: E402
 from padre3d.deploy import Runtime  # noqa: E402
 from padre3d.io import drop_unusable  # noqa: E402
 from padre3d.runtime.decode import decode  # noqa: E402
 from padre3d.runtime.manifest import MANIFEST  # noqa: E402
 from padre3d.structures.boxes import Detections  # noqa: E402
 
-BUILD = common.ROOT / "build" / "cpp"
-TOOL = "padre3d_test_tool"
 PARTS = ("pillars", "orders", "boxes")
 TOLERANCE = 2e-5  # of the largest feature
 CENTRE_M, SCORE = 1e-3, 1e-4
 WARM_UP = 3
 
 
-class CppRuntime:
-    """The tool of the C++ runtime, which waits for the next frame.
+class CppRuntime(CppProcess):
+    """What the C++ runtime computes around the graph, frame by frame.
 
     Args:
         build: CMake's build folder.
@@ -55,26 +55,11 @@ class CppRuntime:
     """
 
     def __init__(self, build: Path, folder: Path, cloud: Path, outputs: Path, threads: int) -> None:
-        command = [build / TOOL, "times", folder, cloud, outputs, str(threads)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> CppRuntime:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        super().__init__(build, "times", folder, cloud, outputs, threads)
 
     def frame(self) -> dict[str, tuple[float, float]]:
         """Milliseconds and processor milliseconds of each part of a frame."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        numbers = [float(word) for word in self._process.stdout.readline().split()]
+        numbers = self.numbers()
         return {part: (numbers[2 * i], numbers[2 * i + 1]) for i, part in enumerate(PARTS)}
 
 
@@ -189,7 +174,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         errors = {"features": check_inputs(args.build, runtime, points, folder)}
         errors |= check_boxes(args.build, expected, folder)
         files = (args.folder, folder / "cloud.npy", folder / "outputs.npz")
-        with realtime(args.realtime), CppRuntime(args.build, *files, threads) as cpp:
+        with realtime(args.realtime), closing(CppRuntime(args.build, *files, threads)) as cpp:
             times = take_turns(cpp, python_parts(runtime, points, outputs), args.repeats)
         pillars = len(runtime.encode(points)[1])
     all_ms = {language: times[f"all, {language}"] for language in ("C++", "Python")}

@@ -19,6 +19,7 @@ def conditions(results: list[Result]) -> str:
                 f"`{result['folder']}/{result['file']}`",
                 c["dtype"],
                 f"{c['threads']} of {c['cores']}",
+                ", ".join(c.get("instructions", [])),
                 f"{c['load_before']:.1f}",
                 f"{c['product_gflops']:.0f}",
                 f"{c['copy_gb_per_s']:.1f}",
@@ -31,6 +32,7 @@ def conditions(results: list[Result]) -> str:
         "result",
         "precision",
         "threads",
+        "instructions",
         "load",
         "product GFLOP/s",
         "copy GB/s",
@@ -175,25 +177,35 @@ def training(results: list[Result]) -> str:
 
 
 def whole(results: list[Result]) -> str:
-    """Points to boxes in every form of one run."""
-    rows = []
+    """Points to boxes in every form: a table of each run, and what the processor can do."""
+    parts = []
     for result in of("whole", results):
-        for name, t in result["times"].items():
-            rms = result["relative_rms"].get(name)
-            rows.append(
-                (
-                    device(result),
-                    name,
-                    spread(t),
-                    number(t["min_ms"]),
-                    number(t["cpu_ms"]),
-                    f"{result['ratio_vs_published'][name]:.2f}",
-                    f"{result['cpu_ratio_vs_published'][name]:.2f}",
-                    "" if rms is None else f"{rms:.1e}",
-                )
+        c = result["conditions"]
+        able = ", ".join(c.get("instructions", [])) or "instructions not recorded"
+        where = f"{c['device']} ({able}), {c['threads']} of {c['cores']} threads"
+        parts += [f"{where}, `{result['folder']}/{result['file']}`:", _forms(result)]
+        left_out = [f"{name} ({why})" for name, why in result.get("left_out", {}).items()]
+        if left_out:
+            parts.append(f"Left out: {'; '.join(left_out)}.")
+    return "\n\n".join(parts) or table((), [])
+
+
+def _forms(result: Result) -> str:
+    rows = []
+    for name, t in result["times"].items():
+        rms = result["relative_rms"].get(name)
+        rows.append(
+            (
+                name,
+                spread(t),
+                number(t["min_ms"]),
+                number(t["cpu_ms"]),
+                f"{result['ratio_vs_published'][name]:.2f}",
+                f"{result['cpu_ratio_vs_published'][name]:.2f}",
+                "" if rms is None else f"{rms:.1e}",
             )
+        )
     head = (
-        "device",
         "what runs",
         "ms: median (quartiles)",
         "ms: least",
@@ -297,7 +309,9 @@ def by_dim(results: list[Result]) -> Iterator[tuple[Result, str, Result]]:
 def device(result: Result) -> str:
     """Short name of a device."""
     c = result["conditions"]
-    return f"{c['threads']} CPU thr." if c["device_type"] == "cpu" else c["device"]
+    if c["device_type"] != "cpu":
+        return str(c["device"])
+    return ", ".join([f"{c['threads']} CPU thr.", *c.get("instructions", [])])
 
 
 def spread(t: dict[str, float]) -> str:

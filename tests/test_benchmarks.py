@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from benchmarks import backbone, common, mixers, report, training
+from benchmarks import backbone, common, mixers, report, tables, training
 from benchmarks.clouds import GRID, pillars_of, synthetic_cloud
 from padre3d.mixers import build_mixer
 from padre3d.ops import chunked
@@ -194,12 +194,14 @@ def test_runtime_beside_eager_torch(exported_runtime, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)  # bfloat16 is slow where the processor lacks it
 def test_whole_detectors_in_one_run(tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     from benchmarks import clouds, detector, whole
 
     monkeypatch.setattr(detector, "TINY_GRID", TINY_GRID)
     monkeypatch.setattr(whole, "load_cloud", lambda *_: (clouds.synthetic_cloud(1), "one sweep"))
+    monkeypatch.setattr(whole, "BUILD", common.ROOT / "nowhere")
     options = ["--backends", "onnxruntime", "--work", str(tmp_path / "work")]
     result = run(whole, tmp_path / "results/cpu/whole.json", *options)
     exported = {
@@ -209,6 +211,7 @@ def test_whole_detectors_in_one_run(tmp_path, monkeypatch):
     }
     assert exported < result["times"].keys()
     assert result["relative_rms"].keys() == exported
+    assert result["left_out"] == {"C++": "expected padre3d_test_tool in nowhere: make cpp"}
     published, fast = (result["times"][n] for n in (whole.PUBLISHED, "fast, fp32, onnxruntime"))
     ratio = published["cpu_ms"] / fast["cpu_ms"]
     found = result["cpu_ratio_vs_published"]
@@ -312,6 +315,81 @@ def test_runs_are_interleaved():
     assert "".join(calls) == "abc" + "abc" + "bca" + "cab"
     assert times.keys() == {"a", "b", "c"}
     assert times["a"].runs == 3
+
+
+def test_the_processor_time_of_another_process_has_its_own_clock():
+    spent = {"here": 0.0, "there": 0.0}
+
+    def there():
+        spent["there"] += 0.5
+
+    times = common.interleaved(
+        {"here": lambda: None, "there": there}, CPU, 3, clocks={"there": lambda: spent["there"]}
+    )
+    assert times["there"].cpu_ms == 500
+    assert times["here"].cpu_ms < 100
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx avx2 fma", ["avx2"]),
+        ("avx2 avx_vnni", ["avx2", "vnni"]),
+        ("avx2 avx512f avx512_vnni avx512_bf16", ["avx512", "vnni", "bf16"]),
+        ("avx2 avx512f avx512_vnni amx_bf16 amx_tile", ["avx512", "vnni", "bf16", "amx"]),
+        ("fpu sse2", []),
+    ],
+)
+def test_processors_of_one_name_have_folders_of_their_own(monkeypatch, tmp_path, flags, expected):
+    info = tmp_path / "cpuinfo"
+    info.write_text(2 * f"model name\t: Some CPU\nvmx flags\t: amx_tile\nflags\t\t: {flags}\n\n")
+    monkeypatch.setattr(common, "CPU_INFO", info)
+    assert common.instructions() == expected
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert common.device_folder(CPU) == "-".join(["some-cpu", *expected, "2-threads"])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert common.device_folder(CPU) == "-".join(["some-cpu", *expected, "1-thread"])
+    assert common.conditions(CPU, torch.float32)["instructions"] == expected
+    info.unlink()
+    assert common.instructions() == []
+
+
+def whole_result(folder, instructions, left_out):
+    """What whole.py would write, of one form."""
+    t = dict(median_ms=2.0, q1_ms=1.0, q3_ms=3.0, min_ms=1.0, cpu_ms=2.0, runs=5)
+    conditions = dict(device="Some CPU", device_type="cpu", threads=1, cores=2)
+    if instructions:
+        conditions["instructions"] = instructions
+    return dict(
+        benchmark="whole",
+        folder=folder,
+        file="whole.json",
+        conditions=conditions,
+        times={"form": t},
+        relative_rms={},
+        left_out=left_out,
+        ratio_vs_published={"form": 1.0},
+        cpu_ratio_vs_published={"form": 1.0},
+    )
+
+
+def test_tables_of_two_processors_say_what_each_can_do():
+    results = [
+        whole_result("old", [], {}),
+        whole_result("one", ["avx512", "vnni"], {}),
+        whole_result("other", ["avx2"], {"C++": "expected a build", "bf16": "no bfloat16"}),
+    ]
+    parts = tables.whole(results).split("\n\n")
+    assert [part for part in parts if not part.startswith("|")] == [
+        "Some CPU (instructions not recorded), 1 of 2 threads, `old/whole.json`:",
+        "Some CPU (avx512, vnni), 1 of 2 threads, `one/whole.json`:",
+        "Some CPU (avx2), 1 of 2 threads, `other/whole.json`:",
+        "Left out: C++ (expected a build); bf16 (no bfloat16).",
+    ]
+    assert [part.startswith("|") for part in parts] == [False, True] * 3 + [False]
+    assert tables.device(results[2]) == "1 CPU thr., avx2"
+    assert tables.device(results[0]) == "1 CPU thr."
+    assert tables.whole([]) == "No result is stored."
 
 
 def test_timing_has_median_and_quartiles():

@@ -7,12 +7,14 @@
 #include <functional>
 #include <iostream>
 #include <random>
+#include <utility>
 
 #include "decode.hpp"
 #include "folder.hpp"
 #include "frame_inputs.hpp"
 #include "npy.hpp"
 #include "padre3d/cloud.hpp"
+#include "padre3d/detector.hpp"
 #include "padre3d/sweep_buffer.hpp"
 #include "row_product.hpp"
 #include "text.hpp"
@@ -97,17 +99,22 @@ Tensors outputs_of(const Arrays& arrays) {
     return outputs;
 }
 
-/// decode FOLDER OUTPUTS.npz OUT.npy: boxes with score and label as (K, 11) of raw outputs.
+/// Boxes with score and label as (K, 11).
+void write_boxes(const fs::path& path, const std::vector<Box>& boxes) {
+    std::vector<double> rows;
+    for (const Box& b : boxes) {
+        rows.insert(rows.end(), {b.x, b.y, b.z, b.length, b.width, b.height, b.yaw, b.vx, b.vy,
+                                 b.score, static_cast<double>(b.label)});
+    }
+    write_npy(path, "<f8", {boxes.size(), 11}, rows.data(), 8 * rows.size());
+}
+
+/// decode FOLDER OUTPUTS.npz OUT.npy: boxes of raw outputs.
 void decode_outputs(const Words& words) {
     const Manifest manifest = parse_manifest(words.at(0));
     const Arrays arrays = read_npz(words.at(1), kMostBytes);
     const Tensors outputs = outputs_of(arrays);
-    std::vector<double> rows;
-    for (const Box& b : decode(outputs, manifest.head_grid, manifest.decode)) {
-        rows.insert(rows.end(), {b.x, b.y, b.z, b.length, b.width, b.height, b.yaw, b.vx, b.vy,
-                                 b.score, static_cast<double>(b.label)});
-    }
-    write_npy(words.at(2), "<f8", {rows.size() / 11, 11}, rows.data(), 8 * rows.size());
+    write_boxes(words.at(2), decode(outputs, manifest.head_grid, manifest.decode));
 }
 
 /// Wall-clock and processor milliseconds of a call, behind the ones before.
@@ -136,6 +143,24 @@ void times(const Words& words) {
         time(ms, [&] { decode(outputs, manifest.head_grid, manifest.decode); });
         for (const double value : ms) std::cout << value << " ";
         std::cout << std::endl;
+    }
+}
+
+/// frames FOLDER CLOUD.npy OUT.npy BACKEND THREADS: for each line of standard input one frame of
+/// the whole detector, and its milliseconds. The boxes of the first are in OUT.npy.
+void frames(const Words& words) {
+    Options options;
+    options.backend = words.at(3);
+    options.threads = std::stoi(words.at(4));
+    Detector detector(words.at(0), options);
+    const Points points = read_points(words.at(1));
+    bool is_first = true;
+    for (std::string line; std::getline(std::cin, line);) {
+        std::vector<double> ms;
+        std::vector<Box> boxes;
+        time(ms, [&] { boxes = detector.detect(points.view()); });
+        if (std::exchange(is_first, false)) write_boxes(words.at(2), boxes);
+        std::cout << ms[0] << " " << ms[1] << std::endl;
     }
 }
 
@@ -270,8 +295,8 @@ void kernels(const Words&) {
 
 void run(const Words& words) {
     static const std::map<std::string, std::function<void(const Words&)>> commands = {
-        {"stages", stages}, {"decode", decode_outputs}, {"times", times},    {"cloud", cloud},
-        {"sweeps", sweeps}, {"check", check},           {"kernels", kernels}};
+        {"stages", stages}, {"decode", decode_outputs}, {"times", times}, {"frames", frames},
+        {"cloud", cloud},   {"sweeps", sweeps},         {"check", check}, {"kernels", kernels}};
     commands.at(words.at(0))({words.begin() + 1, words.end()});
 }
 
