@@ -35,7 +35,7 @@ setup(
     packages=find_packages(include=["padre3d", "padre3d.*"]),
     package_data={
         "padre3d": ["py.typed"],
-        "padre3d.models": ["sample*", "*/*"],
+        "padre3d.models": ["sample*", "*/*", "*/*/*"],
         "padre3d.visual": ["page/*"],
     },
     python_requires=">=3.10",

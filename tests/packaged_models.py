@@ -62,6 +62,14 @@ def package(
     tool.main([*map(str, files), name, *options])
 
 
+def package_precision(tools: Path, folder: Path, name: str, metrics: Path) -> None:
+    """Run the other tool on an exported folder."""
+    said = {"--scored-on": "no frame", "--calibrated-on": "nothing", "--command": "none"}
+    options = [word for pair in said.items() for word in pair]
+    tool = load_tool(tools, "package_precision")
+    tool.main([str(folder), name, "--metrics", str(metrics), *options])
+
+
 def load_tool(tools: Path, name: str):
     """A module of tools/."""
     sys.path.insert(0, str(tools))

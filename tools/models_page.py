@@ -1,6 +1,6 @@
 """Fill the tables of docs/models.md from the cards of the packaged models.
 
-    python tools/models_page.py            # after tools/package_model.py
+    python tools/models_page.py            # after tools/package_model.py or package_precision.py
     python tools/models_page.py --check    # fail if the page is not what the cards say
 
 They stand between ``<!-- models -->`` and ``<!-- end models -->``; all else is written by hand.
@@ -31,6 +31,7 @@ FIGURES = {
     "maae": "mAAE",
 }
 TRAINED = ("model", "config", "parameters", "seed", "steps", "hours", "trained on", "scored on")
+PRECISIONS = ("model", "precision", "NDS", "mAP", "scored on", "calibrated on")
 FILES = ("model", "file", "kB", "sha256", "licence")
 
 
@@ -51,15 +52,18 @@ def tables() -> str:
         (name, *(_cell(card, column.replace(" ", "_")) for column in TRAINED[1:]))
         for name, card in cards.items()
     ]
-    files = [row for name, card in cards.items() for row in _files(name, card)]
-    said = [
-        f"- `{name}`: made by `{card['command']}` at {card['commit'][:7]}. "
-        f"Not for {card['not_for']}."
-        for name, card in cards.items()
+    others = _other_precisions(cards)
+    grounds = [
+        (*key, _figure(card, "nds"), _figure(card, "map"), card["scored_on"], card["calibrated_on"])
+        for key, card in others.items()
     ]
+    files = [row for name, card in cards.items() for row in _files(name, card)]
+    said = [f"{_made(f'`{n}`', card)} Not for {card['not_for']}." for n, card in cards.items()]
+    said += [_made(f"`{name}` in {how}", card) for (name, how), card in others.items()]
     parts = [
         _table(("model", *FIGURES.values()), scores),
         _table(TRAINED, trained),
+        _table(PRECISIONS, grounds),
         _table(FILES, files),
         "\n".join(said),
     ]
@@ -89,6 +93,15 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.page}: expected the tables of the cards; run without --check")
 
 
+def _other_precisions(names: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Cards by model and precision, of all but the 16 bit beside the weights."""
+    return {
+        (name, precision): models.folder_info(models.model_folder(name, precision))
+        for name in names
+        for precision in models.model_precisions(name)[1:]
+    }
+
+
 def _figure(card: dict[str, Any], key: str) -> str:
     value = f"{card[key]:.3f}" if key in card else "-"
     interval = card["intervals_95"].get(key)
@@ -100,9 +113,17 @@ def _cell(card: dict[str, Any], key: str) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _made(what: str, card: dict[str, Any]) -> str:
+    return f"- {what}: made by `{card['command']}` at {card['commit'][:7]}."
+
+
 def _files(name: str, card: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     folder = models.model_folder(name)
-    for file, expected in sorted({**card["sha256"], **read_manifest(folder).sha256}.items()):
+    sums = {**card["sha256"], **read_manifest(folder).sha256}
+    for precision in models.model_precisions(name)[1:]:
+        nested = read_manifest(models.model_folder(name, precision)).sha256
+        sums |= {f"{precision}/{file}": expected for file, expected in nested.items()}
+    for file, expected in sorted(sums.items()):
         found = sha256(folder / file)
         if found != expected:
             raise ValueError(f"{folder / file}: expected sha256 {expected}, got {found}")

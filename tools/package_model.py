@@ -29,7 +29,6 @@ from padre3d.training.checkpoint import fit_state, training_checkpoint
 from padre3d.training.clouds import read_clouds
 from padre3d.training.config import read_config
 
-PRECISION = "fp16"
 SHOWN = {"NDS": "nds", "mAP": "map", "mATE": "mate_m", "mASE": "mase", "mAOE": "maoe_rad"}
 SHOWN |= {"mAVE": "mave_mps", "mAAE": "maae"}
 COMMIT = re.compile(r"[0-9a-f]{40}$")
@@ -113,7 +112,7 @@ def write_model(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     made = sorted(folder.iterdir())
     about = {"config": Path(args.config).name, "checkpoint": models.WEIGHTS}
     try:
-        export_detector(model, clouds, folder, ExportConfig(PRECISION), about=about)
+        export_detector(model, clouds, folder, ExportConfig(models.PRECISION), about=about)
     except ParityError as error:
         raise ValueError(str(error)) from error
     card |= {

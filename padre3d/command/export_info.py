@@ -10,30 +10,37 @@ from rich.console import Console
 from rich.table import Table
 
 from padre3d.cli import add_debug_argument
-from padre3d.models import folder_info, model_folder
+from padre3d.models import PRECISION, folder_info, model_folder
 from padre3d.runtime.manifest import Manifest, Value, read_manifest
 
 MODEL_HELP = "folder of tools/export.py, or name of a packaged model (default: the best of them)"
+PRECISION_HELP = f"of a packaged model ({PRECISION}); docs/models.md lists what there is"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The folder."""
     parser.add_argument("model", nargs="?", default="", help=MODEL_HELP)
+    parser.add_argument("--precision", help=PRECISION_HELP)
     add_debug_argument(parser)
 
 
-def resolve(model: str) -> Path:
-    """A folder, or the packaged model of that name.
+def resolve(model: str, precision: str | None) -> Path:
+    """A folder, or the packaged model of that name in a precision, None for 16 bit.
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: if it is neither, the model does not come in the precision, or one is asked for
+            of a folder, which has its own.
     """
-    return Path(model) if model and Path(model).is_dir() else model_folder(model)
+    if not (model and Path(model).is_dir()):
+        return model_folder(model, PRECISION if precision is None else precision)
+    if precision is not None:
+        raise ValueError(f"--precision: expected a packaged model, got the folder {model}")
+    return Path(model)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check every file against the manifest and print what it says."""
-    folder = resolve(args.model)
+    folder = resolve(args.model, args.precision)
     manifest = read_manifest(folder)
     console = Console(soft_wrap=True, markup=False, highlight=False)
     for name, value in _about(folder, manifest).items():

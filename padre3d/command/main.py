@@ -45,11 +45,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="", help=export_info.MODEL_HELP)
+    parser.add_argument("--precision", help=export_info.PRECISION_HELP)
     detect_args.add_arguments(parser, "*")
 
 
 def _detect(args: argparse.Namespace) -> int:
-    folder = export_info.resolve(args.model)
+    folder = export_info.resolve(args.model, args.precision)
     source = exported_source(folder, args.backend)
     if args.points:
         return run_detection(args, source)

@@ -2,15 +2,16 @@
 
 | | int8-trt | int8-cpu | int8-qnn |
 |---|---|---|---|
-| weights | int8, symmetric, a scale per channel | the same | uint8 |
+| weights | int8, symmetric, a scale per channel | the same, -64 to 64 | uint8 |
 | activations | int8, symmetric | uint8 with a zero point | uint16 |
 | biases | float (TensorRT takes no int32) | int32 | int32 |
 | operators | Conv, Gemm, MatMul | also Add, Relu, Concat of maps | all |
 | not quantised | what loses most: in 16 bit | what loses most: in 32 bit | nothing |
 
 An x86 processor multiplies unsigned by signed bytes (VNNI), so a file with signed activations gains
-nothing on it. Sums and concatenations of maps are quantised there to keep convolutions in a row in
-8 bit; the 3-D backbone's, between a product and a LayerNorm, are not.
+nothing on it. One without VNNI adds pairs of such products in 16 bit. These hold 2 x 255 x 64, so
+weights are in 7 bit: larger ones would saturate. Sums and concatenations of maps are quantised to
+keep convolutions in a row in 8 bit; the 3-D backbone's, between a product and a LayerNorm, are not.
 """
 
 from __future__ import annotations
@@ -146,6 +147,8 @@ def _quantize_some(
             nodes_to_exclude=excluded,
             activation_type=QuantType.QInt8 if settings.signed_activations else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            # Of weights: 7 bit, so that no processor saturates (above).
+            reduce_range=not settings.signed_activations,
             extra_options={"CalibMovingAverage": True, **settings.options},
         )
         model = _read(out)

@@ -1,9 +1,11 @@
 """Trained detectors that come with the package, and one cloud to try them on.
 
-Every folder here with a manifest is a model, exported for the runtime. ``weights.pth`` and
-``model.json`` beside it are the same model for :func:`padre3d.create_model`. The card ``info.json``
-says what it was trained on, what it scored, what it is not good for, and the checksums of both.
-tools/package_model.py and tools/package_sample.py write them.
+Every folder here with a manifest is a model, exported for the runtime in 16 bit. ``weights.pth``
+and ``model.json`` beside it are the same model for :func:`padre3d.create_model`. The card
+``info.json`` says what it was trained on, what it scored, what it is not good for, and the
+checksums of both. A folder in it, such as ``int8-cpu``, is the model exported in the precision it
+is named after, with a card of its own. tools/package_model.py, tools/package_precision.py and
+tools/package_sample.py write them.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent
+PRECISION = "fp16"
 MANIFEST, INFO = "manifest.json", "info.json"
 WEIGHTS, SETTINGS = "weights.pth", "model.json"
 SAMPLE, SAMPLE_BOXES = "sample_float16.bin", "sample_boxes.json"
@@ -34,14 +37,29 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter(model_names(), pattern)
 
 
-def model_folder(name: str = "") -> Path:
-    """The exported folder of a model.
+def model_precisions(name: str = "") -> tuple[str, ...]:
+    """The precisions that a model comes in: 16 bit, then all others.
 
     Args:
         name: of :func:`model_names`; empty for the first of them.
 
     Raises:
-        ValueError: on an unknown name, or where no model came with the package.
+        ValueError: as :func:`model_folder`.
+    """
+    others = model_folder(name).glob(f"*/{MANIFEST}")
+    return PRECISION, *sorted(path.parent.name for path in others)
+
+
+def model_folder(name: str = "", precision: str = PRECISION) -> Path:
+    """The exported folder of a model.
+
+    Args:
+        name: of :func:`model_names`; empty for the first of them.
+        precision: of :func:`model_precisions`.
+
+    Raises:
+        ValueError: on an unknown name, on a precision that the model does not come in, or where no
+            model came with the package.
     """
     names = model_names()
     if not names:
@@ -50,7 +68,16 @@ def model_folder(name: str = "") -> Path:
         )
     if name and name not in names:
         raise ValueError(f"model: expected one of {', '.join(names)}, got {name!r}")
-    return ROOT / (name or names[0])
+    folder = ROOT / (name or names[0])
+    if precision == PRECISION:
+        return folder
+    known = model_precisions(folder.name)
+    if precision not in known:
+        raise ValueError(
+            f"precision: expected one of {', '.join(known)}, which {folder.name} comes in, got "
+            f"{precision!r}; tools/export.py makes others"
+        )
+    return folder / precision
 
 
 def model_info(name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from padre3d.backends.base import Arrays, Loaded, Options, run_parts
 from padre3d.backends.registry import DEFAULT, load_model
-from padre3d.models import model_folder
+from padre3d.models import PRECISION, model_folder
 from padre3d.runtime.decode import decode
 from padre3d.runtime.fastest import CANDIDATES, TRIAL_PILLARS, fastest_backend, fastest_run
 from padre3d.runtime.manifest import TABLES, Model, read_manifest
@@ -131,17 +131,20 @@ class Runtime:
             self.close()
 
     @classmethod
-    def from_package(cls, name: str = "", backend: str = DEFAULT, **options: Any) -> Runtime:
+    def from_package(
+        cls, name: str = "", backend: str = DEFAULT, *, precision: str = PRECISION, **options: Any
+    ) -> Runtime:
         """A model that comes with the package.
 
         Args:
             name: of :func:`padre3d.models.model_names`; empty for the first of them.
             backend, options: as of the class.
+            precision: of :func:`padre3d.models.model_precisions`; all have "fp16".
 
         Raises:
-            ValueError: on an unknown name, with the known ones.
+            ValueError: on a name or a precision that did not come, with those that did.
         """
-        return cls(model_folder(name), backend, **options)
+        return cls(model_folder(name, precision), backend, **options)
 
     def __enter__(self) -> Runtime:
         return self

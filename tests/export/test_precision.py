@@ -134,6 +134,8 @@ def test_eight_bit_for_cpus(tmp_path):
         activations, weights = rounded[node.name][:2]
         assert constants[activations.input[2]].dtype == np.uint8
         assert constants[weights.input[0]].dtype == np.int8
+        # A pair of products must fit into 16 bit, for processors without VNNI.
+        assert np.abs(constants[weights.input[0]].astype(int)).max() == 64
         assert constants[weights.input[1]].size == len(constants[weights.input[0]])
     sums = {n.name for n in model.graph.node if n.op_type == "Add"} & rounded.keys()
     assert sums
