@@ -15,6 +15,7 @@ from padre3d.runtime import Runtime
 from padre3d.runtime.folder import sha256
 
 BEST = "padre2_grid_synthetic"
+LEAST_SCORE = 0.15
 OTHERS = [(name, p) for name in models.model_names() for p in models.model_precisions(name)[1:]]
 
 
@@ -31,12 +32,12 @@ def copied(tmp_path, monkeypatch):
     return tmp_path / BEST
 
 
-def found_again(boxes, others, metres):
-    """Of boxes, the share with another one's of the same class so near; scores of these pairs."""
+def pairs(boxes, others, metres=0.5):
+    """Boxes that have another one of their class so near, and these others, row by row."""
     distance = np.linalg.norm(boxes.boxes[:, None, :2] - others.boxes[:, :2], axis=2)
     distance[boxes.labels[:, None] != others.labels] = np.inf
     near = distance.min(1) < metres
-    return near.mean(), boxes.scores[near], others.scores[distance.argmin(1)[near]]
+    return boxes.select(near), others.select(distance.argmin(1)[near])
 
 
 def test_the_best_one_comes_in_8_bit():
@@ -49,19 +50,20 @@ def test_the_best_one_comes_in_8_bit():
 @pytest.mark.parametrize(("name", "precision"), OTHERS)
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_its_boxes_are_nearly_those_of_16_bit(name, precision, backend, sample):
-    """Near the least score a box may fall out, and processors without VNNI round more."""
+    """On any processor: those without VNNI round more. Two of a hundred boxes were others there."""
     pytest.importorskip(backend)
-    expected = Runtime.from_package(name)(sample)
+    with Runtime.from_package(name) as runtime:
+        expected = runtime(sample)
     with Runtime.from_package(name, backend, precision=precision) as runtime:
         assert runtime.manifest.precision == precision
         found = runtime(sample)
-    expected = expected.select(expected.scores >= 0.3)
-    assert len(expected.scores) > 20
-    share, ours, theirs = found_again(expected, found, metres=0.5)
-    assert share >= 0.9
-    assert np.abs(ours - theirs).mean() < 0.05
-    confident = found.select(found.scores >= 0.4)
-    assert found_again(confident, Runtime.from_package(name)(sample), metres=0.5)[0] >= 0.9
+    for some, others in ((expected, found), (found, expected)):
+        some = some.select(some.scores >= LEAST_SCORE)
+        assert len(some.scores) > 40
+        same, theirs = pairs(some, others)
+        assert len(same.scores) >= 0.9 * len(some.scores)
+        assert np.abs(same.scores - theirs.scores).max() < 0.1
+        assert np.median(np.abs(same.boxes[:, :6] - theirs.boxes[:, :6])) < 0.05
 
 
 @pytest.mark.parametrize(("name", "precision"), OTHERS)

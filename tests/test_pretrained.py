@@ -23,7 +23,7 @@ from padre3d.runtime import Runtime
 from padre3d.runtime.folder import sha256
 
 NAMES = padre3d.list_models()
-MOST_BYTES = 25e6
+MOST_BYTES = 28e6  # as they lie there; the wheel, compressed, has a limit of its own
 LEAST_SCORE = 0.1
 
 
