@@ -50,7 +50,7 @@ def test_the_best_one_comes_in_8_bit():
 @pytest.mark.parametrize(("name", "precision"), OTHERS)
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_its_boxes_are_nearly_those_of_16_bit(name, precision, backend, sample):
-    """On any processor: those without VNNI round more. Two of a hundred boxes were others there."""
+    """On any processor, with or without VNNI; two of 54 boxes were others without."""
     pytest.importorskip(backend)
     with Runtime.from_package(name) as runtime:
         expected = runtime(sample)
@@ -62,7 +62,7 @@ def test_its_boxes_are_nearly_those_of_16_bit(name, precision, backend, sample):
         assert len(some.scores) > 40
         same, theirs = pairs(some, others)
         assert len(same.scores) >= 0.9 * len(some.scores)
-        assert np.abs(same.scores - theirs.scores).max() < 0.1
+        assert np.abs(same.scores - theirs.scores).max() < 0.05
         assert np.median(np.abs(same.boxes[:, :6] - theirs.boxes[:, :6])) < 0.05
 
 
