@@ -5,4 +5,4 @@ tools/dist_train.sh configs/dsvt_padre2_paper_nuscenes.py 8 --amp
 
 _base_ = ["dsvt_padre2_nuscenes.py"]
 
-model = dict(backbone=dict(layout="set", mixer=dict(preset="paper")))
+model = dict(backbone=dict(layout="set", mixer=dict(preset="paper", impl="eager")))

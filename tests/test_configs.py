@@ -21,7 +21,7 @@ CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("dsvt
 CROP_M = 12.0
 MOST_CELLS = 200
 SEQUENCE = dict(type="padre", preset="sequence", kernel_size=11)
-PAPER = dict(type="padre", degree=2, preset="paper", kernel_size=11)
+PAPER = dict(type="padre", degree=2, preset="paper", kernel_size=11, impl="eager")
 GRID = dict(SEQUENCE, degree=2, layout="grid", kernel_size=5)
 ATTENTION = dict(type="set_attention", num_heads=8)
 # Epochs, peak rate, samples per step of that rate, epochs without pasted objects, CBGS, mixer.
