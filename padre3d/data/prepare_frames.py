@@ -100,20 +100,12 @@ def prepare_frames(
         staging(out / tag) as staged,
     ):
         notes += _convert_all(needed.values(), key_names, staged, axes, options)
-        infos = {
-            name: [
-                _info(frame, i, past[frame.name], key_names, names, staged)
-                for i, frame in enumerate(track(chosen, f"infos {name}"))
-            ]
-            for name, chosen in split.items()
-        }
+        infos = _infos(split, past, key_names, names, staged)
         _write(infos, staged, tag, names, sweeps, workers)
         if also is not None:
             also(staged, names, sweeps)
         written = move_together(staged, out, merged=("samples", "sweeps"))
-    notes += [
-        f"{name}: {len(rows)} frames of {_counted(split[name])}" for name, rows in infos.items()
-    ]
+    notes += [f"{name}: {len(of)} frames of {_counted(of)}" for name, of in split.items()]
     if max_sweeps and not longest:
         notes.append("no stamps with poses: every cloud stays a single sweep")
     return Prepared(written, names, sweeps, _short(notes))
@@ -195,6 +187,22 @@ def _convert(
     write_atomic(path, moved.tobytes())
     said = [f"clouds: {warning}" for warning in cloud.warnings]
     return [*said, f"clouds: {dropped.total} points dropped"] if dropped.total else said
+
+
+def _infos(
+    split: Mapping[str, Sequence[Frame]],
+    past: Mapping[str, Sequence[Frame]],
+    key_names: set[str],
+    classes: tuple[str, ...],
+    out: Path,
+) -> dict[str, list[dict]]:
+    return {
+        name: [
+            _info(frame, i, past[frame.name], key_names, classes, out)
+            for i, frame in enumerate(track(chosen, f"infos {name}"))
+        ]
+        for name, chosen in split.items()
+    }
 
 
 def _info(
