@@ -39,6 +39,9 @@ VARIANTS = {
     # Row and column order side by side in every block, not one after the other.
     "padre2_parallel": with_backbone(padre(2), parallel=True),
     "attention_submconv": with_backbone(ATTENTION, local_descriptor="submconv"),
+    "padre2_grid11_submconv": with_backbone(
+        padre(2, layout="grid", kernel_size=11), local_descriptor="submconv"
+    ),
 }
 
 STUDY = probe_study("probe_mixers", VARIANTS)
