@@ -2,7 +2,7 @@
 
     python benchmarks/window.py CONFIG CHECKPOINT --points FRAMES/ --calib OTHER_FRAMES/ --threads 2
     python benchmarks/window.py CONFIG CHECKPOINT --backends onnxruntime openvino \\
-        --frames 16 --data-root data/synthetic      # NDS of every row as well, by tools/test.py
+        --frames 16 --nds       # of every row as well, on the config's test set
 
 The offsets are scored on the frames of --calib (default: those of --points) and the errors measured
 on those of --points; --frames N takes N of the config's training and validation set. Errors are
@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -31,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import common  # noqa: E402
 from benchmarks.clouds import load_cloud  # noqa: E402
+from benchmarks.window_nds import FrameScores, bev_of  # noqa: E402
 from padre3d.backends.base import Options  # noqa: E402
 from padre3d.backends.registry import load_model  # noqa: E402
-from padre3d.bev import scatter_to_map  # noqa: E402
 from padre3d.cli import check_used  # noqa: E402
 from padre3d.export.graph import DetectorGraph  # noqa: E402
 from padre3d.export.onnx_model import export_graph  # noqa: E402
@@ -48,12 +46,9 @@ from padre3d.head.eviction import (  # noqa: E402
 )
 from padre3d.head.outputs import HeadOutputs  # noqa: E402
 from padre3d.inference import init_model  # noqa: E402
-from padre3d.training.checkpoint import load_checkpoint_file, state_of  # noqa: E402
 from padre3d.training.clouds import dataset_clouds, read_clouds  # noqa: E402
 
 COUNTS = (841, 441, 225, 121)
-KEPT = "head.decoder.window.kept"
-NDS = "pred_instances_3d_NuScenes/NDS"
 
 
 class HeadPart(nn.Module):
@@ -75,7 +70,7 @@ class Frames:
 
     def __init__(self, model: Any, clouds: Iterable[Tensor]) -> None:
         self.head = model.head
-        self.maps = [bev_of(model, cloud) for cloud in clouds]
+        self.maps = [bev_of(model, model.pillar_encoder([cloud])) for cloud in clouds]
         self.inputs: list[tuple[Tensor, ...]] = []
         hook = self.head.decoder.register_forward_pre_hook(lambda _, x: self.inputs.append(x))
         for bev in self.maps:
@@ -113,12 +108,6 @@ class Frames:
         return errors | {"centre_m": float(torch.stack(moved).mean())}
 
 
-def bev_of(model: Any, cloud: Tensor) -> Tensor:
-    """What the head reads of a cloud."""
-    pillars = model.backbone(model.pillar_encoder([cloud]))
-    return model.bev_backbone(scatter_to_map(pillars, model.grid.ny, model.grid.nx))
-
-
 def scores_of(window: Any, seen: WindowStatistics, score: str, fewest: int) -> Tensor:
     """Scores of the whole window's offsets, good for as few as ``fewest``."""
     return seen.scores(score, fewest) if score in MEASURED else static_scores(window, score)
@@ -151,18 +140,6 @@ def torch_cases(frames: Frames) -> dict[str, Callable[[], Any]]:
         "torch": lambda: head(frames.maps[0]),
         "torch, decoder": lambda: head.decoder(*frames.inputs[0]),
     }
-
-
-def nds(args: argparse.Namespace, kept: Tensor, folder: Path) -> float:
-    """NDS of the detector with these offsets, by tools/test.py."""
-    state = state_of(load_checkpoint_file(args.checkpoint), args.checkpoint)
-    torch.save({"state_dict": {**state, KEPT: kept}}, folder / "pruned.pth")
-    command = [sys.executable, str(common.ROOT / "tools" / "test.py"), args.config]
-    command += [str(folder / "pruned.pth"), "--metrics-out", str(folder / "metrics.json")]
-    command += ["--work-dir", str(folder / "log"), "--cfg-options"]
-    command += [f"test_dataloader.dataset.data_root={args.data_root}"]
-    subprocess.run(command, check=True, stdout=sys.stderr)
-    return json.loads((folder / "metrics.json").read_text())[NDS]
 
 
 def clouds_of(args: argparse.Namespace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -222,11 +199,12 @@ def compare(
     cases: dict[str, Callable[[], Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        scored = FrameScores(args.config, model, name) if args.nds else None
         for (keep, score), kept in chosen.items():
             model.head.decoder.window.keep(kept)
             rows.append({"keep": keep, "score": score, **frames.errors()})
-            if args.data_root:
-                rows[-1]["nds"] = nds(args, kept, folder)
+            if scored is not None:
+                rows[-1]["nds"] = scored.nds()
             if score == args.scores[0]:
                 made = torch_cases(frames) | backend_cases(model, frames.maps[0], args, folder)
                 cases |= {f"{keep}/{what}": case for what, case in made.items()}
@@ -256,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--keep", type=int, nargs="+", default=COUNTS, help=f"numbers of offsets {COUNTS}")
     add("--scores", nargs="+", choices=SCORES, default=SCORES)
     add("--backends", nargs="*", default=["onnxruntime"], help="besides torch (onnxruntime)")
-    add("--data-root", type=Path, help="prepared data set, for NDS")
+    add("--nds", action="store_true", help="NDS of every row on the config's test set")
     args = parser.parse_args(argv)
     if args.device != "cpu":
         parser.error(f"--device: expected cpu, got {args.device}")

@@ -66,14 +66,23 @@ def configure(args: argparse.Namespace) -> Config:
 
 
 def set_resume(cfg: Config, resume: str) -> None:
-    """Continue from a checkpoint of a training that was seen to load."""
+    """Continue from a checkpoint of a training that was seen to load.
+
+    Where there is none yet, the config's ``load_from`` stands: a fine-tuning that is always
+    started with ``--resume`` begins from the weights that it names.
+    """
     if resume == "auto":
         found = latest_checkpoint(cfg.work_dir, lambda text: print(f"--resume: {text}"))
-        print(f"--resume: {found or 'no intact checkpoint in ' + cfg.work_dir + ', starting anew'}")
-        cfg.resume, cfg.load_from = found is not None, str(found) if found else None
+        if found is None:
+            start = f"from {cfg.load_from}" if cfg.get("load_from") else "anew"
+            print(f"--resume: no intact checkpoint in {cfg.work_dir}, starting {start}")
+            cfg.resume = False
+            return
+        print(f"--resume: {found}")
+        resume = str(found)
     else:
         training_checkpoint(resume)
-        cfg.resume, cfg.load_from = True, resume
+    cfg.resume, cfg.load_from = True, resume
 
 
 def is_first_process(launcher: str) -> bool:

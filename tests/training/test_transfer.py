@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmdet3d.registry import MODELS
+from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -148,3 +149,17 @@ def test_averaged_weights_are_trained_resumed_tested_and_exported(tmp_path, caps
     torch.testing.assert_close(dict(again.state_dict()), dict(online.state_dict()))
     (average,) = (h.ema_model.module for h in resumed.hooks if isinstance(h, EMAHook))
     torch.testing.assert_close(dict(average.state_dict()), dict(averaged))
+
+
+def test_resuming_from_nothing_keeps_the_weights_to_start_from(tmp_path, capsys):
+    import train
+
+    cfg = Config(dict(work_dir=str(tmp_path), load_from="former.pth"))
+    train.set_resume(cfg, "auto")
+    assert (cfg.load_from, cfg.resume) == ("former.pth", False)
+    said = capsys.readouterr().out
+    assert f"no intact checkpoint in {tmp_path}, starting from former.pth" in said
+    cfg = Config(dict(work_dir=str(tmp_path), load_from=None))
+    train.set_resume(cfg, "auto")
+    assert (cfg.load_from, cfg.resume) == (None, False)
+    assert "starting anew" in capsys.readouterr().out
