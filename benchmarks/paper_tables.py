@@ -105,7 +105,9 @@ def window(results: list[Result]) -> str:
                 if name.split("/", 1)[0] == str(keep)
             }
             first = row["score"] == result["rows"][0]["score"]
-            spent = ", ".join(f"{name} {ms}" for name, ms in times.items()) if first else ""
+            spent = [f"{name} {ms}" for name, ms in times.items()] if first else []
+            off = row.get("backend_errors", {})
+            spent += [f"{name} {off[name]:.2%} off" for name in off if name not in times]
             rows.append(
                 (
                     device(result),
@@ -115,7 +117,7 @@ def window(results: list[Result]) -> str:
                     *(f"{row[f'{name}_error']:.2%}" for name in ("attention", "decoder", "class")),
                     f"{row['centre_m'] * 100:.2g}",
                     f"{row['nds']:.4f}" if "nds" in row else "",
-                    spent,
+                    ", ".join(spent),
                 )
             )
     head = ("device", "config", "keys", "kept by", "attention", "decoder", "class logits")

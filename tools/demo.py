@@ -159,8 +159,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"\n{SUMMARY}:\n{text}\n")
     rows = {"this demo's": read_json(ROOT / METRICS)}
     if packaged is not None:
-        rows[f"packaged {packaged.name}"] = read_json(ROOT / PACKAGED_METRICS)
-    Console().print(comparison(rows))
+        rows["packaged"] = read_json(ROOT / PACKAGED_METRICS)
+    Console().print(comparison(rows, f"packaged: {packaged.name}" if packaged else ""))
     print(f"look at {PICTURE}, and at {PAGE} in a browser")
 
 

@@ -42,13 +42,14 @@ def detection_scores(
     return {"nds": short["NDS"], "map": short["mAP"], "ap_per_class": ap}
 
 
-def comparison(rows: Mapping[str, Mapping[str, float]]) -> Table:
+def comparison(rows: Mapping[str, Mapping[str, float]], note: str = "") -> Table:
     """Scores of several models side by side.
 
     Args:
         rows: what the nuScenes metric reports, by the model's name.
+        note: below the table.
     """
-    table = Table(title="the same unseen frames")
+    table = Table(title="the same unseen frames", caption=note or None)
     table.add_column("model")
     for key, unit in ERRORS.items():
         table.add_column(key + unit, justify="right")

@@ -36,11 +36,13 @@ def test_missing_figure_is_named():
 
 
 def test_models_stand_side_by_side():
-    console = Console(width=120, file=io.StringIO())
-    console.print(comparison({"ours": reported(), "packaged": {"a/NDS": 0.5, "a/mAOE": 0.25}}))
+    console = Console(width=80, file=io.StringIO())
+    rows = {"ours": reported(), "packaged": {"a/NDS": 0.5, "a/mAOE": 0.25}}
+    console.print(comparison(rows, "packaged: padre2_grid_synthetic"))
     text = console.file.getvalue()
     (ours,) = (line for line in text.splitlines() if "ours" in line)
-    (packaged,) = (line for line in text.splitlines() if "packaged" in line)
+    packaged, note = (line for line in text.splitlines() if "packaged" in line)
+    assert note.strip() == "packaged: padre2_grid_synthetic"
     assert "0.400" in ours
     assert "0.500" in packaged
     assert "0.250" in packaged
