@@ -14,8 +14,6 @@ from padre3d.bev import scatter_to_map
 from padre3d.structures.boxes import Detections
 from padre3d.structures.pillars import Pillars
 
-NDS = "pred_instances_3d_NuScenes/NDS"
-
 
 def bev_of(model: Any, pillars: Pillars) -> Tensor:
     """What the head reads of encoded pillars."""
@@ -65,4 +63,5 @@ class FrameScores:
             instances = [to_instances(one) for one in kept]
             self.evaluator.process(self.model.add_pred_to_datasample(samples, instances))
         with redirect_stdout(sys.stderr):
-            return self.evaluator.evaluate(self.size)[NDS]
+            metrics = self.evaluator.evaluate(self.size)
+        return next(value for name, value in metrics.items() if name.endswith("/NDS"))

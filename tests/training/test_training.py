@@ -23,6 +23,7 @@ from padre3d.training.distributed import prepare_processes
 
 EPOCHS = 3
 PROCESSES = 2
+NDS = "NuScenes metric/pred_instances_3d_NuScenes/NDS"
 CONFIG = """
 _base_ = [{base!r}]
 custom_imports = dict(imports=["padre3d.plugin", "kill_hook"])
@@ -197,7 +198,7 @@ def test_two_processes_train_and_evaluate(config, repo_root, tmp_path):
     printed = run_distributed(script, config, PROCESSES, "--work-dir", tmp_path, *options)
     steps = -(-len_of_epoch(config) // PROCESSES)
     assert f"Epoch(train) [1][{steps}/{steps}]" in printed
-    assert "NuScenes metric/pred_instances_3d_NuScenes/NDS" in printed
+    assert NDS in printed
     saved = load_checkpoint_file(tmp_path / "epoch_1.pth")
     assert saved["meta"]["iter"] == steps
     assert not [key for key in saved["state_dict"] if key.startswith("module.")]
@@ -220,8 +221,27 @@ def test_two_processes_measure_what_one_does(config, repo_root, uninterrupted, t
     # An odd number of frames: one process gets a frame twice, which must not count.
     assert len(boxes["results"]) % PROCESSES == 1
     assert all(len(of_frame) > 0 for of_frame in boxes["results"].values())
-    assert "NuScenes metric/pred_instances_3d_NuScenes/NDS" in metrics
+    assert NDS in metrics
     assert found["two"] == found["one"]
+
+
+def test_maps_computed_once_have_the_scores_of_the_detector(config, uninterrupted, tool, tmp_path):
+    from benchmarks.window_nds import FrameScores
+
+    from padre3d.inference import init_model
+
+    options = ["--work-dir", tmp_path / "tool", "--metrics-out", tmp_path / "tool.json"]
+    prefix = f"test_evaluator.jsonfile_prefix={tmp_path / 'tool/boxes'}"
+    tool("test", config, uninterrupted, *options, "--cfg-options", prefix)
+    scores = FrameScores(str(config), init_model(config, uninterrupted), str(tmp_path / "log"))
+    (metric,) = scores.evaluator.metrics
+    for run in ("first", "second"):
+        metric.jsonfile_prefix = str(tmp_path / run / "boxes")
+        nds = scores.nds()
+        assert nds == json.loads((tmp_path / "tool.json").read_text())[NDS]
+        boxes = [next((tmp_path / name).rglob("results_nusc.json")) for name in ("tool", run)]
+        expected, found = (json.loads(path.read_text())["results"] for path in boxes)
+        assert found == expected
 
 
 @pytest.mark.parametrize(
