@@ -3,8 +3,7 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py --points FRAME.bin --threads 2
     git worktree add ../before COMMIT
     OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py ... --before ../before    # beside it
-    make cpp
-    OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py ... --encoder build/cpp/libpadre3d_encoder.so
+    OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py ... --encoder LIBRARY     # of make cpp
 
 The weights are random. Every second proposal is a pedestrian, for whom boxes are suppressed.
 """

@@ -18,7 +18,7 @@ struct padre3d_encoder {
     std::size_t columns;
     padre3d::Workers workers;
     padre3d::PillarEncoder encoder;
-    padre3d::PointView points;                    ///< that were located last
+    padre3d::PointView points;                         ///< that were located last
     const padre3d::EncodedPillars* pillars = nullptr;  ///< theirs, without features
 };
 
@@ -114,8 +114,8 @@ std::int64_t padre3d_encoder_locate(padre3d_encoder* encoder, const float* point
                                     std::size_t error_size) {
     return padre3d::guarded(error, error_size, std::int64_t{-1}, [&] {
         encoder->pillars = nullptr;
-        const auto number = padre3d::size_within("points", count, 0,
-                                                 std::numeric_limits<std::int32_t>::max());
+        const auto number =
+            padre3d::size_within("points", count, 0, std::numeric_limits<std::int32_t>::max());
         encoder->points = {points, number, encoder->columns};
         encoder->pillars = &encoder->encoder.locate(encoder->points);
         *unusable = static_cast<std::int64_t>(encoder->pillars->unusable);

@@ -19,8 +19,8 @@ std::int32_t padre3d_encoder_version();
 ///
 /// `grid`: xmin, ymin, zmin, xmax, ymax, zmax, dx, dy in m. `columns` of a point, at least 3.
 /// `widths`: of each of the layers. `weights`: of each layer the rows for a point, the rows for
-/// what its pillar shares, and the shift; `numbers` in all. `with_distance`: whether the first layer
-/// reads the point's distance to the sensor. `threads`: at least 1.
+/// what its pillar shares, and the shift; `numbers` in all. `with_distance`: whether the first
+/// layer reads the point's distance to the sensor. `threads`: at least 1.
 padre3d_encoder* padre3d_encoder_create(const double* grid, std::int64_t columns,
                                         std::int32_t with_distance, std::int64_t layers,
                                         const std::int64_t* widths, const float* weights,
@@ -33,8 +33,8 @@ std::int64_t padre3d_encoder_locate(padre3d_encoder* encoder, const float* point
                                     std::int64_t count, std::int64_t* unusable, char* error,
                                     std::size_t error_size);
 
-/// The ascending cells (pillars,) and features (pillars, width of the last layer) of the points that
-/// were located last, which must still be there; 0, or -1.
+/// The ascending cells (pillars,) and features (pillars, width of the last layer) of the points
+/// that were located last, which must still be there; 0, or -1.
 std::int32_t padre3d_encoder_encode(padre3d_encoder* encoder, std::int64_t* cells, float* features,
                                     char* error, std::size_t error_size);
 

@@ -263,8 +263,6 @@ void PillarEncoder::add_shared(const Layer& layer, const Block& block, Scratch& 
     kernel_.run(job);
 }
 
-float* PillarEncoder::features_of(std::size_t pillar) {
-    return features_ + pillar * channels_;
-}
+float* PillarEncoder::features_of(std::size_t pillar) { return features_ + pillar * channels_; }
 
 }  // namespace padre3d

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -268,6 +269,18 @@ def test_calls_out_of_order(library):
     library.padre3d_encoder_destroy(None)
 
 
+def test_errors_of_a_frame(encoder, monkeypatch):
+    """What the library says when there is no memory left, say."""
+
+    def locate(*arguments):
+        arguments[-2].value = b"no memory"
+        return -1
+
+    monkeypatch.setattr(encoder, "_library", SimpleNamespace(padre3d_encoder_locate=locate))
+    with pytest.raises(ValueError, match="^pillar encoder: no memory$"):
+        encoder(random_points(10))
+
+
 NO_MORE_THREADS = """
 import resource, sys
 from pathlib import Path
@@ -287,7 +300,7 @@ def test_no_more_threads(library, repo_root):
     folders = os.pathsep.join(map(str, (repo_root, repo_root / "tests", Path(__file__).parent)))
     command = [sys.executable, "-c", NO_MORE_THREADS, library]
     environment = {**os.environ, "PYTHONPATH": folders}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "(None, 'Resource temporarily unavailable') 0\n"
 
