@@ -3,6 +3,7 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py --points FRAME.bin --threads 2
     git worktree add ../before COMMIT
     OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py ... --before ../before    # beside it
+    OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py ... --encoder LIBRARY     # of make cpp
 
 The weights are random. Every second proposal is a pedestrian, for whom boxes are suppressed.
 """
@@ -27,6 +28,7 @@ from benchmarks.clouds import load_cloud  # noqa: E402
 from padre3d.export.runtime_tables import runtime_tables  # noqa: E402
 from padre3d.inference import build_model  # noqa: E402
 from padre3d.runtime import decode, pillar_encoder, token_layouts  # noqa: E402
+from padre3d.runtime.compiled_encoder import CompiledPillarEncoder  # noqa: E402
 from padre3d.runtime.grid import Grid  # noqa: E402
 from padre3d.runtime.tables import EncoderTables  # noqa: E402
 from padre3d.training.config import read_config  # noqa: E402
@@ -72,10 +74,10 @@ def prepare(config: Path, points: np.ndarray) -> Frame:
     return Frame(points, tables, raw, *grids, model.head.decode_settings, set_size)
 
 
-def parts_of(modules: dict[str, ModuleType], frame: Frame, **threads: int) -> Parts:
-    """The computations by one version of the modules."""
-    tables = EncoderTables.of(frame.tables, frame.points.shape[1])
-    encoder = modules["pillar_encoder"].PillarEncoder(frame.grid, tables, **threads)
+def parts_of(
+    modules: dict[str, ModuleType], frame: Frame, encoder: Callable[[np.ndarray], Any]
+) -> Parts:
+    """The computations by one version of the modules and one pillar encoder."""
     cells = encoder(frame.points).cells
 
     def orders() -> Any:
@@ -105,19 +107,38 @@ def modules_before(checkout: Path) -> dict[str, ModuleType]:
     return found
 
 
-def check(before: Parts, now: Parts) -> dict[str, float]:
+def check(expected: Parts, found: Parts) -> dict[str, float]:
     """The gate: equal cells and orders, features and boxes up to rounding."""
-    (a, cells, _), (b, expected, _) = now.pillars(), before.pillars()
-    if not np.array_equal(cells, expected):
-        raise common.GateError("pillars: expected the cells of --before, got others")
-    for name, array in before.orders().items():
-        if not np.array_equal(now.orders()[name], array):
-            raise common.GateError(f"orders: expected the {name} of --before, got another")
-    pairs = {"pillars": (a, b), "boxes": (now.boxes().boxes, before.boxes().boxes)}
+    (a, cells, _), (b, expected_cells, _) = found.pillars(), expected.pillars()
+    if not np.array_equal(cells, expected_cells):
+        raise common.GateError("pillars: expected equal cells of both versions, got others")
+    for name, array in expected.orders().items():
+        if not np.array_equal(found.orders()[name], array):
+            raise common.GateError(f"orders: expected equal {name} of both versions, got another")
+    pairs = {"pillars": (a, b), "boxes": (found.boxes().boxes, expected.boxes().boxes)}
     return {
         name: common.gate(name, *map(torch.from_numpy, pair), TOLERANCE)
         for name, pair in pairs.items()
     }
+
+
+def versions_of(args: argparse.Namespace, frame: Frame) -> tuple[dict[str, Parts], dict]:
+    """Today's computations and those beside them, and how far they are from each other."""
+    today = dict(zip(PARTS, (pillar_encoder, token_layouts, decode), strict=True))
+    threads = torch.get_num_threads()
+    weights = (frame.grid, EncoderTables.of(frame.tables, frame.points.shape[1]))
+    versions = {"now": parts_of(today, frame, pillar_encoder.PillarEncoder(*weights, threads))}
+    errors = {}
+    if args.before is not None:
+        before = modules_before(args.before)
+        encoder = before["pillar_encoder"].PillarEncoder(*weights)
+        versions["before"] = parts_of(before, frame, encoder)
+        errors = check(versions["before"], versions["now"])
+    if args.encoder is not None:
+        encoder = CompiledPillarEncoder(args.encoder, *weights, threads)
+        versions["compiled"] = parts_of(today, frame, encoder)
+        errors["compiled"] = check(versions["now"], versions["compiled"])["pillars"]
+    return versions, errors
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -125,12 +146,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     device, dtype = common.setup(args)
     cloud, name = load_cloud(args.points, args.quick)
     frame = prepare(args.config, np.ascontiguousarray(cloud.numpy(), np.float32))
-    today = dict(zip(PARTS, (pillar_encoder, token_layouts, decode), strict=True))
-    versions = {"now": parts_of(today, frame, threads=torch.get_num_threads())}
-    errors = {}
-    if args.before is not None:
-        versions["before"] = parts_of(modules_before(args.before), frame)
-        errors = check(versions["before"], versions["now"])
+    versions, errors = versions_of(args, frame)
     cases = {
         f"{part}, {version}": getattr(parts, part)
         for part in Parts._fields
@@ -154,6 +170,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--points", type=Path, help="a cloud (.bin, .npy, .pcd, .ply)")
     parser.add_argument("--before", type=Path, metavar="DIR", help="checkout of another commit")
+    parser.add_argument("--encoder", type=Path, metavar="LIBRARY", help="of make cpp, beside numpy")
     args = parser.parse_args(argv)
     if args.device != "cpu":
         parser.error(f"--device: expected cpu, got {args.device}: numpy runs on a CPU")

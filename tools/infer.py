@@ -47,12 +47,13 @@ def source_of(args: argparse.Namespace) -> Source:
         (
             ("--device", args.device, not exported, "a checkpoint, got an exported folder"),
             ("--backend", args.backend, exported, "an exported folder, got a checkpoint"),
+            ("--encoder", args.encoder, exported, "an exported folder, got a checkpoint"),
             ("--graphs", args.graphs, (args.device or "").startswith("cuda"), "--device cuda"),
         )
     )
     checkpoint = Path(args.checkpoint)
     if exported:
-        return exported_source(checkpoint, args.backend)
+        return exported_source(checkpoint, args.backend, args.encoder)
 
     def load() -> tuple[Any, Callable[[np.ndarray], Detections]]:
         device = args.device or "cpu"

@@ -80,17 +80,27 @@ std::pair<Matrix, Matrix> PillarEncoder::first_layer(const Matrix& given) const 
 
 EncodedPillars& PillarEncoder::encode(PointView points) {
     locate(points);
-    group();
-    make_blocks();
     encoded_.features.resize(encoded_.cells.size() * channels_);
-    workers_.run(blocks_.size(), [&](std::size_t i, std::size_t worker) {
-        encode_block(points, blocks_[i], scratch_[worker]);
-    });
+    write_features(points, encoded_.features.data());
     return encoded_;
 }
 
+EncodedPillars& PillarEncoder::locate(PointView points) {
+    find_cells(points);
+    group();
+    make_blocks();
+    return encoded_;
+}
+
+void PillarEncoder::write_features(PointView points, float* features) {
+    features_ = features;
+    workers_.run(blocks_.size(), [&](std::size_t i, std::size_t worker) {
+        encode_block(points, blocks_[i], scratch_[worker]);
+    });
+}
+
 /// The cell of each point that counts and lies in the range.
-void PillarEncoder::locate(PointView points) {
+void PillarEncoder::find_cells(PointView points) {
     std::vector<float> limits(columns_);
     for (std::size_t c = 0; c < columns_; ++c) limits[c] = point_limit(c);
     const auto low_x = static_cast<float>(grid_.range_m[0]),
@@ -253,8 +263,6 @@ void PillarEncoder::add_shared(const Layer& layer, const Block& block, Scratch& 
     kernel_.run(job);
 }
 
-float* PillarEncoder::features_of(std::size_t pillar) {
-    return encoded_.features.data() + pillar * channels_;
-}
+float* PillarEncoder::features_of(std::size_t pillar) { return features_ + pillar * channels_; }
 
 }  // namespace padre3d

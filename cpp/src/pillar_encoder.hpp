@@ -29,6 +29,12 @@ public:
     /// Points of `columns` columns. What it returns lives until the next call.
     EncodedPillars& encode(PointView points);
 
+    /// The first half of it, without features.
+    EncodedPillars& locate(PointView points);
+
+    /// The second half: the features (N, channels) of the points that `locate` got last.
+    void write_features(PointView points, float* features);
+
     std::size_t channels() const { return channels_; }
 
 private:
@@ -50,7 +56,7 @@ private:
 
     void add_layers(const Tables& tables);
     std::pair<Matrix, Matrix> first_layer(const Matrix& given) const;
-    void locate(PointView points);
+    void find_cells(PointView points);
     void group();
     void make_blocks();
     void encode_block(PointView points, const Block& block, Scratch& scratch);
@@ -72,6 +78,7 @@ private:
     std::vector<Block> blocks_;
     std::vector<Scratch> scratch_;
     EncodedPillars encoded_;
+    float* features_ = nullptr;  ///< where they are written to
 };
 
 }  // namespace padre3d

@@ -7,12 +7,19 @@ namespace padre3d {
 Workers::Workers(int count) {
     const unsigned wanted =
         count > 0 ? static_cast<unsigned>(count) : std::thread::hardware_concurrency();
-    for (std::size_t worker = 1; worker < std::max(1U, wanted); ++worker) {
-        threads_.emplace_back([this, worker] { wait_for_jobs(worker); });
+    try {
+        for (std::size_t worker = 1; worker < std::max(1U, wanted); ++worker) {
+            threads_.emplace_back([this, worker] { wait_for_jobs(worker); });
+        }
+    } catch (...) {
+        stop();
+        throw;
     }
 }
 
-Workers::~Workers() {
+Workers::~Workers() { stop(); }
+
+void Workers::stop() {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         ends_ = true;

@@ -14,7 +14,7 @@ namespace padre3d {
 /// Threads that share the pieces of a job; the caller is one of them.
 class Workers {
 public:
-    /// `count` threads in all, 0 for one for each core.
+    /// `count` threads in all, 0 for one for each core. Throws if the system gives no more.
     explicit Workers(int count);
     ~Workers();
     Workers(const Workers&) = delete;
@@ -26,6 +26,7 @@ public:
     void run(std::size_t pieces, const std::function<void(std::size_t, std::size_t)>& piece);
 
 private:
+    void stop();
     void wait_for_jobs(std::size_t worker);
     void take_pieces(std::size_t worker);
 

@@ -52,15 +52,16 @@ class Source:
     stride: int = 1
 
 
-def exported_source(folder: Path, backend: str | None) -> Source:
+def exported_source(folder: Path, backend: str | None, encoder: str | None) -> Source:
     """A folder of tools/export.py; a packaged model says how many sweeps it wants."""
     said = folder_info(folder)
 
     def load() -> tuple[Any, Callable[[np.ndarray], Detections]]:
-        runtime = Runtime(folder, backend or "onnxruntime")
+        runtime = Runtime(folder, backend or "onnxruntime", encoder=encoder or "numpy")
         return runtime, runtime
 
     files = (folder, *(path for path in folder.rglob("*") if path.is_file()))
+    files += (Path(encoder),) if encoder else ()
     return Source(files, load, said.get("num_sweeps", NUM_SWEEPS), said.get("stride", 1))
 
 

@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser, points: str) -> None:
         "--backend",
         help="of an exported folder (onnxruntime), auto for the fastest: docs/deployment.md",
     )
+    parser.add_argument(
+        "--encoder",
+        metavar="LIBRARY",
+        help="compiled pillar encoder of an exported folder (numpy): docs/cpp.md",
+    )
     add_debug_argument(parser)
     add_reading_arguments(parser)
     _add_output_arguments(parser)

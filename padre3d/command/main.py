@@ -51,7 +51,7 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
 
 def _detect(args: argparse.Namespace) -> int:
     folder = export_info.resolve(args.model, args.precision)
-    source = exported_source(folder, args.backend)
+    source = exported_source(folder, args.backend, args.encoder)
     if args.points:
         return run_detection(args, source)
     cloud, _ = sample_cloud()

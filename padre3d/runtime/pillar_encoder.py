@@ -50,7 +50,7 @@ class PillarEncoder:
 
     def __init__(self, grid: Grid, tables: EncoderTables, threads: int | None = None) -> None:
         self.grid, self.columns, self.channels = grid, tables.columns, tables.channels
-        self.threads = min(threads or _processors(), MOST_THREADS)
+        self.threads = encoder_threads(threads)
         self.with_distance = tables.with_distance
         self._layers = [(layer.point, layer.pillar, layer.shift) for layer in tables.layers]
         # A point is its pillar's centre and an offset, and the offset to the mean is that to the
@@ -244,8 +244,10 @@ def _spread(points: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.take(points.T, slots, axis=1, mode="clip")
 
 
-def _processors() -> int:
-    """Processors that this process may use."""
+def encoder_threads(threads: int | None) -> int:
+    """As many as asked for, None for the processors that this process may use; 8 at most."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        processors = len(os.sched_getaffinity(0))
+    else:
+        processors = os.cpu_count() or 1
+    return min(threads or processors, MOST_THREADS)

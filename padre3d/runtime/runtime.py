@@ -14,10 +14,10 @@ import numpy as np
 from padre3d.backends.base import Arrays, Loaded, Options, run_parts
 from padre3d.backends.registry import DEFAULT, load_model
 from padre3d.models import PRECISION, model_folder
+from padre3d.runtime.compiled_encoder import NUMPY, make_encoder
 from padre3d.runtime.decode import decode
 from padre3d.runtime.fastest import CANDIDATES, TRIAL_PILLARS, fastest_backend, fastest_run
 from padre3d.runtime.manifest import TABLES, Model, read_manifest
-from padre3d.runtime.pillar_encoder import PillarEncoder
 from padre3d.runtime.tables import load_tables
 from padre3d.runtime.token_layouts import index_inputs
 from padre3d.structures.boxes import Detections, box_arrays
@@ -72,6 +72,8 @@ class Runtime:
         threads: threads on the CPU, of the pillar encoder too; None leaves it to the backend, and
             the encoder takes as many as the process may use, 8 at most.
         cache: folder for engines, None for one beside the model.
+        encoder: of the pillars: "numpy", or the path of the library that ``make cpp`` builds, see
+            :mod:`padre3d.runtime.compiled_encoder`.
 
     Attributes:
         manifest: of the folder.
@@ -82,9 +84,10 @@ class Runtime:
         last: :class:`FrameReport` of the last frame, None before it.
 
     Raises:
-        FileNotFoundError: if the folder or one of its files is missing.
+        FileNotFoundError: if the folder, one of its files or the encoder's library is missing.
         ValueError: if a file is damaged or not what the manifest names, or on an unknown backend.
-        BackendError: if the backend is not installed or has no device.
+        BackendError: if the backend is not installed or has no device, or the encoder's library is
+            none or of another version.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Runtime:
         threads: int | None = None,
         cache: str | Path | None = None,
         qnn: dict[str, str] | None = None,
+        encoder: str | Path = NUMPY,
     ) -> None:
         folder = Path(folder)
         self.manifest = read_manifest(folder)
@@ -102,8 +106,8 @@ class Runtime:
         self.grid = self.manifest.grid
         self.columns = self.manifest.point_columns
         self.last: FrameReport | None = None
-        encoder, self._tables = load_tables(folder / TABLES, self.manifest)
-        self._encoder = PillarEncoder(self.grid, encoder, threads)
+        weights, self._tables = load_tables(folder / TABLES, self.manifest)
+        self._encoder = make_encoder(encoder, self.grid, weights, threads)
         options = Options(threads, Path(cache) if cache else None, qnn)
         if backend == AUTO:
             timers = {name: partial(self._time, folder, name, options) for name in CANDIDATES}
@@ -222,7 +226,9 @@ class Runtime:
         index = index_inputs(
             cells, self._tables, self.manifest.set_size, self.grid.shape, size, sets
         )
-        return {"features": np.pad(features, ((0, size - len(cells)), (0, 0))), **index}
+        if size > len(cells):
+            features = np.pad(features, ((0, size - len(cells)), (0, 0)))
+        return {"features": features, **index}
 
     def _choose(self, pillars: int) -> _OpenModel:
         """The smallest graph that takes so many, or else the largest."""

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -36,6 +38,31 @@ def test_a_leak_is_found(sanitised, tmp_path):
     done = subprocess.run([tmp_path / "leak"], capture_output=True, text=True, env=environment)
     assert done.returncode != 0
     assert "LeakSanitizer" in done.stderr
+
+
+def test_encoder_library(sanitised, repo_root):
+    """Its own tests once more, in a Python that loads the sanitisers first."""
+    names = ("libasan.so", "libubsan.so", "libstdc++.so.6")
+    found = [
+        subprocess.run(["c++", f"-print-file-name={name}"], capture_output=True, text=True)
+        for name in names
+    ]
+    changed = {
+        "LD_PRELOAD": " ".join(run.stdout.strip() for run in found),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+        "PADRE3D_CPP_BUILD": str(sanitised.folder),
+    }
+    path = "tests/cpp/test_cpp_encoder_library.py"
+    chosen = "values or count or callers or order or refuses or forked"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path, "-k", chosen],
+        capture_output=True,
+        text=True,
+        cwd=repo_root,
+        env={**os.environ, **changed},
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert re.search(r"^\d\d passed, \d+ deselected in", done.stdout, re.MULTILINE)
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:

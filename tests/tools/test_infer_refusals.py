@@ -51,6 +51,7 @@ def test_folders_and_files_are_not_mixed_up(tmp_path, infer):
         (("--nms-iou", "-1"), "--nms-iou: expected a number from 0 to 1"),
         (("--draw-thr", "0.5"), "--draw-thr: expected --png"),
         (("--backend", "onnxruntime"), "--backend: expected an exported folder"),
+        (("--encoder", "library.so"), "--encoder: expected an exported folder"),
         (("--device", "cuda:99"), "--device cuda:99: expected one of . CUDA devices"),
         (("--device", "gpu"), "--device: expected cpu, cuda or cuda:N, got 'gpu'"),
         (("--topic", "/points"), "--topic: expected a recording"),
