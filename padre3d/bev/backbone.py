@@ -114,7 +114,6 @@ class ResidualBEVBackbone(nn.Module):
                 f"got {tuple(x.shape[2:])}"
             )
         outputs = []
-        x = _for_gradients(x)
         for i, stage in enumerate(self.stages):
             x = stage(x)
             outputs.append(self._resized(i, x))
@@ -125,16 +124,6 @@ class ResidualBEVBackbone(nn.Module):
             return x
         resize = self.resize[stage]
         return F.relu(conv_norm(resize.conv, resize.norm, x), inplace=True)
-
-
-def _for_gradients(x: Tensor) -> Tensor:
-    """The map in the memory format whose gradients this processor computes fastest.
-
-    With 256-bit vectors the weight gradients of channels-last convolutions take two to three times
-    as long as those of channels-first ones, and forward passes about the same time.
-    """
-    slow = x.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
-    return x.contiguous() if slow and torch.is_grad_enabled() else x
 
 
 def _resize(in_channels: int, out_channels: int, stride: float) -> nn.Sequential:

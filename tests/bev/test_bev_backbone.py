@@ -39,21 +39,3 @@ def test_wrong_settings_and_maps_are_named():
         backbone(torch.zeros(1, 4, 8, 8))
     with pytest.raises(ValueError, match=r"divisible by 4.*\(8, 10\)"):
         backbone(torch.zeros(1, 3, 8, 10))
-
-
-@pytest.mark.parametrize("vectors", ["AVX2", "AVX512"])
-def test_memory_format_of_a_training_changes_no_value(monkeypatch, vectors):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: vectors)
-    torch.manual_seed(0)
-    model = ResidualBEVBackbone(8, (1, 1), (2, 2), (8, 8), (1, 2), (4, 4)).double()
-    seen = []
-    model.stages[0].register_forward_pre_hook(lambda _, x: seen.append(x[0].is_contiguous()))
-    x = torch.randn(2, 8, 16, 16, dtype=torch.float64)
-    expected = torch.autograd.grad(model(x).square().sum(), model.parameters())
-    channels_last = x.contiguous(memory_format=torch.channels_last)
-    found = torch.autograd.grad(model(channels_last).square().sum(), model.parameters())
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b)
-    with torch.no_grad():
-        model(channels_last)
-    assert seen == [True, vectors == "AVX2", False]

@@ -1,5 +1,6 @@
 """Pillars onto the map: where they land, both forms, and gradients."""
 
+import pytest
 import torch
 
 from padre3d.bev import cell_to_pillar_map, gather_to_map, scatter_to_map
@@ -9,12 +10,24 @@ NY, NX = 4, 6
 COORDS = torch.tensor([[0, 0, 5], [0, 3, 1], [2, 0, 0], [2, 3, 5]])
 
 
-def test_each_pillar_lands_in_its_cell():
+@pytest.fixture(autouse=True, params=["AVX2", "AVX512"])
+def vectors(request, monkeypatch):
+    """Both memory formats of a training, whatever processor this is."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
+    return request.param
+
+
+def test_each_pillar_lands_in_its_cell(vectors):
     features = torch.arange(1.0, 9.0).view(4, 2)
     bev = scatter_to_map(Pillars(features, COORDS, 4), NY, NX)
     expected = torch.zeros(4, 2, NY, NX)
     for row, (b, y, x) in enumerate(COORDS.tolist()):
         expected[b, :, y, x] = features[row]
+    assert torch.equal(bev, expected)
+    assert bev.is_contiguous(memory_format=torch.channels_last) == (vectors == "AVX512")
+    assert bev.is_contiguous() == (vectors == "AVX2")
+    with torch.no_grad():
+        bev = scatter_to_map(Pillars(features, COORDS, 4), NY, NX)
     assert torch.equal(bev, expected)
     assert bev.is_contiguous(memory_format=torch.channels_last)
 

@@ -227,7 +227,6 @@ def test_two_processes_measure_what_one_does(config, repo_root, uninterrupted, t
 
 def test_maps_computed_once_have_the_scores_of_the_detector(config, uninterrupted, tool, tmp_path):
     from benchmarks.window_nds import FrameScores
-
     from padre3d.inference import init_model
 
     options = ["--work-dir", tmp_path / "tool", "--metrics-out", tmp_path / "tool.json"]
