@@ -49,7 +49,7 @@ gpu: $(INSTALLED)
 
 # The C++ runtime in build/cpp, with the OpenVINO of the environment (requirements/deploy.txt), and
 # its tests. CPP_FLAGS are CMake's: CPP_FLAGS=-DPADRE3D_OPENVINO=OFF builds without a backend.
-CPP_FLAGS ?= -DOpenVINO_DIR=$(shell $(PY) -c "import openvino; print(openvino.__path__[0])")/cmake
+CPP_FLAGS ?= -DPADRE3D_OPENVINO=ON -DOpenVINO_DIR=$(shell $(PY) -c "import openvino; print(openvino.__path__[0])")/cmake
 cpp: $(INSTALLED)
 	cmake -S cpp -B build/cpp -DPADRE3D_TESTS=ON $(CPP_FLAGS)
 	cmake --build build/cpp --parallel

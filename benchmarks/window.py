@@ -10,7 +10,8 @@ relative to the whole window: RMS of the cross-attention's output, of the decode
 logits, and the mean distance between the centres of the boxes.
 Milliseconds are of the whole head, its convolutions included, and in torch of the decoder alone;
 they depend on K and not on the score. Of the NPU's emulator (--backends qnn) the table has how far
-the class logits are off, not the time. Needs the detection extras.
+the class logits are off (largest difference by the largest logit), not the time. Needs the
+detection extras.
 """
 
 from __future__ import annotations
@@ -268,7 +269,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--keep", type=int, nargs="+", default=COUNTS, help=f"numbers of offsets {COUNTS}")
     add("--scores", nargs="+", choices=SCORES, default=SCORES)
     add("--backends", nargs="*", default=["onnxruntime"], help="besides torch (onnxruntime)")
-    add("--nds", action="store_true", help="NDS of every row on the config's test set")
+    add(
+        "--nds",
+        action="store_true",
+        help="NDS of every row on the config's test set, whose maps stay in memory",
+    )
     args = parser.parse_args(argv)
     if args.device != "cpu":
         parser.error(f"--device: expected cpu, got {args.device}")

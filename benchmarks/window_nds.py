@@ -14,11 +14,23 @@ from padre3d.bev import scatter_to_map
 from padre3d.structures.boxes import Detections
 from padre3d.structures.pillars import Pillars
 
+MOST_GB = 8
+
 
 def bev_of(model: Any, pillars: Pillars) -> Tensor:
     """What the head reads of encoded pillars."""
     pillars = model.backbone(pillars)
     return model.bev_backbone(scatter_to_map(pillars, model.grid.ny, model.grid.nx))
+
+
+def check_memory(bev: Tensor, batches: int) -> None:
+    """Raise ValueError if as many maps as this one need more than :data:`MOST_GB`."""
+    size = bev.numel() * bev.element_size() * batches / 1e9
+    if size > MOST_GB:
+        raise ValueError(
+            f"--nds: expected maps of {MOST_GB} GB at most, got {size:.1f} GB: give the "
+            "config's test set fewer frames (indices)"
+        )
 
 
 class FrameScores:
@@ -28,6 +40,9 @@ class FrameScores:
         config: config file with a test set.
         model: its detector in evaluation mode.
         work_dir: where the evaluation's log goes.
+
+    Raises:
+        ValueError: if the maps of all frames do not fit into :data:`MOST_GB`.
     """
 
     def __init__(self, config: str, model: Any, work_dir: str) -> None:
@@ -40,7 +55,11 @@ class FrameScores:
         loop: Any = Runner.from_cfg(cfg).test_loop
         self.evaluator, self.size = loop.evaluator, len(loop.dataloader.dataset)
         self.model = model
-        self.frames = [self._read(data) for data in loop.dataloader]
+        self.frames: list[tuple[Tensor, list[bool], list[Any]]] = []
+        for data in loop.dataloader:
+            self.frames.append(self._read(data))
+            if len(self.frames) == 1:
+                check_memory(self.frames[0][0], len(loop.dataloader))
 
     @torch.no_grad()
     def _read(self, data: Any) -> tuple[Tensor, list[bool], list[Any]]:

@@ -5,7 +5,9 @@ stays. It is what the table of evicted keys is made with:
 
 SYNTHETIC_ROOT=data/synthetic72 python tools/train.py configs/study_window_synthetic.py --work-dir work_dirs/window
 SYNTHETIC_ROOT=data/synthetic72 python benchmarks/window.py configs/study_window_synthetic.py \
-    work_dirs/window/epoch_3.pth --frames 16 --nds
+    work_dirs/window/epoch_3.pth --frames 16 --nds --threads 1 --backends onnxruntime openvino qnn
+
+Data as for studies/detector_mixers.py.
 """
 
 _base_ = ["study_grid_blocks_synthetic.py"]

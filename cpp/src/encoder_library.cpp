@@ -5,6 +5,8 @@
 #include <exception>
 #include <limits>
 #include <memory>
+#include <new>
+#include <system_error>
 
 #include "pillar_encoder.hpp"
 #include "text.hpp"
@@ -33,6 +35,11 @@ template <class Result, class Call>
 Result guarded(char* error, std::size_t error_size, Result failed, const Call& call) {
     try {
         return call();
+    } catch (const std::bad_alloc&) {
+        std::snprintf(error, error_size, "expected memory for its work, the system gave no more");
+    } catch (const std::system_error& fault) {
+        std::snprintf(error, error_size, "expected its threads, the system gave no more: %s",
+                      fault.what());
     } catch (const std::exception& fault) {
         std::snprintf(error, error_size, "%s", fault.what());
     } catch (...) {
@@ -52,21 +59,25 @@ std::size_t size_within(const char* name, std::int64_t value, std::int64_t least
 /// Takes matrices off a row of numbers.
 class Weights {
 public:
-    Weights(const float* first, std::int64_t count) : next_(first), left_(count) {}
+    Weights(const float* first, std::int64_t count) : next_(first), all_(count), left_(count) {}
 
     Matrix matrix(std::size_t rows, std::size_t columns) {
         const auto size = static_cast<std::int64_t>(rows * columns);
-        if (size > left_) fail("weights: expected ", size - left_, " numbers more");
+        if (size > left_) {
+            fail("weights: expected at least ", all_ - left_ + size, " numbers, got ", all_);
+        }
         Matrix result{rows, columns, Floats(next_, next_ + size)};
         next_ += size;
         left_ -= size;
         return result;
     }
-    std::int64_t left() const { return left_; }
+    void check_all_taken() const {
+        if (left_ > 0) fail("weights: expected ", all_ - left_, " numbers, got ", all_);
+    }
 
 private:
     const float* next_;
-    std::int64_t left_;
+    std::int64_t all_, left_;
 };
 
 Tables tables_of(std::size_t columns, bool with_distance, std::int64_t layers,
@@ -81,7 +92,7 @@ Tables tables_of(std::size_t columns, bool with_distance, std::int64_t layers,
         point = pillar = width;
     }
     if (layers < 1) fail("layers: expected at least one, got ", layers);
-    if (weights.left() > 0) fail("weights: expected ", weights.left(), " numbers fewer");
+    weights.check_all_taken();
     return tables;
 }
 

@@ -32,6 +32,7 @@ from padre3d.io.recordings import is_recording
 from padre3d.io.report import Expected, Verdict, examine, why_no_boxes
 from padre3d.models import folder_info
 from padre3d.runtime import Runtime, SweepBuffer
+from padre3d.runtime.compiled_encoder import NUMPY
 from padre3d.structures.boxes import Detections
 
 
@@ -57,11 +58,12 @@ def exported_source(folder: Path, backend: str | None, encoder: str | None) -> S
     said = folder_info(folder)
 
     def load() -> tuple[Any, Callable[[np.ndarray], Detections]]:
-        runtime = Runtime(folder, backend or "onnxruntime", encoder=encoder or "numpy")
+        chosen = NUMPY if encoder is None else encoder
+        runtime = Runtime(folder, backend or "onnxruntime", encoder=chosen)
         return runtime, runtime
 
     files = (folder, *(path for path in folder.rglob("*") if path.is_file()))
-    files += (Path(encoder),) if encoder else ()
+    files += () if encoder is None else (Path(encoder),)
     return Source(files, load, said.get("num_sweeps", NUM_SWEEPS), said.get("stride", 1))
 
 

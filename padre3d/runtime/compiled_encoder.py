@@ -22,6 +22,7 @@ from padre3d.runtime.tables import EncoderTables
 NUMPY = "numpy"
 VERSION = 1  # of the library's functions, see cpp/src/encoder_library.hpp
 _ERROR_BYTES = 1000
+_ENCODERS: weakref.WeakSet[CompiledPillarEncoder] = weakref.WeakSet()
 
 
 def make_encoder(
@@ -44,12 +45,11 @@ def load_library(path: str | Path) -> ctypes.CDLL:
         FileNotFoundError: if there is no such file.
         BackendError: if it is no library, another one, or one of another version.
     """
-    path = Path(path)
-    wanted = f"encoder {path}: expected the libpadre3d_encoder that make cpp builds"
-    if not path.is_file():
+    wanted = f"encoder {str(path)!r}: expected the libpadre3d_encoder that make cpp builds"
+    if not Path(path).is_file():
         raise FileNotFoundError(f"{wanted}, or {NUMPY!r}, found no such file")
     try:
-        library = ctypes.CDLL(str(path.resolve()))
+        library = ctypes.CDLL(str(Path(path).resolve()))
     except OSError as error:
         raise BackendError(f"{wanted}, got what cannot be loaded: {one_line(error)}") from error
     try:
@@ -104,6 +104,8 @@ class CompiledPillarEncoder:
         self._widths = np.array([len(layer.shift) for layer in tables.layers], np.int64)
         arrays = (a for layer in tables.layers for a in (layer.point, layer.pillar, layer.shift))
         self._weights = np.concatenate([array.ravel() for array in arrays])
+        self._lock = threading.Lock()
+        _ENCODERS.add(self)
         self._open()
 
     def _open(self) -> None:
@@ -123,24 +125,36 @@ class CompiledPillarEncoder:
         )
         if not handle:
             raise ValueError(f"pillar encoder: {_text(said)}")
-        self._process, self._handle, self._lock = os.getpid(), handle, threading.Lock()
-        free = weakref.finalize(self, _destroy, self._library, handle, self._process)
+        self._process, self._handle = os.getpid(), handle
+        self._free = weakref.finalize(self, _destroy, self._library, handle, self._process)
         # The end of the process frees all of it; a thread may be in it then.
-        free.atexit = False
+        self._free.atexit = False
+
+    def close(self) -> None:
+        """Free it and end its threads; a closed encoder takes no points any more."""
+        with self._lock:
+            self._handle = None
+            self._free()
 
     def __call__(self, points: np.ndarray) -> EncodedPillars:
         """Encode points (P, columns) float32.
 
         Raises:
-            ValueError: if they have another shape.
+            ValueError: if they have another shape or are no real numbers, the encoder is closed, or
+                the system gives it no more memory or threads.
         """
-        points = np.ascontiguousarray(points, np.float32)
+        points = np.asarray(points)
         if points.ndim != 2 or points.shape[1] != self.columns:
             raise ValueError(f"points: expected shape (P, {self.columns}), got {points.shape}")
-        if self._process != os.getpid():
-            self._open()
+        if points.dtype.kind not in "fiu":
+            raise ValueError(f"points: expected numbers, got dtype {points.dtype}")
+        points = np.ascontiguousarray(points, np.float32)
         said, unusable = ctypes.create_string_buffer(_ERROR_BYTES), ctypes.c_int64()
         with self._lock:
+            if self._handle is None:
+                raise ValueError("pillar encoder: expected an open one, it was closed")
+            if self._process != os.getpid():
+                self._open()
             pillars = self._library.padre3d_encoder_locate(
                 self._handle, points, len(points), unusable, said, len(said)
             )
@@ -167,3 +181,13 @@ def _destroy(library: ctypes.CDLL, handle: int, process: int) -> None:
     """Free an encoder; a forked process has a copy without the threads that would be waited for."""
     if os.getpid() == process:
         library.padre3d_encoder_destroy(handle)
+
+
+def _renew_locks() -> None:
+    """In a forked process: another thread may have held a lock, which nobody would release."""
+    for encoder in list(_ENCODERS):
+        encoder._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -87,6 +87,9 @@ class PillarEncoder:
                 list(pool.map(encode, range(self.threads)))
         return EncodedPillars(features, pillars.cells, located.unusable)
 
+    def close(self) -> None:
+        """Nothing to free: the threads end with each call."""
+
     def _centres(self, cells: np.ndarray) -> np.ndarray:
         """Centres (3, N) of cells."""
         z = np.full((1, len(cells)), (self.grid.range_m[2] + self.grid.range_m[5]) / 2, np.float32)

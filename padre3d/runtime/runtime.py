@@ -157,8 +157,9 @@ class Runtime:
         self.close()
 
     def close(self) -> None:
-        """Free the models; a closed runtime finds no boxes any more."""
+        """Free the models and the encoder; a closed runtime finds no boxes any more."""
         self._models = []
+        self._encoder.close()
         self._opened.close()
 
     def __call__(self, points: np.ndarray) -> Detections:

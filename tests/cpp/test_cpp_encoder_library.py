@@ -1,5 +1,6 @@
 """The compiled pillar encoder in Python: numpy's values, what it refuses, what it leaves behind."""
 
+import contextlib
 import ctypes
 import gc
 import itertools
@@ -9,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,12 +178,62 @@ def test_in_a_forked_process(encoder):
     np.testing.assert_array_equal(encoder(points).features, expected.features)
 
 
+def features_in_threads(encoder, clouds):
+    """Sums of the features of each cloud, from one thread each that start together."""
+    start = threading.Barrier(len(clouds))
+
+    def work(points):
+        start.wait()
+        return [float(encoder(points).features.sum()) for _ in range(5)]
+
+    with ThreadPoolExecutor(len(clouds)) as pool:
+        return list(pool.map(work, clouds))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_threads_of_forked_processes(encoder):
+    """The first calls of a child come from several threads; the parent's thread holds the lock."""
+    clouds = [random_points(count) for count in (9000, 40, 4000, 3)]
+    expected = [[float(encoder(points).features.sum())] * 5 for points in clouds]
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+
+    def child():
+        results.put(features_in_threads(encoder, clouds) == expected)
+
+    for held in [False] * 10 + [True] * 2:
+        process = context.Process(target=child)
+        with encoder._lock if held else contextlib.nullcontext():
+            process.start()
+        process.join(60)
+        status = process.exitcode
+        process.kill()
+        assert status == 0
+        assert results.get()
+
+
+def test_a_closed_encoder(library):
+    encoder = CompiledPillarEncoder(library, GRID, random_tables(), threads=2)
+    points = random_points(100)
+    encoder(points)
+    encoder.close()
+    encoder.close()
+    with pytest.raises(ValueError, match="expected an open one, it was closed"):
+        encoder(points)
+
+
+@pytest.mark.parametrize("dtype", [complex, bool, object])
+def test_points_that_are_no_numbers(encoder, dtype):
+    with pytest.raises(ValueError, match=f"points: expected numbers, got dtype {np.dtype(dtype)}"):
+        encoder(random_points(10).astype(dtype))
+
+
 def test_bad_libraries(tmp_path, library, monkeypatch):
     """One line each, with what was expected and what came."""
     text = tmp_path / "text.so"
     text.write_text("no library\n")
     foreign = Path(np.linalg._umath_linalg.__file__)
-    start = r"^encoder .*{}: expected the libpadre3d_encoder that make cpp builds, "
+    start = r"^encoder '.*{}': expected the libpadre3d_encoder that make cpp builds, "
     with pytest.raises(FileNotFoundError, match=start.format("none.so") + "or 'numpy', found no"):
         load_library(tmp_path / "none.so")
     for path, said in (
@@ -232,9 +284,9 @@ def create(library, **changes):
         (dict(layers=0), "layers: expected at least one, got 0"),
         (dict(widths=[2, 0]), "width: expected 1 to 1048576, got 0"),
         (dict(widths=[2, -1]), "width: expected 1 to 1048576, got -1"),
-        (dict(weights=39), "weights: expected 1 numbers more"),
-        (dict(weights=41), "weights: expected 1 numbers fewer"),
-        (dict(with_distance=1), "weights: expected 2 numbers more"),
+        (dict(weights=39), "weights: expected at least 40 numbers, got 39"),
+        (dict(weights=41), "weights: expected 40 numbers, got 41"),
+        (dict(with_distance=1), "weights: expected at least 42 numbers, got 40"),
         (dict(threads=0), "threads: expected 1 to 2147483647, got 0"),
         (dict(columns=2, room=9), "columns:"),
     ],
@@ -302,7 +354,8 @@ def test_no_more_threads(library, repo_root):
     environment = {**os.environ, "PYTHONPATH": folders}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "(None, 'Resource temporarily unavailable') 0\n"
+    said = "expected its threads, the system gave no more: Resource temporarily unavailable"
+    assert done.stdout == f"(None, {said!r}) 0\n"
 
 
 def test_runtime(library):
@@ -327,8 +380,9 @@ def test_command(library, tmp_path):
     out, none = tmp_path / "boxes.json", tmp_path / "none.so"
     main([*words, str(library), "--out", str(out)])
     assert len(json.loads(out.read_text())["boxes"]) > 15
-    with pytest.raises(SystemExit, match=f"error: encoder {none}: expected"):
-        main([*words, str(none)])
+    for path in (str(none), ""):  # an option that a script left empty is not numpy
+        with pytest.raises(SystemExit, match=f"error: encoder '{path}': expected"):
+            main([*words, path])
     copy = shutil.copy(library, tmp_path)
     with pytest.raises(SystemExit, match="error: --out .*libpadre3d_encoder"):
         main([*words, copy, "--out", copy])

@@ -243,6 +243,15 @@ def test_maps_computed_once_have_the_scores_of_the_detector(config, uninterrupte
         assert found == expected
 
 
+def test_maps_that_do_not_fit_are_refused():
+    from benchmarks.window_nds import check_memory
+
+    bev = torch.empty(1, 384, 180, 180, device="meta")
+    check_memory(bev, 100)
+    with pytest.raises(ValueError, match="--nds: expected maps of 8 GB at most, got 299.5 GB"):
+        check_memory(bev, 6019)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
