@@ -5,6 +5,7 @@ Name it in a config: ``custom_imports = dict(imports=['padre3d.plugin'])``.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
@@ -21,7 +22,18 @@ def _without_broken_open3d() -> None:
         sys.modules["open3d"] = None  # type: ignore[assignment]
 
 
+def _without_spconv() -> None:
+    """Leave spconv out where ``PADRE3D_SPCONV=0`` says that no layer needs it.
+
+    Its import describes thousands of kernels, 6 to 17 seconds of every process. mmdet3d takes
+    mmcv's operators for its own sparse layers then.
+    """
+    if os.environ.get("PADRE3D_SPCONV") == "0" and "spconv" not in sys.modules:
+        sys.modules["spconv"] = None  # type: ignore[assignment]
+
+
 _without_broken_open3d()
+_without_spconv()
 # mmdet3d imports spconv where it is installed, and spconv greets every process with eight of these.
 warnings.filterwarnings("ignore", category=FutureWarning, module="spconv")
 

@@ -42,6 +42,8 @@ PACKAGED_METRICS = WORK / "packaged_metrics.json"
 # glibc returns large tensors to the system and gets cleared pages back at every step, which is a
 # tenth of a training step on a CPU; other allocators ignore these.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
+# No layer of the demo's detector is sparse, and the import of spconv is most of a program's start.
+NO_SPCONV = {"PADRE3D_SPCONV": "0"}
 FRAME, PAGE_FRAMES = 25, 8  # of the 80 unseen ones
 
 
@@ -104,7 +106,7 @@ def do_step(result: Path, step: Step, left: float, seconds: dict[str, float]) ->
         print(f"{result} is there already", flush=True)
         return
     start = time.monotonic()
-    env = {**ALLOCATOR, **os.environ}
+    env = {**ALLOCATOR, **NO_SPCONV, **os.environ}
     status = subprocess.run([sys.executable, *command], cwd=ROOT, env=env).returncode
     if status:
         raise ChildProcessError(f"{command[0]} ended with status {status}; its message is above")

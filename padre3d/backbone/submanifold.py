@@ -25,7 +25,8 @@ class SubmanifoldDescriptor(nn.Module):
             import spconv.pytorch as spconv
         except ImportError as error:
             raise ImportError(
-                "local_descriptor='submconv' needs spconv: pip install spconv-cu120"
+                "local_descriptor='submconv' needs spconv: pip install spconv-cu120, and no "
+                "PADRE3D_SPCONV=0 in the environment"
             ) from error
         # The implicit-GEMM algorithms exist on CUDA only.
         algo = None if torch.cuda.is_available() else spconv.ConvAlgo.Native
