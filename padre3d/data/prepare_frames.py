@@ -27,6 +27,7 @@ from padre3d.io.staging import move_together, staging
 
 KEY_FOLDER, SWEEP_FOLDER = "samples/LIDAR_TOP", "sweeps/LIDAR_TOP"
 COLUMNS = 5
+SINGLE = "no stamps with poses: every cloud stays a single sweep"
 
 
 @dataclass(frozen=True)
@@ -87,27 +88,24 @@ def prepare_frames(
     notes = [f"dropped box: {note}" for note in notes]
     frames = with_velocities([in_model_frame(frame, axes) for frame in frames])
     split = split_frames(frames, read_split(root, split_file), val_share, seed)
-    names = _class_names(frames, classes)
-    past = past_frames(frames, max_sweeps)
-    keys = [frame for chosen in split.values() for frame in chosen]
-    needed = {f.name: f for key in keys for f in (*past[key.name], key)}
-    key_names = {frame.name for frame in keys}
+    names, past = _class_names(frames, classes), past_frames(frames, max_sweeps)
+    keys = {frame.name: frame for chosen in split.values() for frame in chosen}
+    needed = {f.name: f for key in keys.values() for f in (*past[key.name], key)}
     _check_file_names(needed.values())
-    longest = max(len(past[frame.name]) for frame in keys)
+    longest = max(len(past[name]) for name in keys)
     sweeps = max(1, min(1 + longest, max_sweeps))
     with (
         lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
         staging(out / tag) as staged,
     ):
-        notes += _convert_all(needed.values(), key_names, staged, axes, options)
-        infos = _infos(split, past, key_names, names, staged)
+        notes += _convert_all(needed.values(), keys, staged, axes, options)
+        infos = _infos(split, past, keys, names, staged)
         _write(infos, staged, tag, names, sweeps, workers)
         if also is not None:
             also(staged, names, sweeps)
         written = move_together(staged, out, merged=("samples", "sweeps"))
     notes += [f"{name}: {len(of)} frames of {_counted(of)}" for name, of in split.items()]
-    if max_sweeps and not longest:
-        notes.append("no stamps with poses: every cloud stays a single sweep")
+    notes += [SINGLE] if max_sweeps and not longest else []
     return Prepared(written, names, sweeps, _short(notes))
 
 
@@ -192,7 +190,7 @@ def _convert(
 def _infos(
     split: Mapping[str, Sequence[Frame]],
     past: Mapping[str, Sequence[Frame]],
-    key_names: set[str],
+    key_names: Collection[str],
     classes: tuple[str, ...],
     out: Path,
 ) -> dict[str, list[dict]]:
@@ -209,7 +207,7 @@ def _info(
     frame: Frame,
     index: int,
     past: Sequence[Frame],
-    key_names: set[str],
+    key_names: Collection[str],
     classes: tuple[str, ...],
     out: Path,
 ) -> dict:

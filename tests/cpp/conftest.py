@@ -75,6 +75,13 @@ def cpp(tmp_path_factory) -> CppBuild:
 
 
 @pytest.fixture(scope="session")
+def library(cpp: CppBuild) -> Path:
+    """The compiled pillar encoder for Python."""
+    (path,) = cpp.folder.glob("libpadre3d_encoder.*")
+    return path
+
+
+@pytest.fixture(scope="session")
 def sanitised(tmp_path_factory) -> CppBuild:
     """The programs with AddressSanitizer and UndefinedBehaviorSanitizer, leaks included."""
     folder = tmp_path_factory.mktemp("sanitised") / "build"

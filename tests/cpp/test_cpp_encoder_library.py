@@ -7,7 +7,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -20,10 +19,6 @@ import pytest
 from broken_folders import arrays, make_folder
 
 from padre3d.backends.base import BackendError
-from padre3d.command.main import main
-from padre3d.deploy import Runtime
-from padre3d.io import load_points
-from padre3d.models import model_folder, sample_cloud
 from padre3d.runtime import compiled_encoder
 from padre3d.runtime.compiled_encoder import CompiledPillarEncoder, load_library
 from padre3d.runtime.grid import Grid
@@ -54,12 +49,6 @@ def random_points(count, columns=5, seed=0):
     points[:, 2] /= 2.2
     points[::3, :2] = 0.1
     return points
-
-
-@pytest.fixture(scope="module")
-def library(cpp):
-    (path,) = cpp.folder.glob("libpadre3d_encoder.*")
-    return path
 
 
 @pytest.fixture
@@ -356,36 +345,6 @@ def test_no_more_threads(library, repo_root):
     assert done.returncode == 0, done.stderr
     said = "expected its threads, the system gave no more: Resource temporarily unavailable"
     assert done.stdout == f"(None, {said!r}) 0\n"
-
-
-def test_runtime(library):
-    """The features of the packaged model, and its boxes, which 16 bit move by millimetres."""
-    pytest.importorskip("onnxruntime")
-    points = load_points(sample_cloud()[0], time_lag=True)
-    plain, compiled = (Runtime(model_folder(), encoder=e) for e in ("numpy", library))
-    found, expected = (runtime.encode(points) for runtime in (compiled, plain))
-    np.testing.assert_array_equal(found[1], expected[1])
-    assert np.abs(found[0] - expected[0]).max() <= CLOSE * expected[0].max()
-    assert isinstance(compiled._encoder, CompiledPillarEncoder)
-    boxes, others = (runtime(points).boxes[:, :3] for runtime in (compiled, plain))
-    assert compiled.last == plain.last
-    assert (np.linalg.norm(boxes[:, None] - others, axis=-1).min(1) < 0.05).mean() > 0.9
-    assert len(boxes) > 15
-
-
-def test_command(library, tmp_path):
-    """padre3d detect --encoder; the library is not written over."""
-    pytest.importorskip("onnxruntime")
-    words = ["detect", str(sample_cloud()[0]), "--time-lag", "--encoder"]
-    out, none = tmp_path / "boxes.json", tmp_path / "none.so"
-    main([*words, str(library), "--out", str(out)])
-    assert len(json.loads(out.read_text())["boxes"]) > 15
-    for path in (str(none), ""):  # an option that a script left empty is not numpy
-        with pytest.raises(SystemExit, match=f"error: encoder '{path}': expected"):
-            main([*words, path])
-    copy = shutil.copy(library, tmp_path)
-    with pytest.raises(SystemExit, match="error: --out .*libpadre3d_encoder"):
-        main([*words, copy, "--out", copy])
 
 
 def test_benchmark(library, tmp_path, monkeypatch):
