@@ -8,7 +8,6 @@ from padre3d.probe.study import ATTENTION, padre, probe_study, with_backbone
 ORDERS = {
     "window_y": ["window_y_major"],
     "window_x": ["window_x_major"],
-    "window_yx": ["window_y_major", "window_x_major"],
     "hilbert": ["hilbert"],
     "hilbert_both": ["hilbert", "hilbert_transposed"],
     "window_y_hilbert": ["window_y_major", "hilbert"],
@@ -18,6 +17,8 @@ ORDERS = {
 
 VARIANTS = {
     "attention": ATTENTION,
+    # Without settings it is the run that the other studies call padre2.
+    "window_yx": padre(2),
     **{name: with_backbone(padre(2), orders=orders) for name, orders in ORDERS.items()},
     "window_yx_no_shift": with_backbone(padre(2), shifts=[[0, 0]]),
     "window8": with_backbone(padre(2), window=[8, 8], shifts=[[0, 0], [4, 4]]),

@@ -27,8 +27,9 @@ from padre3d.study.plot import LABELS, plot
 from padre3d.study.report import json_rows, markdown, terminal_table
 from padre3d.study.runner import Runner
 from padre3d.study.seeds import done_rows
+from padre3d.study.shared import all_rows
 from padre3d.study.spec import Run, Study, load_study
-from padre3d.study.store import Row, read_rows
+from padre3d.study.store import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAIN_WIDTH = 240
@@ -190,10 +191,10 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args, study)
     runs = select_runs(study.runs(ROOT, settings.work_dir), args.only, args.seeds)
     if args.report or args.plot:
-        report(args, runs, read_rows(settings.results))
+        report(args, runs, all_rows(runs, settings.results))
         return 0
     if args.dry_run:
-        print_plan(runs, read_rows(settings.results), settings)
+        print_plan(runs, all_rows(runs, settings.results), settings)
         return 0
     return Runner(runs, settings, Display(Console())).run()
 

@@ -14,8 +14,9 @@ from padre3d.study.display import Display
 from padre3d.study.job import Job, RunFailed, Settings
 from padre3d.study.process import end_leftovers
 from padre3d.study.seeds import done_rows
+from padre3d.study.shared import all_rows
 from padre3d.study.spec import Run
-from padre3d.study.store import Row, append_row, read_rows, study_lock
+from padre3d.study.store import Row, append_row, study_lock
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -50,7 +51,7 @@ class Runner:
             left = end_leftovers(self.settings.work_dir)
             if left:
                 self.display.note(f"ended {len(left)} processes that a killed runner left")
-            self.done = done_rows(self.runs, read_rows(self.settings.results))
+            self.done = done_rows(self.runs, all_rows(self.runs, self.settings.results))
             pending = deque(run for run in self.runs if run.key not in self.done)
             self.began = time.monotonic()
             with self.display.showing(self.runs, self.done):
