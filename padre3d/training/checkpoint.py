@@ -30,8 +30,9 @@ _SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     *((function, name) for name, function in plain_globals().items()),
 ]
 STOPPED = "stopped.pth"
+RUNNING = "running.pth"
 AVERAGED = "ema_state_dict"
-_OF_TRAINING = re.compile(rf"(?:epoch|iter)_\d+\.pth$|{re.escape(STOPPED)}$")
+_OF_TRAINING = re.compile(rf"(?:epoch|iter)_\d+\.pth$|{re.escape(STOPPED)}$|{re.escape(RUNNING)}$")
 _NAMED = 3
 
 
@@ -77,7 +78,7 @@ def latest_checkpoint(
     the one, a kill can cut the other off.
 
     Args:
-        work_dir: folder with ``epoch_N.pth``, ``iter_N.pth``, ``stopped.pth``.
+        work_dir: folder with ``epoch_N.pth``, ``iter_N.pth``, ``stopped.pth``, ``running.pth``.
         say: is told of every file that would have come first and is not intact.
     """
     files = [p for p in sorted(Path(work_dir).glob("*.pth")) if _OF_TRAINING.search(p.name)]

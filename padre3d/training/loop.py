@@ -7,6 +7,7 @@ import copy
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from padre3d.training.checkpoint import STOPPED
+from padre3d.training.checkpoint import RUNNING, STOPPED
 from padre3d.training.files import ATOMIC
 from padre3d.training.seeds import SeededSamples, SkippingBatchSampler, seed_everything
 
@@ -29,22 +30,31 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     Random numbers follow from (seed, epoch, sample) and (seed, iteration). SIGINT and SIGTERM save
     ``stopped.pth`` in the work dir after the running iteration and end the process with status
-    128 + signal; ``tools/train.py --resume`` goes on with the next batch. The file is removed after
-    the next checkpoint of an epoch.
+    128 + signal; ``tools/train.py --resume`` goes on with the next batch. ``running.pth``, written
+    every few minutes, bounds what a kill or a power cut costs. Both files are removed after the
+    next checkpoint of an epoch.
 
     Args:
         runner: the runner.
         dataloader: config of the loader, without a batch sampler.
+        save_minutes: between two writes of ``running.pth``; None writes none.
         **kwargs: as for ``EpochBasedTrainLoop``.
 
     Raises:
-        ValueError: if the loader is no config, has a batch sampler or gives no batch.
+        ValueError: if the loader is no config, has a batch sampler or gives no batch; for
+            negative minutes.
     """
 
-    def __init__(self, runner: Runner, dataloader: dict, **kwargs: Any) -> None:
+    def __init__(
+        self, runner: Runner, dataloader: dict, save_minutes: float | None = 10, **kwargs: Any
+    ) -> None:
         super().__init__(runner, _resumable(dataloader), **kwargs)
         if len(self.dataloader) == 0:
             raise ValueError("train_dataloader: expected frames for a batch at least, got too few")
+        if save_minutes is not None and not save_minutes >= 0:
+            raise ValueError(f"save_minutes: expected 0 or more, or None, got {save_minutes!r}")
+        self._save_s = None if save_minutes is None else 60 * save_minutes
+        self._saved = time.monotonic()
         self._asked: int | None = None
 
     def run(self) -> BaseModel:
@@ -64,13 +74,17 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             waiting = self._iter % getattr(self.runner.optim_wrapper, "_accumulative_counts", 1)
             if self._told_to_stop() and (batch is None or not waiting):
                 self._leave()
+            if not waiting and self._save_due():
+                self._save(RUNNING)
             seed_everything(self.runner.seed, get_rank(), self._iter)
             self.run_iter(index, batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
         work_dir = Path(self.runner.work_dir)
         if is_main_process() and (work_dir / f"epoch_{self._epoch}.pth").is_file():
-            (work_dir / STOPPED).unlink(missing_ok=True)
+            for name in (STOPPED, RUNNING):
+                (work_dir / name).unlink(missing_ok=True)
+            self._saved = time.monotonic()
 
     def _batches(self, done: int) -> Iterator[Any]:
         randomness = self.runner._randomness_cfg
@@ -105,15 +119,23 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def _leave(self) -> None:
         """Save and exit."""
         number = signal.Signals(self._asked or 0)
-        meta = dict(epoch=self._epoch, iter=self._iter)
-        self.runner.save_checkpoint(
-            self.runner.work_dir, STOPPED, meta=meta, by_epoch=False, backend_args=dict(ATOMIC)
-        )
+        self._save(STOPPED)
         self.runner.logger.info(
             f"{number.name}: stopped after {self._iter} iterations, saved "
             f"{Path(self.runner.work_dir) / STOPPED}; go on with --resume"
         )
         sys.exit(128 + number)
+
+    def _save_due(self) -> bool:
+        return self._save_s is not None and time.monotonic() - self._saved >= self._save_s
+
+    def _save(self, name: str) -> None:
+        """A checkpoint within the epoch; only the main process writes."""
+        meta = dict(epoch=self._epoch, iter=self._iter)
+        self.runner.save_checkpoint(
+            self.runner.work_dir, name, meta=meta, by_epoch=False, backend_args=dict(ATOMIC)
+        )
+        self._saved = time.monotonic()
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import train
 from padre3d.inference import build_model
 from padre3d.study.spec import load_study
 
-NAMES = ("detector_mixers", "detector_shallow", "detector_fast", "nuscenes_mixers")
+NAMES = ("detector_mixers", "detector_shallow", "detector_fast", "detector_long", "nuscenes_mixers")
 
 
 def first_runs(repo_root, name):

@@ -57,6 +57,20 @@ def test_killed_in_a_step_and_in_a_write_then_stopped(trainings, uninterrupted, 
     assert not (work_dir / "stopped.pth").exists()
 
 
+def test_kill_loses_what_came_after_the_last_minutes(trainings, uninterrupted, tmp_path):
+    work_dir = tmp_path / "work"
+    every_step = ("--cfg-options", "train_cfg.save_minutes=0")
+    run = trainings.finish(work_dir, *every_step, at=6, signal=signal.SIGKILL)
+    assert run.process.exitcode == -signal.SIGKILL
+    assert sorted(path.name for path in work_dir.glob("*.pth")) == ["epoch_1.pth", "running.pth"]
+    run = trainings.finish(work_dir, "--resume")
+    assert run.process.exitcode == 0, run.said
+    assert f"--resume: {work_dir / 'running.pth'}" in run.said
+    assert "resumed epoch: 1, iter: 6" in run.said
+    assert_same_training(work_dir / uninterrupted.name, uninterrupted)
+    assert not (work_dir / "running.pth").exists()
+
+
 def test_another_training_is_refused_before_its_first_step(
     trainings, uninterrupted, tmp_path, repo_root, tiny_nuscenes
 ):
