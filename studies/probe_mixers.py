@@ -15,6 +15,8 @@ CONTROL = {"mixer": {"type": "conv_control"}}
 VARIANTS = {
     "none": NONE,
     "attention": ATTENTION,
+    # The windows here hold about 30 pillars, so two thirds of a set of 90 are repeats.
+    "attention_set36": with_backbone(ATTENTION, set_size=36),
     "control": CONTROL,
     "padre2": padre(2),
     "padre3": padre(3),

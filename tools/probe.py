@@ -112,7 +112,7 @@ def probe(args: argparse.Namespace) -> dict[str, Any]:
         "train_loss": training.train_loss,
         "nonfinite_share": training.nonfinite_steps / settings.steps,
         "nonfinite_loss_share": training.nonfinite_losses / settings.steps,
-        **backbone_costs(training, caches["val"][0]),
+        **backbone_costs(training, caches["val"]),
         "seconds": training.seconds,
         "ms_per_step": 1000 * training.seconds / settings.steps,
         "seed": args.seed,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.fileio import dump
 from mmengine.runner import Runner
 
@@ -18,7 +20,7 @@ from padre3d.io.files import write_atomic
 from padre3d.runtime.manifest import is_exported
 from padre3d.training.checkpoint import load_checkpoint_file, load_state
 from padre3d.training.config import naming_config, read_config
-from padre3d.training.consistency import override
+from padre3d.training.consistency import nuscenes_evaluators, override
 from padre3d.training.distributed import prepare_processes
 
 
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         override(cfg, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
     if args.bootstrap:
-        cfg.test_evaluator.bootstrap = args.bootstrap
+        set_bootstrap(cfg, args.bootstrap)
     prepare_processes(cfg)
     with naming_config(args.config):
         runner = Runner.from_cfg(cfg)
@@ -71,7 +73,30 @@ def run(args: argparse.Namespace) -> None:
         load_state(runner.model, weights, args.checkpoint)
     metrics = runner.test()
     if args.metrics_out and runner.rank == 0:
+        metrics = {**metrics, "data": data_name(runner.test_dataloader.dataset)}
         write_atomic(args.metrics_out, dump(metrics, file_format="json", indent=2))
+
+
+def set_bootstrap(cfg: Config, resamples: int) -> None:
+    """``--bootstrap``.
+
+    Raises:
+        ValueError: if no evaluator of the test has intervals.
+    """
+    found = list(nuscenes_evaluators(cfg, ("test_evaluator",)))
+    if not found:
+        raise ValueError(
+            "--bootstrap: expected a NuScenesDetectionMetric in test_evaluator, "
+            f"got {cfg.get('test_evaluator')}"
+        )
+    for evaluator in found:
+        evaluator["bootstrap"] = resamples
+
+
+def data_name(dataset: Any) -> str | None:
+    """What tells one data set from another: the hash of its info file; None without one."""
+    path = Path(getattr(dataset, "ann_file", ""))
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
 
 
 def main(argv: list[str] | None = None) -> None:

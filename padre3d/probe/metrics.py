@@ -13,6 +13,7 @@ bootstrap at once.
 | heading_rad | mean absolute difference of the yaws, wrapped to 0..pi |
 | size_log | mean absolute error of log length, log width and log height; 0.1 is about 10 % |
 | velocity_mps | mean norm of the velocity's error, m/s, over pillars of known velocity |
+| zero_centre_m, zero_velocity_mps | the same two for a prediction of no offset and no motion |
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ DISTANCE_EDGES_M = (20.0, 40.0)
 DISTANCE_NAMES = ("0-20m", "20-40m", "over_40m")
 LENGTH_EDGES_M = (2.0, 6.0)
 LENGTH_NAMES = ("under_2m", "2-6m", "over_6m")
-SUMS = ("pillars", "correct", "centre_m", "heading_rad", "size_log", "moving", "velocity_mps")
+SUMS = (
+    *("pillars", "correct", "centre_m", "heading_rad", "size_log", "moving", "velocity_mps"),
+    *("zero_centre_m", "zero_velocity_mps"),
+)
 PERCENTILES = (2.5, 97.5)
 
 
@@ -40,7 +44,7 @@ class FrameSums(NamedTuple):
 
     Attributes:
         confusion: (distance bands, classes + 1, classes + 1) pillars by true and predicted class.
-        errors: (classes, distance bands, length bands, 7) :data:`SUMS` over foreground pillars;
+        errors: (classes, distance bands, length bands, 9) :data:`SUMS` over foreground pillars;
             ``moving`` counts those of known velocity.
     """
 
@@ -74,7 +78,7 @@ def frame_sums(predicted: Predictions, targets: PillarTargets, centres: Tensor) 
 
 
 def _pillar_values(predicted: Predictions, targets: PillarTargets, guess: Tensor) -> Tensor:
-    """(N, 7) float64 in the order of :data:`SUMS`; for foreground pillars only."""
+    """(N, 9) float64 in the order of :data:`SUMS`; for foreground pillars only."""
     turn = _angle(predicted.heading) - _angle(targets.heading)
     wrapped = torch.atan2(turn.sin(), turn.cos()).abs()
     known = targets.velocity_known
@@ -87,6 +91,8 @@ def _pillar_values(predicted: Predictions, targets: PillarTargets, guess: Tensor
         (predicted.log_size - targets.log_size).abs().mean(1),
         known,
         torch.where(known, speed_error, 0.0),
+        targets.offset.norm(dim=1),
+        torch.where(known, targets.velocity.norm(dim=1), 0.0),
     )
     return torch.stack([column.double() for column in columns], 1)
 
@@ -106,8 +112,8 @@ def summarize(
     Classes that no validation frame holds are left out of every mean and listed under
     ``absent_classes``. The 95 % intervals are percentiles over ``replicates`` resamplings of the
     frames, drawn with replacement; frames of one scene are alike, so they tell how much these
-    scenes' frames vary, not how much other scenes would. A class that a resampling lacks is left
-    out of its mean.
+    scenes' frames vary, not how much other scenes would. A class that a resampling or a distance
+    band lacks is left out of its mean.
 
     Args:
         frames: sums of F frames.
@@ -166,10 +172,14 @@ def frame_weights(num_frames: int, replicates: int, seed: int) -> np.ndarray:
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:
-    """IoU (R, classes) in percent of confusions (R, classes + 1, classes + 1); NaN for 0 / 0."""
+    """IoU (R, classes) in percent of confusions (R, classes + 1, classes + 1).
+
+    NaN for a class without a true pillar: its IoU would be 0 by a single false one.
+    """
     hit = np.diagonal(confusion, axis1=1, axis2=2)[:, :-1]
-    union = confusion.sum(1)[:, :-1] + confusion.sum(2)[:, :-1] - hit
-    return _divide(100 * hit, union)
+    true = confusion.sum(2)[:, :-1]
+    union = confusion.sum(1)[:, :-1] + true - hit
+    return _divide(100 * hit, np.where(true > 0, union, 0))
 
 
 def _weighted(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -179,12 +189,13 @@ def _weighted(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _quotients(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics of sums (R, 7)."""
+    """The metrics of sums (R, 9)."""
     of = dict(zip(SUMS, np.moveaxis(sums, -1, 0), strict=True))
     result = {"recall": _divide(100 * of["correct"], of["pillars"])}
-    for name in ("centre_m", "heading_rad", "size_log"):
+    for name in ("centre_m", "heading_rad", "size_log", "zero_centre_m"):
         result[name] = _divide(of[name], of["pillars"])
-    result["velocity_mps"] = _divide(of["velocity_mps"], of["moving"])
+    for name in ("velocity_mps", "zero_velocity_mps"):
+        result[name] = _divide(of[name], of["moving"])
     return result
 
 

@@ -14,7 +14,6 @@ METRICS = (
     "centre_m",
     "heading_rad",
     "size_log",
-    "velocity_mps",
     "far_mean_iou",
     "long_recall",
     "long_centre_m",

@@ -32,6 +32,11 @@ def commit(root: Path, written: Sequence[Path] = ()) -> tuple[str | None, bool]:
     return head, bool(changed)
 
 
+def short_commit(head: str | None, dirty: bool) -> str:
+    """Seven digits, ``?`` without a repository, and a ``+`` where tracked files differed."""
+    return (head or "?")[:7] + "+" * dirty
+
+
 @functools.cache
 def device_name(visible: str | None) -> str:
     """Name of the first visible GPU, else the CPU's model.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from padre3d.io.files import write_atomic
-from padre3d.study.environment import commit, device_name, torch_version
+from padre3d.study.environment import commit, device_name, short_commit, torch_version
 from padre3d.study.metrics import MetricsError, costs, read_metrics, select
 from padre3d.study.process import Ended, Process, run_environment
 from padre3d.study.spec import METRICS_FILE, Run, Step
@@ -65,6 +65,7 @@ class State:
         seconds: time used in all attempts.
         peak_memory_mib: of all attempts.
         attempts: number of times the run was started.
+        commits: of all attempts, as the report shows them.
     """
 
     started: list[str] = field(default_factory=list)
@@ -72,6 +73,7 @@ class State:
     seconds: float = 0.0
     peak_memory_mib: float = 0.0
     attempts: int = 0
+    commits: list[str] = field(default_factory=list)
 
 
 class RunFailed(Exception):
@@ -93,6 +95,7 @@ class Job:
         self.state.attempts += 1
         self.began = self.noted = time.monotonic()
         self.commit, self.dirty = commit(settings.root, [settings.results, settings.failures])
+        self._note_commit()
         self.process: Process | None = None
         self.step: Step | None = None
         self.steps = iter(run.steps)
@@ -190,6 +193,7 @@ class Job:
             "device": told["device"] or device_name(visible),
             "threads": self.settings.threads,
             "torch": torch_version(),
+            "data": told["data"],
             "metrics": metrics,
             "params": told["params"],
             "macs": told["macs"],
@@ -207,6 +211,7 @@ class Job:
             "hash": self.run.hash,
             "commit": self.commit,
             "dirty": self.dirty,
+            "commits": self.state.commits,
             "date": _now(),
         }
 
@@ -230,6 +235,12 @@ class Job:
     def _load_state(self) -> State:
         path = self.run.out / STATE_FILE
         return State(**json.loads(path.read_text())) if path.exists() else State()
+
+    def _note_commit(self) -> None:
+        """An attempt by other code goes on with what the earlier ones left."""
+        name = short_commit(self.commit, self.dirty)
+        if name not in self.state.commits:
+            self.state.commits.append(name)
 
     def _note_time(self, every_s: float = 0.0) -> None:
         """Save the state with the time used so far, if it was not saved just before."""

@@ -53,8 +53,11 @@ def select(
 
 
 def costs(found: Mapping[str, Any]) -> dict[str, Any]:
-    """``params``, ``macs``, ``seconds`` and ``device`` as far as the command tells them."""
-    told: dict[str, Any] = {"params": None, "macs": None, "seconds": None, "device": None}
+    """``params``, ``macs``, ``seconds``, ``device``, ``data`` as far as the command tells them.
+
+    ``data`` is a name for the data's contents, or one for each of its parts.
+    """
+    told: dict[str, Any] = dict.fromkeys(("params", "macs", "seconds", "device", "data"))
     for key in PARAMETER_KEYS:
         if isinstance(found.get(key), int | float):
             told["params"] = int(found[key])
@@ -63,6 +66,9 @@ def costs(found: Mapping[str, Any]) -> dict[str, Any]:
             told[key] = kind(found[key])
     if isinstance(found.get("device"), str):
         told["device"] = found["device"]
+    parts = [key for key in sorted(found) if key == "data" or key.startswith("data/")]
+    if parts:
+        told["data"] = " ".join(str(found[key]) for key in parts)
     return told
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from padre3d.study.environment import short_commit
 from padre3d.study.seeds import Summary, by_seed, mean_cost, paired, summarize
 from padre3d.study.spec import Study
 from padre3d.study.store import Row
@@ -77,10 +78,17 @@ def caption(study: Study, rows: Sequence[Row]) -> str:
         values = sorted({str(row[key]) for row in rows})
         if values:
             text += f" {label}: {', '.join(values)}."
-    commits = sorted({(row["commit"] or "?")[:7] + "+" * row["dirty"] for row in rows})
+    commits = sorted({name for row in rows for name in _commits(row)})
     if commits:
         text += f" Commit: {', '.join(commits)}."
+    if len({row["data"] for row in rows if row.get("data")}) > 1:
+        text += " The rows are of DIFFERENT DATA."
     return text
+
+
+def _commits(row: Row) -> list[str]:
+    """Of all attempts; rows of earlier versions name the last one's."""
+    return row.get("commits") or [short_commit(row["commit"], row["dirty"])]
 
 
 def _text_row(study: Study, variant: str, rows: Sequence[Row]) -> list[str]:

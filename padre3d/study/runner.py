@@ -14,7 +14,7 @@ from padre3d.study.display import Display
 from padre3d.study.job import Job, RunFailed, Settings
 from padre3d.study.process import end_leftovers
 from padre3d.study.seeds import done_rows
-from padre3d.study.shared import all_rows
+from padre3d.study.shared import all_rows, shared_rows
 from padre3d.study.spec import Run
 from padre3d.study.store import Row, append_row, study_lock
 
@@ -72,6 +72,8 @@ class Runner:
                     pending.clear()
                     break
                 run = pending.popleft()
+                if self._done_elsewhere(run):
+                    continue
                 self.jobs.append(Job(run, self.settings))
                 self.display.started(run)
             # Once at least for every job, without waiting: a run may have nothing left to do.
@@ -80,6 +82,14 @@ class Runner:
             self.display.refresh()
             if self.jobs:
                 time.sleep(self.settings.poll_s)
+
+    def _done_elsewhere(self, run: Run) -> bool:
+        """Whether another study has finished the same run since this runner began."""
+        found = done_rows([run], shared_rows([run], self.settings.results))
+        for row in found.values():
+            self.done[run.key] = row
+            self.display.finished(run, row)
+        return bool(found)
 
     def _look_at(self, job: Job) -> None:
         try:

@@ -7,7 +7,7 @@ the command line changed that; another value is a contradiction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -40,7 +40,7 @@ def override(cfg: Config, options: Mapping[str, Any] | None) -> None:
     changed = {place.kind for place in _places(cfg) if place.set(_followed(place, earlier, after))}
     for kind in sorted(changed):
         print(f"{NAMES[kind]}: the data follow, {list(after[kind])}")
-    for evaluator in _evaluators(cfg):
+    for evaluator in nuscenes_evaluators(cfg):
         evaluator["range_m"] = list(after[0])
 
 
@@ -120,8 +120,9 @@ def _walk(node: Any, name: str) -> Iterator[_Place]:
         yield from _walk(item, f"{name}.{key}")
 
 
-def _evaluators(cfg: Config) -> Iterator[dict]:
-    for name in EVALUATORS:
+def nuscenes_evaluators(cfg: Config, names: Sequence[str] = EVALUATORS) -> Iterator[dict]:
+    """Configs of the NuScenesDetectionMetric in a config's evaluators, each one or a list."""
+    for name in names:
         found = cfg.get(name) or []
         for evaluator in found if isinstance(found, (list, tuple)) else [found]:
             if str(evaluator.get("type")).endswith("NuScenesDetectionMetric"):

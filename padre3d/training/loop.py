@@ -72,7 +72,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             batch = self._next(batches)
             # Gradients that wait for the optimizer's step are in no checkpoint.
             waiting = self._iter % getattr(self.runner.optim_wrapper, "_accumulative_counts", 1)
-            if self._told_to_stop() and (batch is None or not waiting):
+            stop, lost = self._told_to_stop(batch is None)
+            if stop and (lost or not waiting):
                 self._leave()
             if not waiting and self._save_due():
                 self._save(RUNNING)
@@ -106,15 +107,15 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 raise
             return None
 
-    def _told_to_stop(self) -> bool:
-        """Whether any process was told to; all give the same answer."""
-        if not is_distributed():
-            return self._asked is not None
-        device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-        asked = torch.tensor([self._asked or 0], device=device)
-        all_reduce(asked, "max")
-        self._asked = int(asked) or None
-        return self._asked is not None
+    def _told_to_stop(self, lost: bool) -> tuple[bool, bool]:
+        """Whether any process was told to, and whether any lost its batch; all answer alike."""
+        if is_distributed():
+            device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+            both = torch.tensor([self._asked or 0, int(lost)], device=device)
+            all_reduce(both, "max")
+            asked, any_lost = both.tolist()
+            self._asked, lost = asked or None, bool(any_lost)
+        return self._asked is not None, lost
 
     def _leave(self) -> None:
         """Save and exit."""

@@ -76,8 +76,33 @@ def test_errors_by_hand():
     assert result["heading_rad"] == pytest.approx(0.2, abs=1e-5)
     assert result["size_log"] == pytest.approx(0.2)
     assert result["velocity_mps"] == pytest.approx(2)
+    # The targets of this file are at rest and in the middle of their pillar.
+    assert result["zero_centre_m"] == result["zero_velocity_mps"] == 0
     unknown = sums([0, 3], [0, 3], known=[False, False])
     assert math.isnan(summarize([unknown], NAMES, replicates=5)["velocity_mps"])
+
+
+def test_errors_of_predicting_nothing():
+    predicted, targets = pillars([0, 0, 3], [0, 0, 3], known=[True, False, True])
+    offset, velocity = torch.zeros(3, 2), torch.zeros(3, 2)
+    offset[0], offset[1] = torch.tensor([3.0, 4.0]), torch.tensor([1.0, 0.0])
+    velocity[:2] = torch.tensor([0.0, 7.0])
+    targets = targets._replace(offset=offset, velocity=velocity)
+    frame = frame_sums(predicted._replace(offset=offset), targets, torch.zeros(3, 2))
+    result = summarize([frame], NAMES, replicates=5)
+    assert result["centre_m"] == 0
+    assert result["zero_centre_m"] == pytest.approx(3)
+    # The second pillar's velocity is not known.
+    assert result["zero_velocity_mps"] == result["velocity_mps"] == pytest.approx(7)
+
+
+def test_class_that_a_resampling_lacks_is_left_out():
+    # The second frame has no cone, but a car called one: drawn twice, it tells nothing of cones.
+    frames = [sums([0, 1, 3], [0, 1, 3]), sums([0, 0, 3], [0, 1, 3])]
+    total = frames[1].confusion.sum(0)[None]
+    assert np.isnan(class_iou(total)[0, 1])
+    low, _ = summarize(frames, NAMES, replicates=200)["intervals"]["mean_iou"]
+    assert low == pytest.approx(50)
 
 
 def test_groups():
@@ -90,9 +115,10 @@ def test_groups():
     result = summarize([frame], NAMES, replicates=5)
     by_distance = result["by_distance"]
     assert [by_distance[b]["recall"] for b in ("0-20m", "20-40m", "over_40m")] == [100, 50, 100]
-    # 20-40 m: car 0 of 1, cone 1 of 1. Beyond: bus 1 of 1, and a background pillar called car.
+    # 20-40 m: car 0 of 1, cone 1 of 1. Beyond: bus 1 of 1; there is no car for the background
+    # pillar called one to spoil.
     assert by_distance["20-40m"]["mean_iou"] == pytest.approx(50)
-    assert by_distance["over_40m"]["mean_iou"] == pytest.approx(50)
+    assert by_distance["over_40m"]["mean_iou"] == pytest.approx(100)
     by_length = result["by_length"]
     assert [by_length[b]["recall"] for b in ("under_2m", "2-6m", "over_6m")] == [100, 50, 100]
     assert "mean_iou" not in by_length["2-6m"]

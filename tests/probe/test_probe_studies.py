@@ -15,10 +15,10 @@ from padre3d.probe.settings import ProbeSettings
 from padre3d.study.spec import load_study
 
 ROWS = """
-    none attention control padre2 padre3 padre4 padre2_paper padre3_paper padre2_text hyena mamba
-    sima padre2_k31 padre2_k63 padre2_grid5 padre2_grid11 padre2_grid5_block8 padre3_grid5
-    control_grid5 none_submconv padre2_submconv padre2_submconv_each
-    padre2_parallel attention_submconv padre2_grid11_submconv
+    none attention attention_set36 control padre2 padre3 padre4 padre2_paper padre3_paper
+    padre2_text hyena mamba sima padre2_k31 padre2_k63 padre2_grid5 padre2_grid11
+    padre2_grid5_block8 padre3_grid5 control_grid5 none_submconv padre2_submconv
+    padre2_submconv_each padre2_parallel attention_submconv padre2_grid11_submconv
 """
 
 

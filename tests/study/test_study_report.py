@@ -63,6 +63,18 @@ def test_json_rows(reported, capsys):
     assert json.loads(target.read_text()) == rows
 
 
+def test_caption_names_all_commits_and_says_when_data_differ(reported, capsys):
+    assert reported.call("--report", "--markdown") == 0
+    assert "DATA" not in capsys.readouterr().out
+    rows = [json.loads(line) for line in reported.results.read_text().splitlines()]
+    rows[0].update(commits=["89abcde", "fedcba9+"], data="one")
+    rows[1].update(data="two")
+    reported.results.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert reported.call("--report", "--markdown") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "Commit: 0123456+, 89abcde, fedcba9+. The rows are of DIFFERENT DATA." in last
+
+
 def test_markdown(reported, capsys):
     assert reported.call("--report", "--markdown") == 0
     lines = capsys.readouterr().out.splitlines()

@@ -41,6 +41,9 @@ def test_row_tells_where_it_comes_from(lab):
     )
     assert row["commit"] == (head.stdout.strip() if head.returncode == 0 else None)
     assert isinstance(row["dirty"], bool)
+    short = (row["commit"] or "?")[:7] + "+" * row["dirty"]
+    assert row["commits"] == [short]
+    assert row["data"] is None
     expected = {"study": "lab", "overrides": {"gain": 0.25}, "threads": 2, "attempts": 1}
     assert {key: row[key] for key in expected} == expected
     assert (row["params"], row["macs"]) == (100, 2000)
@@ -48,6 +51,20 @@ def test_row_tells_where_it_comes_from(lab):
     assert row["seconds"] == row["run_seconds"] > 0
     assert 1 < row["peak_memory_mib"] < 1000 + own_peak_mib()
     assert row["date"].endswith("+00:00")
+
+
+def test_row_names_the_commits_of_all_attempts_and_the_data(lab):
+    told = '"params": 100, "data": {"val": "v1", "train": "t1"}'
+    lab.script.write_text(lab.script.read_text().replace('"params": 100', told))
+    study = lab.define(variants={"low": {"gain": 0.25}}, seeds=(0,))
+    (run,) = study.runs(lab.root, lab.work_dir)
+    run.out.mkdir(parents=True)
+    (run.out / "study_run.json").write_text('{"attempts": 1, "commits": ["0123456"]}')
+    assert lab.call() == 0
+    (row,) = lab.lines()
+    assert row["attempts"] == 2
+    assert row["commits"] == ["0123456", (row["commit"] or "?")[:7] + "+" * row["dirty"]]
+    assert row["data"] == "t1 v1"
 
 
 def test_peak_memory_is_the_commands(lab):

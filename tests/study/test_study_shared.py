@@ -90,3 +90,17 @@ def test_broken_neighbour_is_named_and_left_out(lab, neighbour, capsys):
     path.unlink()
     neighbour(study, "high").rename(path.with_name("neighbour.failed.jsonl"))
     assert table(lab, capsys) == {}
+
+
+def test_run_that_another_study_finishes_meanwhile_is_not_started(lab, neighbour):
+    """The neighbour's row appears while this study's first run is at work."""
+    study = lab.define(command=plain_command(lab), seeds=(0,))
+    path = neighbour(study, "high")
+    late = path.rename(path.with_name("late"))
+    lab.script.write_text(
+        lab.script.read_text() + f"\nimport os\nos.replace({str(late)!r}, {str(path)!r})\n"
+    )
+    assert lab.call() == 0
+    own = [json.loads(line) for line in lab.results.read_text().splitlines()]
+    assert [row["name"] for row in own] == ["low"]
+    assert not (lab.work_dir / "high").exists()

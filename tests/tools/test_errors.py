@@ -296,3 +296,33 @@ def test_too_few_frames(said, ready, tmp_path, tiny_nuscenes):
     assert text.endswith("nuscenes_infos_train.pkl: expected frames, got none")
     text = said("test", ready / "c.py", ready / "w.pth", "--work-dir", tmp_path / "w")
     assert "nuscenes_infos_val.pkl: expected the frames of the split mini_val, got others" in text
+
+
+def test_bootstrap_finds_the_metric_among_several_evaluators(tool, tmp_path):
+    test = tool("test")
+    several = [dict(type="DumpResults"), dict(type="NuScenesDetectionMetric")]
+    cfg = Config(dict(test_evaluator=several))
+    test.set_bootstrap(cfg, 20)
+    assert cfg.test_evaluator == [several[0], dict(several[1], bootstrap=20)]
+    cfg = Config(dict(test_evaluator=dict(type="NuScenesDetectionMetric")))
+    test.set_bootstrap(cfg, 20)
+    assert cfg.test_evaluator.bootstrap == 20
+    with pytest.raises(ValueError, match="--bootstrap: expected a NuScenesDetectionMetric in"):
+        test.set_bootstrap(Config(dict(test_evaluator=several[:1])), 20)
+
+
+def test_name_of_the_data_follows_the_info_file(tool, tmp_path):
+    data_name = tool("test").data_name
+    file = tmp_path / "infos.pkl"
+
+    class Frames:
+        ann_file = str(file)
+
+    assert data_name(Frames()) is None
+    assert data_name(object()) is None
+    names = set()
+    for content in (b"one", b"two"):
+        file.write_bytes(content)
+        names.add(data_name(Frames()))
+    assert len(names) == 2
+    assert None not in names
