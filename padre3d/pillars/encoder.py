@@ -41,10 +41,10 @@ class PointLayer(nn.Module):
         """Points (P, C), shared (N, S) or None, pillar row of each point (P,) -> (P, out)."""
         if self.norm is not None and self.norm.training:
             own, common = self._products(points, shared, self.linear.weight)
-            return F.relu(self.norm(own if common is None else own + common[rows]))
+            return F.relu(self.norm(own if common is None else own + common.index_select(0, rows)))
         weight, shift = self.folded()
         own, common = self._products(points, shared, weight, shift)
-        return F.relu(own if common is None else own + common[rows], inplace=True)
+        return F.relu(own if common is None else own + common.index_select(0, rows), inplace=True)
 
     def forward_max(self, points: Tensor, shared: Tensor | None, rows: Tensor, n: int) -> Tensor:
         """The pillar maximum (n, out) of :meth:`forward`, where :meth:`reduces_first` says so.
@@ -167,7 +167,11 @@ class DynamicPillarEncoder(nn.Module):
         centre_z = (self.grid.range_m[2] + self.grid.range_m[5]) / 2
         centre = self.grid.centres_m(cells).to(xyz)
         centre = F.pad(centre, (0, 1), value=centre_z)
-        columns = [points if self.with_xyz else points[:, 3:], xyz - mean[rows], xyz - centre[rows]]
+        columns = [
+            points if self.with_xyz else points[:, 3:],
+            xyz - mean.index_select(0, rows),
+            xyz - centre.index_select(0, rows),
+        ]
         if self.with_distance:
             columns.append(xyz.norm(dim=1, keepdim=True))
         return torch.cat(columns, 1)

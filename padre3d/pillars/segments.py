@@ -61,10 +61,10 @@ class _LinearSegmentMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, weight: Tensor, rows: Tensor, num_rows: int) -> Tensor:
         order = rows.argsort(stable=True)
-        ordered = points[order]
+        ordered = points.index_select(0, order)
         count = torch.arange(len(order), device=order.device)
         product = F.linear(ordered, weight)
-        largest, first = _first_largest(product, count, rows[order], num_rows)
+        largest, first = _first_largest(product, count, rows.index_select(0, order), num_rows)
         ctx.save_for_backward(ordered, first)
         return largest
 

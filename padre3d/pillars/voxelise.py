@@ -68,7 +68,7 @@ def in_range(points: Sequence[Tensor], grid: PillarGrid, columns: int) -> tuple[
     cell_ids = start + cells[:, 0] * grid.nx + cells[:, 1]
     # A mask as an index would count its rows anew for each tensor.
     rows = inside.nonzero().squeeze(1)
-    return flat[rows], cell_ids[rows]
+    return flat.index_select(0, rows), cell_ids.index_select(0, rows)
 
 
 def occupied_cells(cell_ids: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
@@ -88,4 +88,4 @@ def occupied_cells(cell_ids: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
     marks = torch.zeros(num_cells, dtype=torch.bool, device=cell_ids.device)
     marks.index_fill_(0, cell_ids, True)
     rank = marks.cumsum(0) - 1
-    return marks.nonzero().squeeze(1), rank[cell_ids]
+    return marks.nonzero().squeeze(1), rank.index_select(0, cell_ids)
