@@ -16,5 +16,5 @@ STUDY = detector_study(
         "padre2": mixer(type="padre", degree=2, preset="sequence", kernel_size=11),
         "padre2_grid11": mixer(type="padre", degree=2, layout="grid", kernel_size=11),
     },
-    seeds=(0,),
+    seeds=(0, 1),
 )
