@@ -97,11 +97,11 @@ def with_sets(profile: Profile, manifest: Manifest, folder: Path) -> Profile:
         return profile
     _, tables = load_tables(folder / TABLES, manifest)
     windows = int(tables["windows"].max()) + 1
-    low = -(-profile.min // manifest.set_size)
     usual, high = (
         most_sets(count, manifest.set_size, windows) for count in (profile.opt, profile.max)
     )
-    return Profile(*profile.pillars, sets=(low, max(low, usual), high))
+    # Frames below the minimum are padded with pillars, which are in no set.
+    return Profile(*profile.pillars, sets=(1, usual, high))
 
 
 def check_args(args: argparse.Namespace, dynamic: bool) -> None:

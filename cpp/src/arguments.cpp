@@ -29,7 +29,7 @@ std::map<std::string, Setter> options_of(Arguments& args) {
     const auto path = [](std::filesystem::path& target) {
         return [&target](const std::string& word) { target = word; };
     };
-    const auto count = [](const std::string& option, std::size_t& target) {
+    const auto count = [](const std::string& option, auto& target) {
         return [option, &target](const std::string& word) {
             target = number_of<std::size_t>(option, word, 1, 1'000'000);
         };
@@ -94,10 +94,10 @@ reading:
   --time-lag           column 5 is a time lag in s; --no-time-lag: it is none
   --intensity-scale X  255 for intensities from 0 to 1
 sweeps:
-  --poses FILE         CSV with stamp,x,y,z,qw,qx,qy,qz and a row for each cloud in order:
-                       joins the clouds, and finds the boxes at the last one
-  --sweeps N           sweeps in a cloud (10)
-  --stride N           take every Nth cloud before the last (1)
+  --poses FILE         CSV with stamp,x,y,z,qw,qx,qy,qz and a row for each cloud, in order or named
+                       by a column file: joins the clouds, and finds the boxes at the latest one
+  --sweeps N           sweeps in a cloud; default: what DIR/info.json says, else 10
+  --stride N           take every Nth cloud before the last; default: info.json, else 1
 measuring:
   --repeat N           run N times
   --times FILE         milliseconds of the stages of each run as JSON

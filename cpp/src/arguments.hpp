@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ struct Arguments {
     Options options;
     ReadOptions reading;
     double score_thr = 0.1;
-    std::size_t sweeps = 10, stride = 1, repeat = 1;
+    std::optional<std::size_t> sweeps, stride;  ///< default: what the folder's info.json says
+    std::size_t repeat = 1;
     bool help = false;
 };
 

@@ -7,6 +7,8 @@
 #include <new>
 
 #include "arguments.hpp"
+#include "folder.hpp"
+#include "json_field.hpp"
 #include "padre3d/boxes_json.hpp"
 #include "padre3d/cloud.hpp"
 #include "padre3d/detector.hpp"
@@ -32,35 +34,60 @@ Cloud usable_cloud(const std::filesystem::path& path, const ReadOptions& options
     return cloud;
 }
 
-/// The cloud, or several of them in the axes of the last one.
+/// The sweeps asked for, else those that the model learnt from, else those of nuScenes.
+SweepOptions sweep_options(const Arguments& args) {
+    SweepOptions options;
+    const std::filesystem::path info = args.folder / "info.json";
+    if (std::filesystem::exists(info)) {
+        try {
+            const Json document = parse_json(read_bytes(info));
+            const Field said(document, "$");
+            const auto count = [&](const char* key, std::size_t& target) {
+                const auto field = said.optional(key);
+                if (field) target = static_cast<std::size_t>(field->integer(1, 1'000'000));
+            };
+            count("num_sweeps", options.num_sweeps);
+            count("stride", options.stride);
+        } catch (const Error& error) {
+            fail(info.string(), ": expected what tools/package_model.py wrote: ", error.what());
+        }
+    }
+    options.num_sweeps = args.sweeps.value_or(options.num_sweeps);
+    options.stride = args.stride.value_or(options.stride);
+    return options;
+}
+
+/// The cloud, or several of them in the axes of the latest one.
 std::vector<float> points_of(const Arguments& args) {
     if (args.poses.empty()) return usable_cloud(args.clouds[0], args.reading).points;
-    const std::vector<StampedPose> poses = read_poses(args.poses);
-    if (poses.size() != args.clouds.size()) {
-        fail("--poses: expected a row for each of ", args.clouds.size(), " clouds, got ",
-             poses.size());
-    }
-    SweepOptions options;
-    options.num_sweeps = args.sweeps;
-    options.stride = args.stride;
-    SweepBuffer buffer(options);
-    for (std::size_t i = 0; i < poses.size(); ++i) {
-        buffer.push(usable_cloud(args.clouds[i], args.reading).view(), poses[i].stamp_s,
-                    poses[i].pose);
+    SweepBuffer buffer(sweep_options(args));
+    for (const PosedCloud& cloud : with_poses(args.clouds, read_poses(args.poses))) {
+        buffer.push(usable_cloud(cloud.path, args.reading).view(), cloud.at.stamp_s,
+                    cloud.at.pose);
     }
     return buffer.cloud();
 }
 
-/// A reader never sees half a file, and a failed write leaves the old one.
+void write_all(const std::filesystem::path& path, const std::string& content,
+               const std::filesystem::path& named) {
+    std::ofstream file(path, std::ios::binary);
+    file << content << std::flush;
+    if (!file) fail(named.string(), ": expected a file that can be written");
+}
+
+/// A reader never sees half a file, and a failed write leaves the old one. A link keeps being one;
+/// what is no regular file, such as /dev/null or a pipe, is written to.
 void write_file(const std::filesystem::path& path, const std::string& content) {
-    const std::filesystem::path part = path.string() + ".part";
-    {
-        std::ofstream file(part, std::ios::binary);
-        file << content << std::flush;
-        if (!file) fail(path.string(), ": expected a file that can be written");
-    }
     std::error_code error;
-    std::filesystem::rename(part, path, error);
+    if (std::filesystem::is_other(std::filesystem::status(path, error))) {
+        write_all(path, content, path);
+        return;
+    }
+    const auto canonical = std::filesystem::weakly_canonical(path, error);
+    const std::filesystem::path target = error ? path : canonical;
+    const std::filesystem::path part = target.string() + ".part";
+    write_all(part, content, path);
+    std::filesystem::rename(part, target, error);
     if (error) fail(path.string(), ": ", error.message());
 }
 

@@ -55,6 +55,7 @@ std::vector<StampedPose> table_of(const std::string& content) {
         }
         place[i] = static_cast<std::size_t>(found - header.begin());
     }
+    const auto file = std::find(header.begin(), header.end(), "file");
     std::vector<StampedPose> poses;
     while (std::getline(lines, line)) {
         const std::vector<std::string> cells = cells_of(line);
@@ -63,12 +64,42 @@ std::vector<StampedPose> table_of(const std::string& content) {
         if (cells.size() < header.size()) fail("expected a value for every column in row ", row);
         std::array<double, kColumns.size()> v;
         for (std::size_t i = 0; i < v.size(); ++i) v[i] = number_of(cells[place[i]], row);
-        poses.push_back({seconds(v[0]), pose_of(v[1], v[2], v[3], v[4], v[5], v[6], v[7])});
+        std::string name;
+        if (file != header.end()) {
+            name = cells[static_cast<std::size_t>(file - header.begin())];
+            if (name.empty()) fail("expected the name of a cloud in row ", row);
+        }
+        poses.push_back({seconds(v[0]), pose_of(v[1], v[2], v[3], v[4], v[5], v[6], v[7]),
+                         std::filesystem::path(name).filename().string()});
     }
     return poses;
 }
 
 }  // namespace
+
+std::vector<PosedCloud> with_poses(const std::vector<std::filesystem::path>& clouds,
+                                   const std::vector<StampedPose>& poses) {
+    const bool named = !poses.empty() && !poses.front().file.empty();
+    if (!named && poses.size() != clouds.size()) {
+        fail("--poses: expected a row for each of ", clouds.size(), " clouds, got ", poses.size());
+    }
+    std::vector<PosedCloud> posed;
+    for (std::size_t i = 0; i < clouds.size(); ++i) {
+        auto row = poses.begin() + static_cast<std::ptrdiff_t>(named ? 0 : i);
+        if (named) {
+            const std::string name = clouds[i].filename().string();
+            row = std::find_if(row, poses.end(), [&](const auto& at) { return at.file == name; });
+            if (row == poses.end()) {
+                fail("--poses: expected a row for ", name, " in its column file");
+            }
+        }
+        posed.push_back({clouds[i], *row});
+    }
+    std::stable_sort(posed.begin(), posed.end(), [](const auto& one, const auto& other) {
+        return one.at.stamp_s < other.at.stamp_s;
+    });
+    return posed;
+}
 
 std::vector<StampedPose> read_poses(const std::filesystem::path& path) {
     try {

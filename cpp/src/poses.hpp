@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "padre3d/sweep_buffer.hpp"
@@ -10,11 +11,24 @@ namespace padre3d {
 struct StampedPose {
     double stamp_s;
     Pose pose;
+    std::string file;  ///< of the cloud; empty in a table without that column
 };
 
-/// Reads a CSV file with a header that has stamp, x, y, z, qw, qx, qy and qz in any order. Stamps
-/// since 1970 in ms, us or ns are told by their size.
+/// A cloud and its pose.
+struct PosedCloud {
+    std::filesystem::path path;
+    StampedPose at;
+};
+
+/// Reads a CSV file with a header that has stamp, x, y, z, qw, qx, qy and qz in any order, and
+/// perhaps file. Stamps since 1970 in ms, us or ns are told by their size.
 /// Throws Error if the file is missing or is no such table.
 std::vector<StampedPose> read_poses(const std::filesystem::path& path);
+
+/// The clouds with their poses in the order of time: rows that name files belong to the clouds of
+/// these names, others to the clouds in order.
+/// Throws Error if a cloud has no row, or there are rows for more or fewer.
+std::vector<PosedCloud> with_poses(const std::vector<std::filesystem::path>& clouds,
+                                   const std::vector<StampedPose>& poses);
 
 }  // namespace padre3d

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -38,8 +39,8 @@ def loader(provider: str, backend: str, package: str) -> Callable[[Path, Options
             settings.intra_op_num_threads = options.threads
         provider_options: dict[str, str] = {}
         if provider == "TensorrtExecutionProvider":
-            cache = options.cache or path.parent / "engines"
-            cache.mkdir(exist_ok=True)
+            cache = engine_folder(path, options.cache)
+            cache.mkdir(parents=True, exist_ok=True)
             provider_options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
         session = open_session(ort, path, settings, [(provider, provider_options)])
         # onnxruntime itself goes on with the CPU if a provider's libraries do not load.
@@ -51,6 +52,15 @@ def loader(provider: str, backend: str, package: str) -> Callable[[Path, Options
         return Loaded(runner(session, path))
 
     return load
+
+
+def engine_folder(path: Path, cache: Path | None) -> Path:
+    """Where onnxruntime keeps TensorRT's engines of a model: a folder for its contents.
+
+    onnxruntime names an engine after the graph, not after its weights.
+    """
+    content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return (cache or path.parent / "engines") / f"{path.stem}-{content}-onnxruntime"
 
 
 def open_session(ort: ModuleType, path: Path, settings: Any, providers: list | None = None) -> Any:

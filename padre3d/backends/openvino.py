@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -57,10 +58,15 @@ def _compiled(core: Any, path: Path, precision: str, options: Options) -> Loaded
         ) from error
     inputs = [port.get_any_name() for port in model.inputs]
     outputs = [port.get_any_name() for port in model.outputs]
+    # A compiled model that is called has one request, whose results the next call replaces, of
+    # whichever thread.
+    requests = threading.local()
 
     def run(arrays: Mapping[str, np.ndarray]) -> Arrays:
+        if not hasattr(requests, "own"):
+            requests.own = model.create_infer_request()
         try:
-            results = model(taken(arrays, inputs, path))
+            results = requests.own.infer(taken(arrays, inputs, path), share_inputs=True)
         except RuntimeError as error:
             raise ValueError(
                 f"{path}: expected a model that runs, got {one_line(error)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from padre3d.backends.base import Arrays, BackendError, Loaded, Options, require, taken
 from padre3d.backends.tensorrt_profile import Profile
+from padre3d.io.files import write_atomic
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 TRTEXEC = {"tensorrt": "trtexec", "tensorrt-rtx": "tensorrt_rtx"}
@@ -47,7 +49,7 @@ def build_engine(backend: str, path: Path, profile: Profile) -> bytes:
         errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
         raise ValueError(f"{path}: {backend} does not parse it: {'; '.join(errors)}")
     config = builder.create_builder_config()
-    shapes = _input_shapes(path)
+    shapes = _input_shapes(backend, path)
     added = builder.create_optimization_profile()
     for i in range(network.num_inputs):
         name = network.get_input(i).name
@@ -61,9 +63,13 @@ def build_engine(backend: str, path: Path, profile: Profile) -> bytes:
 
 def command_line(backend: str, path: Path, engine: Path, profile: Profile) -> str:
     """The trtexec call that builds the same engine."""
-    shapes = {name: profile.shapes(shape) for name, shape in _input_shapes(path).items()}
+    inputs = _input_shapes(backend, path)
+    shapes = {name: profile.shapes(shape) for name, shape in inputs.items()}
     words = [TRTEXEC[backend], f"--onnx={path}", f"--saveEngine={engine}"]
     words += ["--stronglyTyped"] if backend == "tensorrt" else []
+    # It refuses shapes for a model in which all of them are fixed.
+    if not any(isinstance(axis, str) for shape in inputs.values() for axis in shape):
+        return " ".join(words)
     for i, option in enumerate(("minShapes", "optShapes", "maxShapes")):
         values = (f"{n}:{'x'.join(map(str, s[i]))}" for n, s in shapes.items())
         words.append(f"--{option}={','.join(values)}")
@@ -104,8 +110,7 @@ def load_engine(backend: str, path: Path, options: Options) -> Loaded:
     same = wanted.name.removesuffix("-".join(map(str, default.pillars)) + ".engine")
     kept = [p for p in wanted.parent.glob("*.engine") if re.fullmatch(_name_of(same), p.name)]
     if not kept:
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        wanted.write_bytes(build_engine(backend, path, default))
+        write_atomic(wanted, build_engine(backend, path, default))
         kept = [wanted]
     largest = max(kept, key=lambda p: _numbers(p)[2])
     engine = trt.Runtime(_collector(trt)).deserialize_cuda_engine(largest.read_bytes())
@@ -133,6 +138,8 @@ class DeviceEngine:
         self.trt, self.cuda, self.engine, self.path = trt, cuda, engine, path
         self.buffers: dict[str, tuple[int, int]] = {}
         self.stream: Any = None
+        # One context and one buffer for each tensor: calls from several threads take turns.
+        self.lock = threading.Lock()
         self.context = engine.create_execution_context()
         self.stream = self.call("cudaStreamCreate")
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
@@ -165,9 +172,13 @@ class DeviceEngine:
         """Inputs by name to outputs by name.
 
         Raises:
-            ValueError: if an input is missing, or the engine is closed.
+            ValueError: if an input is missing or outside of the profile, or the engine is closed.
             RuntimeError: if CUDA or TensorRT fails.
         """
+        with self.lock:
+            return self._run(arrays)
+
+    def _run(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
         if self.context is None:
             raise ValueError(f"{self.path}: expected an open engine, got one that was closed")
         down = self.cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
@@ -175,7 +186,11 @@ class DeviceEngine:
         given = taken(arrays, self.inputs, self.path)
         held = {name: np.ascontiguousarray(array) for name, array in given.items()}
         for name, array in held.items():
-            self.context.set_input_shape(name, array.shape)
+            if not self.context.set_input_shape(name, array.shape):
+                raise ValueError(
+                    f"{self.path}: expected inputs that the engine was built for, got {name} "
+                    f"{array.shape}; build another one with tools/build_engine.py"
+                )
             address = self.address(name, array.nbytes)
             self.call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, up, self.stream)
         results = {}
@@ -228,9 +243,8 @@ def _collector(trt: Any) -> Any:
     return Collector()
 
 
-def _input_shapes(path: Path) -> dict[str, list[int | str]]:
-    import onnx
-
+def _input_shapes(backend: str, path: Path) -> dict[str, list[int | str]]:
+    onnx = require(backend, "onnx", "onnx")
     graph = onnx.load(str(path), load_external_data=False).graph
     return {
         value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]

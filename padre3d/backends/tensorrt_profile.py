@@ -44,7 +44,10 @@ class Profile:
         }
         unknown = [axis for axis in shape if isinstance(axis, str) and not values.get(axis)]
         if unknown:
-            raise ValueError(f"profile: expected numbers for the axes {unknown}, got none")
+            raise ValueError(
+                f"profile: expected numbers for the axes {unknown}, got none; "
+                "tools/build_engine.py derives those of the sets"
+            )
         return [
             tuple(axis if isinstance(axis, int) else (values[axis] or ())[i] for axis in shape)
             for i in range(3)

@@ -12,14 +12,21 @@ PART = ".part"
 def write_atomic(path: str | Path, content: str | bytes, sync: bool = False) -> None:
     """Write a file under a temporary name beside ``path`` and move it there in one step.
 
+    A link keeps being one: the file it leads to is replaced. What is no regular file, such as
+    /dev/null or a pipe, is written to.
+
     Args:
         path: the file.
         content: all of it.
         sync: wait until the disk has it, so that a power cut leaves the old or the new file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(data)
+        return
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -16,7 +16,13 @@ from padre3d.backends.registry import DEFAULT, load_model
 from padre3d.models import PRECISION, model_folder
 from padre3d.runtime.compiled_encoder import NUMPY, make_encoder
 from padre3d.runtime.decode import decode
-from padre3d.runtime.fastest import CANDIDATES, TRIAL_PILLARS, fastest_backend, fastest_run
+from padre3d.runtime.fastest import (
+    CANDIDATES,
+    TRIAL_PILLARS,
+    UNUSABLE,
+    fastest_backend,
+    fastest_run,
+)
 from padre3d.runtime.manifest import TABLES, Model, read_manifest
 from padre3d.runtime.tables import load_tables
 from padre3d.runtime.token_layouts import index_inputs
@@ -64,6 +70,7 @@ class Runtime:
     fewer than a graph's minimum are padded with pillars that influence nothing.
 
     ``with Runtime(folder) as runtime`` or :meth:`close` frees what the backend holds on a device.
+    Several threads may call one runtime; :attr:`last` is then the report of any of them.
 
     Args:
         folder: what tools/export.py wrote.
@@ -85,7 +92,8 @@ class Runtime:
 
     Raises:
         FileNotFoundError: if the folder, one of its files or the encoder's library is missing.
-        ValueError: if a file is damaged or not what the manifest names, or on an unknown backend.
+        ValueError: if a file is damaged or not what the manifest names, on an unknown backend, or
+            on less than one thread.
         BackendError: if the backend is not installed or has no device, or the encoder's library is
             none or of another version.
     """
@@ -101,6 +109,8 @@ class Runtime:
         encoder: str | Path = NUMPY,
     ) -> None:
         folder = Path(folder)
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads: expected 1 or more, or None, got {threads}")
         self.manifest = read_manifest(folder)
         self.class_names = self.manifest.classes
         self.grid = self.manifest.grid
@@ -110,10 +120,21 @@ class Runtime:
         self._encoder = make_encoder(encoder, self.grid, weights, threads)
         options = Options(threads, Path(cache) if cache else None, qnn)
         if backend == AUTO:
-            timers = {name: partial(self._time, folder, name, options) for name in CANDIDATES}
-            backend = fastest_backend(timers, self.manifest.sha256, threads)
-        self.backend = backend
-        self._open(folder, backend, options)
+            self.backend = self._open_fastest(folder, options)
+        else:
+            self.backend = backend
+            self._open(folder, backend, options)
+
+    def _open_fastest(self, folder: Path, options: Options) -> str:
+        timers = {name: partial(self._time, folder, name, options) for name in CANDIDATES}
+        name = fastest_backend(timers, self.manifest.sha256, options.threads)
+        try:
+            self._open(folder, name, options)
+        except UNUSABLE as error:
+            logger.info("backend auto: %s does not run any more: %s", name, error)
+            name = fastest_backend(timers, self.manifest.sha256, options.threads, anew=True)
+            self._open(folder, name, options)
+        return name
 
     def _open(self, folder: Path, backend: str, options: Options) -> None:
         with contextlib.ExitStack() as opened:  # a model that fails closes those before it
@@ -132,7 +153,7 @@ class Runtime:
             features = np.random.default_rng(0).random(shape, np.float32)
             return fastest_run(lambda: self.outputs(features, cells))
         finally:
-            self.close()
+            self._close_models()
 
     @classmethod
     def from_package(
@@ -158,8 +179,11 @@ class Runtime:
 
     def close(self) -> None:
         """Free the models and the encoder; a closed runtime finds no boxes any more."""
-        self._models = []
+        self._close_models()
         self._encoder.close()
+
+    def _close_models(self) -> None:
+        self._models = []
         self._opened.close()
 
     def __call__(self, points: np.ndarray) -> Detections:

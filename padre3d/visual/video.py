@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from padre3d.io.files import write_atomic
 
 SUFFIXES = (".mp4", ".gif")
 FPS = 4.0
@@ -70,13 +71,10 @@ class Video:
         with self._folder:
             if self._count == 0:
                 raise ValueError(f"{self._path}: expected at least one frame, got none")
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             suffix = self._path.suffix.lower()
             made = Path(self._folder.name) / f"film{suffix}"
             (self._write_gif if suffix == ".gif" else self._write_mp4)(made)
-            partial = self._path.with_name(f".{self._path.name}.partial")
-            partial.write_bytes(made.read_bytes())
-            os.replace(partial, self._path)
+            write_atomic(self._path, made.read_bytes())
 
     def _name(self, number: int) -> Path:
         return Path(self._folder.name) / f"{number:06d}.png"

@@ -8,6 +8,8 @@ import pytest
 
 from padre3d.backends.tensorrt import DeviceEngine
 
+MOST = 1000
+
 
 class Cuda:
     """Device memory is host memory; every allocation is known until it is freed."""
@@ -51,7 +53,10 @@ class Context:
         self.shape, self.addresses = None, {}
 
     def set_input_shape(self, name, shape):
+        if shape[0] > MOST:
+            return False
         self.shape = shape
+        return True
 
     def get_tensor_shape(self, name):
         return self.shape
@@ -112,6 +117,13 @@ def test_buffers_grow_and_are_freed(cuda, engine):
     engine.close()
     with pytest.raises(ValueError, match="model.onnx: expected an open engine, got one that was"):
         run(engine, 4)
+
+
+def test_input_outside_of_the_profile_is_an_error_and_no_old_result(engine):
+    run(engine, 4)
+    with pytest.raises(ValueError, match=r"got x \(1001,\); build another one with tools/build_e"):
+        run(engine, MOST + 1)
+    run(engine, MOST)
 
 
 def test_with_block_and_garbage_collection(cuda, tmp_path):

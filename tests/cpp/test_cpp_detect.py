@@ -1,8 +1,10 @@
 """The program from a folder and a cloud to boxes: those of padre3d.deploy.Runtime in OpenVINO."""
 
 import json
+import os
 import re
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -180,29 +182,73 @@ def test_fixed_numbers_of_pillars(with_openvino, buckets, tmp_path, thinned, siz
     assert [int(number) for number in told] == [last.dropped] * dropped
 
 
-def test_sweeps_with_poses(with_openvino, tmp_path):
-    """Several clouds become one in the axes of the last, as the sweep buffer makes it."""
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("told", [(3, 1), ()])
+def test_sweeps_with_poses(with_openvino, tmp_path, named, told):
+    """Several clouds become one in the axes of the latest, as the sweep buffer makes it.
+
+    Rows belong to the clouds in order, or to those that they name; how many sweeps are taken says
+    the command line, or else the model's card.
+    """
     rng = np.random.default_rng(0)
     whole = load_points(sample_cloud()[0])
-    buffer, lines, paths = SweepBuffer(3), ["y,x,z,qw,qx,qy,qz,stamp,note"], []
-    for i in range(3):
-        points = whole[whole[:, 4] == np.unique(whole[:, 4])[i]][:, :4]
+    lags = np.unique(whole[:, 4])
+    folder = model_folder("padre2_synthetic")
+    card = json.loads((folder / "info.json").read_text())
+    assert (card["num_sweeps"], card["stride"]) == (3, 4)
+    count, stride = told or (3, 4)
+    buffer, lines, paths = SweepBuffer(count, stride=stride), [], []
+    for i in range(5):
+        points = whole[whole[:, 4] == lags[i % len(lags)]][:, :4]
         pose = [*rng.normal(size=3), 1, 0, 0, 0.02 * i]
         buffer.push(points, 5 + 0.1 * i, pose)
         x, y, *rest = pose
         stamp_ns = int(5e9 + 1e8 * i) + 10**18
-        lines.append(",".join(map(str, (y, x, *rest, stamp_ns, "a"))))
-        paths.append(tmp_path / f"{i}.npy")
+        # By name 10.npy comes before 8.npy.
+        paths.append(tmp_path / f"{8 + i}.npy")
+        name = f"elsewhere/{paths[-1].name}" if named else "a"
+        lines.append(",".join(map(str, (y, x, *rest, stamp_ns, name))))
         np.save(paths[-1], points)
-    (tmp_path / "poses.csv").write_text("\n".join(lines) + "\n")
-    folder = model_folder("padre2_synthetic")
+    header = f"y,x,z,qw,qx,qy,qz,stamp,{'file' if named else 'note'}"
+    (tmp_path / "poses.csv").write_text("\n".join([header, *lines]) + "\n")
     expected, _ = expected_boxes(folder, buffer.cloud())
-    words = (*paths, "--poses", tmp_path / "poses.csv", "--sweeps", 3, "--out", tmp_path / "o.json")
+    given = sorted(paths) if named else paths
+    sweeps = ("--sweeps", count, "--stride", stride) if told else ()
+    words = (*given, "--poses", tmp_path / "poses.csv", *sweeps, "--out", tmp_path / "o.json")
     text, _ = detect(with_openvino, folder, *words)
     assert text == ""
     found = json.loads((tmp_path / "o.json").read_text())["boxes"]
     assert_same_boxes(found, expected["boxes"])
     assert len(found) > 10
+
+
+def test_rows_that_name_other_clouds_are_refused(with_openvino, tmp_path):
+    table = tmp_path / "poses.csv"
+    for name, message in (
+        ("b.npy", "a row for a.npy in its column file"),
+        ('""', "name of a cloud"),
+    ):
+        table.write_text(f"stamp,x,y,z,qw,qx,qy,qz,file\n1,0,0,0,1,0,0,0,{name}\n")
+        words = (model_folder(), tmp_path / "a.npy", "--poses", table)
+        assert message in refused(with_openvino, *words)
+
+
+def test_output_may_be_a_pipe_or_a_link(with_openvino, tmp_path):
+    stored, link, pipe = tmp_path / "stored.json", tmp_path / "link.json", tmp_path / "pipe"
+    stored.write_text("old")
+    link.symlink_to(stored)
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    words = (model_folder(), sample_cloud()[0], "--time-lag", "--out")
+    for out in (link, pipe):
+        detect(with_openvino, *words, out)
+    reader.join(60)
+    assert link.is_symlink()
+    assert pipe.is_fifo()
+    assert len(json.loads(stored.read_text())["boxes"]) > 15
+    assert read == [stored.read_text()]
 
 
 def test_a_cloud_that_shows_nothing(with_openvino, tmp_path):

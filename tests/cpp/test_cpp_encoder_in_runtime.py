@@ -28,6 +28,15 @@ def test_runtime(library):
     assert len(boxes) > 15
 
 
+def test_runtime_that_chooses_its_backend(library, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    points = load_points(sample_cloud()[0], time_lag=True)
+    for _ in range(2):  # once after a trial, once as remembered
+        with Runtime(model_folder(), "auto", threads=1, encoder=library) as runtime:
+            assert len(runtime(points).scores) > 15
+
+
 def test_command(library, tmp_path):
     """padre3d detect --encoder; the library is not written over."""
     pytest.importorskip("onnxruntime")

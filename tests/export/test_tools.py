@@ -94,6 +94,40 @@ def test_profiles(exported_padre, tools, capsys):
         build_engine.main([str(exported_padre.folder), "--shapes-from", "nothing.pkl"])
 
 
+def test_sets_of_a_profile_reach_down_to_one(exported_attention, tools, capsys):
+    """A frame below the minimum is padded with pillars, and those of the padding are in no set."""
+    import build_engine
+
+    folder = exported_attention.folder
+    build_engine.main([str(folder), "--dry-run", "--min", "2000", "--opt", "2000"])
+    line = capsys.readouterr().out.replace("\n", " ")
+    least = dict(w.split(":") for w in line.split("--minShapes=")[1].split()[0].split(","))
+    assert least["features"].startswith("2000x")
+    with Runtime(folder) as runtime:
+        few = runtime.encode(exported_attention.cloud[:5])
+        inputs = runtime.inputs(*few, min_pillars=2000)
+    assert {"features", "index"} < least.keys() <= inputs.keys()
+    for name, shape in least.items():
+        wanted = [int(n) for n in shape.split("x")]
+        assert all(s >= low for s, low in zip(inputs[name].shape, wanted, strict=True)), name
+
+
+def test_command_line_of_a_model_of_fixed_size_has_no_shapes(tmp_path):
+    """trtexec refuses shapes for a model without a free axis."""
+    from padre3d.backends.tensorrt import command_line
+
+    onnx = pytest.importorskip("onnx")
+    for axis, given in ((8, False), ("pillars", True)):
+        ends = [onnx.helper.make_tensor_value_info(name, 1, [axis, 4]) for name in "xy"]
+        node = onnx.helper.make_node("Abs", ["x"], ["y"])
+        graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:])
+        onnx.save(onnx.helper.make_model(graph), str(tmp_path / "m.onnx"))
+        line = command_line(
+            "tensorrt", tmp_path / "m.onnx", tmp_path / "m.engine", Profile(8, 8, 8)
+        )
+        assert ("Shapes=" in line) == given
+
+
 def test_shapes_from_a_data_set(exported_padre, tools, tiny_nuscenes, repo_root, capsys):
     import build_engine
 

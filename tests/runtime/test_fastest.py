@@ -47,6 +47,30 @@ def test_the_fastest_is_tried_once(cache):
     assert fastest_backend(timers, sums, None) == "openvino"
 
 
+def test_values_that_are_no_names_do_not_count(cache):
+    timer = Timer(1.0)
+    fastest_backend({"openvino": timer}, {}, None)
+    cache.write_text(json.dumps(dict.fromkeys(json.loads(cache.read_text()), ["openvino"])))
+    assert fastest_backend({"openvino": timer}, {}, None) == "openvino"
+    assert timer.calls == 2
+
+
+def test_a_new_device_is_another_machine(cache, monkeypatch):
+    timer = Timer(1.0)
+    for devices in ("0", "", ""):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
+        fastest_backend({"openvino": timer}, {}, None)
+    assert timer.calls == 2
+
+
+def test_user_without_a_home(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(fastest.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no")))
+    timer = Timer(1.0)
+    assert [fastest_backend({"openvino": timer}, {}, None) for _ in range(2)] == ["openvino"] * 2
+    assert timer.calls == 2
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}'])
 def test_another_cache_file_is_no_obstacle(cache, content):
     cache.parent.mkdir(parents=True)
@@ -63,10 +87,16 @@ def test_a_cache_that_cannot_be_written_is_no_error(cache):
 
 
 def test_none_that_runs_is_an_error_with_each_reason(cache):
-    timers = {"a": Timer(BackendError("no module")), "b": Timer(ValueError("no mask"))}
-    with pytest.raises(BackendError, match="got a: no module; b: no mask"):
+    timers = {
+        "a": Timer(BackendError("no module")),
+        "b": Timer(ValueError("no mask")),
+        "c": Timer(RuntimeError("cudaMalloc: 2")),
+        "d": Timer(ImportError("no onnx")),
+    }
+    with pytest.raises(BackendError, match="a: no module; b: no mask; c: cudaMalloc: 2; d: no o"):
         fastest_backend(timers, {}, None)
     assert not cache.exists()
+    assert fastest_backend({**timers, "e": Timer(1.0)}, {}, None) == "e"
 
 
 def test_one_run_warms_up():
@@ -85,3 +115,14 @@ def test_a_runtime_runs_what_it_found(exported, cache):
         expected = runtime(exported.cloud)
     assert len(expected.scores) > 0
     np.testing.assert_allclose(np.sort(found.scores), np.sort(expected.scores), atol=1e-5)
+
+
+def test_a_remembered_backend_that_does_not_run_any_more_is_replaced(exported_grid, cache):
+    with Runtime(exported_grid.folder, "auto", threads=1):
+        pass
+    remembered = json.loads(cache.read_text())
+    cache.write_text(json.dumps(dict.fromkeys(remembered, "tensorrt")))
+    with Runtime(exported_grid.folder, "auto", threads=1) as runtime:
+        assert runtime.backend in ("onnxruntime", "openvino")
+        assert len(runtime(exported_grid.cloud).scores) > 0
+    assert json.loads(cache.read_text()) == dict.fromkeys(remembered, runtime.backend)
