@@ -18,6 +18,8 @@ class GatedMean(Mixer):
 
     def __init__(self, dim: int, width: int = 9) -> None:
         super().__init__()
+        if width < 1 or width % 2 == 0:
+            raise ValueError(f"GatedMean width: expected an odd number, got {width}")
         self.dim, self.width = dim, width
         self.gate, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
@@ -29,6 +31,8 @@ class GatedMean(Mixer):
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Tokens (G, L, D) -> (G, L, D)."""
         check_mixer_inputs(x, pos, mask, self.dim)
+        if x.shape[0] == 0 or x.shape[1] == 0:
+            return x
         x = with_position(x, pos)
         real = torch.ones_like(x[..., :1]) if mask is None else mask.unsqueeze(-1).to(x)
         total = self._sum(zero_masked(self.value(x), mask))

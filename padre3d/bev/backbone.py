@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -61,7 +62,8 @@ class ResidualBEVBackbone(nn.Module):
         up_channels: channels of each resized output.
 
     Raises:
-        ValueError: if the lists differ in length or the outputs' resolutions differ.
+        ValueError: if the lists differ in length, the outputs' resolutions differ or are finer than
+            the input's, or an enlargement is neither n nor 1 / n.
     """
 
     resize: Any
@@ -82,22 +84,30 @@ class ResidualBEVBackbone(nn.Module):
         if len({len(values) for values in lists}) != 1 or not layers:
             raise ValueError(f"stages: expected lists of one length, got {[*map(len, lists)]}")
         self.in_channels, self.out_channels = in_channels, sum(up_channels or channels)
-        self.input_multiple = 1
+        self.input_multiple, stride = 1, 1
         self.stages, self.resize = nn.ModuleList(), nn.ModuleList()
         resolutions, before = [], in_channels
         for i, width in enumerate(channels):
             first = ResidualBlock(before, width, strides[i], project=True)
             rest = [ResidualBlock(width, width, 1, project=False) for _ in range(layers[i])]
             self.stages.append(nn.Sequential(first, *rest))
-            self.input_multiple *= strides[i]
+            stride *= strides[i]
             enlarged = up_strides[i] if up_strides else 1
+            _check_up_stride(enlarged)
             if up_strides:
                 self.resize.append(_resize(width, up_channels[i], enlarged))
-            resolutions.append(enlarged / self.input_multiple)
+            self.input_multiple = math.lcm(
+                self.input_multiple, round(stride * max(1, 1 / enlarged))
+            )
+            resolutions.append(enlarged / stride)
             before = width
         if len(set(resolutions)) != 1:
             raise ValueError(
                 f"up_strides: expected outputs of one resolution, got {resolutions} of the input"
+            )
+        if resolutions[0] > 1:
+            raise ValueError(
+                f"up_strides: expected outputs no finer than the input, got {resolutions[0]} of it"
             )
         self.stride = round(1 / resolutions[0])
 
@@ -124,6 +134,12 @@ class ResidualBEVBackbone(nn.Module):
             return x
         resize = self.resize[stage]
         return F.relu(conv_norm(resize.conv, resize.norm, x), inplace=True)
+
+
+def _check_up_stride(stride: float) -> None:
+    factor = stride if stride >= 1 else 1 / stride if stride > 0 else 0.0
+    if factor < 1 or abs(factor - round(factor)) > 1e-6:
+        raise ValueError(f"up_strides: expected n or 1 / n with a whole n, got {stride}")
 
 
 def _resize(in_channels: int, out_channels: int, stride: float) -> nn.Sequential:

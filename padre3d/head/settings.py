@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,13 @@ class TargetSettings:
     focal_gamma: float = 2.0
     focal_eps: float = 1e-12
 
+    def __post_init__(self) -> None:
+        if not 0 < self.gaussian_overlap < 1:
+            raise ValueError(
+                f"TargetSettings.gaussian_overlap: expected 0 to 1, got {self.gaussian_overlap}"
+            )
+        check_weights(self, "min_radius", "cls_cost", "reg_cost", "iou_cost", "focal_gamma")
+
 
 @dataclass(frozen=True)
 class LossSettings:
@@ -57,6 +65,22 @@ class LossSettings:
         object.__setattr__(self, "code_weights", tuple(float(w) for w in self.code_weights))
         if len(self.code_weights) != 10:
             raise ValueError(f"LossSettings expected 10 code_weights, got {len(self.code_weights)}")
+        check_weights(self, "heatmap", "cls", "bbox", "iou", "code_weights", "focal_gamma")
+
+
+def check_weights(settings: Any, *names: str) -> None:
+    """Refuse weights that are negative or not finite.
+
+    Raises:
+        ValueError: names the setting.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        values = value if isinstance(value, tuple) else (value,)
+        if not all(math.isfinite(v) and v >= 0 for v in values):
+            raise ValueError(
+                f"{type(settings).__name__}.{name}: expected finite numbers from 0 on, got {value}"
+            )
 
 
 def decode_settings(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from padre3d.checks import check_choice
+from padre3d.layers.half_precision import unit_length
 from padre3d.mixers.heads import Heads, linear_attention
 from padre3d.mixers.linear_maps import TokenWeights
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs
@@ -50,9 +50,9 @@ class Castling(Mixer):
         check_mixer_inputs(x, pos, mask, self.dim)
         q, k, v = self.heads.project(x, pos, mask)
         if self.normalise:
-            q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+            q, k = unit_length(q), unit_length(k)
         out = linear_attention(q, k, v) / math.pi + v / 2
         if self.normalise:
-            out = F.normalize(out, dim=-1)
+            out = unit_length(out)
         local = self.conv.tensors(None)(self.heads.merge(v))
         return self.heads.out(self.heads.merge(out) + local)

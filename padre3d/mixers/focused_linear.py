@@ -92,7 +92,9 @@ class FocusedLinear(Mixer):
         """phi, in at least float32: x^p of small numbers has no room in half precision."""
         work = torch.promote_types(x.dtype, torch.float32)
         x = (F.relu(x.to(work)) + EPSILON) / F.softplus(self.scale.to(work))
-        length, power = x.norm(dim=-1, keepdim=True), x**self.focus
+        # The power of a large p leaves float32 unless the largest channel is 1.
+        length = x.norm(dim=-1, keepdim=True)
+        power = (x / x.amax(-1, keepdim=True)) ** self.focus
         return power / power.norm(dim=-1, keepdim=True) * length
 
     def _local(self, v: Tensor) -> Tensor:

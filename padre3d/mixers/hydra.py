@@ -7,9 +7,9 @@ With the norms taken as coefficients a homogeneous polynomial of degree 3 in the
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from padre3d.layers.half_precision import unit_length
 from padre3d.mixers.heads import Heads
 from padre3d.mixers.mixer import Mixer, check_mixer_inputs
 
@@ -36,5 +36,5 @@ class Hydra(Mixer):
         """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool."""
         check_mixer_inputs(x, pos, mask, self.dim)
         q, k, v = self.heads.project(x, pos, mask)
-        total = (F.normalize(k, dim=-1) * v).sum(-2, keepdim=True)
-        return self.heads.out(self.heads.merge(F.normalize(q, dim=-1) * total))
+        total = (unit_length(k) * v).sum(-2, keepdim=True)
+        return self.heads.out(self.heads.merge(unit_length(q) * total))

@@ -134,7 +134,8 @@ class Hyena(Mixer):
     def _published(self, projected: Tensor, mask: Tensor | None) -> Tensor:
         """The authors' order: the last projection is x^0, the first the last gate."""
         *gates, z = self.short(zero_masked(projected, mask)).chunk(self.order + 1, dim=-1)
-        filters = self.filters(z.shape[1]).chunk(self.order - 1, dim=-1)
+        # Channel by channel, the filters of all orders stand side by side.
+        filters = self.filters(z.shape[1]).unflatten(-1, (self.dim, -1)).unbind(-1)
         for gate, taps, skip in zip(gates[:0:-1], filters, self.skip, strict=True):
             z = zero_masked(z * gate, mask)
             z = long_convolution(taps, z) + skip * z

@@ -26,7 +26,14 @@ from padre3d.mixers.mixer import (
     with_position,
     zero_masked,
 )
-from padre3d.mixers.structure import Conv, PadreStructure, TokenSpec, preset, token_dims
+from padre3d.mixers.structure import (
+    Conv,
+    PadreStructure,
+    TokenSpec,
+    preset,
+    token_convolutions,
+    token_dims,
+)
 from padre3d.mixers.token_image import check_prefix_inputs, check_token_image
 from padre3d.ops import chunked
 from padre3d.ops.padre import IMPLEMENTATIONS, PadreWeights, TokenMap, grid_conv, padre
@@ -50,8 +57,9 @@ class PADRe(Mixer):
         kernel_size: odd width k of the convolutions over tokens.
         dims: 1 for sequences, 2 for images and grids; an image needs ``size``.
         layout: the layout of tokens, see :data:`padre3d.mixers.mixer.LAYOUTS`; None is "sequence"
-            for the preset of that name and "set" for the others. "grid" sets dims to 2: the
-            convolutions run over the occupied cells, and ``size`` is their index.
+            for the preset of that name and for a ``structure``, "set" for the other presets. "grid"
+            sets dims to 2: the convolutions run over the occupied cells, and ``size`` is their
+            index.
         dilation: cells between two taps of a 2-D convolution.
         separable: 2-D convolutions are k x 1 followed by 1 x k.
         block: on a grid, adds a convolution of the means of blocks of so many cells to each side;
@@ -117,7 +125,10 @@ class PADRe(Mixer):
         check_choice(f"{name} impl", impl, self.implementations)
         check_choice(f"{name} basis", s.basis, self.bases)
         check_choice(f"{name} grid_impl", grid_impl, grid_conv.IMPLEMENTATIONS)
-        self.size = check_token_image("PADRe", token_dims(s), size, prefix)
+        self._dims = token_dims(s)
+        if self.layout == "grid" and any(conv.dims != 2 for conv in token_convolutions(s)):
+            raise ValueError("PADRe layout='grid': expected convolutions with dims=2, got dims=1")
+        self.size = check_token_image("PADRe", self._dims, size, prefix)
         self.dim, self.structure, self.impl, self.prefix = dim, s, impl, prefix
         if causal and (prefix or impl == "triton"):
             raise ValueError(
@@ -231,7 +242,11 @@ class PADRe(Mixer):
         check_mixer_inputs(x, pos, mask, self.dim)
         check_prefix_inputs(name, self.prefix, x, mask)
         if not isinstance(size, GridIndex):
-            check_token_image(name, token_dims(self.structure), size, self.prefix)
+            check_token_image(name, self._dims, size, self.prefix)
+        elif self.layout != "grid":
+            raise ValueError(
+                f"{name} size: expected layout='grid' for the index of a grid, got {self.layout!r}"
+            )
 
     def _mix(
         self,

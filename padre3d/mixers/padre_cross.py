@@ -93,6 +93,8 @@ class CrossPADRe(nn.Module):
             raise ValueError(f"link: expected one of {LINKS}, got {link!r}")
         indices = [[ord(letter) - ord("a") for letter in order] for order in orders]
         self.inputs = 1 + max((max(order, default=0) for order in indices), default=0)
+        if not indices:
+            raise ValueError("CrossPADRe orders: expected at least one sequence, got none")
         for order in indices:
             check_order(order, self.inputs, len(order))
         self.polynomials = nn.ModuleList(

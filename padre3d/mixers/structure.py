@@ -142,6 +142,15 @@ class PadreStructure:
             raise ValueError(f"l: expected None or 'channel', got {self.l!r}")
         check_choice("normalise", self.normalise, NORMALISATIONS)
         check_choice("basis", self.basis, BASES)
+        degree = len(self.a)
+        lengths = (degree, len(self.b), len(self.c), len(self.d))
+        if degree < 1 or lengths != (degree, degree, degree - 1, degree - 1):
+            raise ValueError(
+                f"PadreStructure: expected d, d, d-1, d-1 specs a, b, c, d with d >= 1, got "
+                f"{lengths}"
+            )
+        if self.terms is not None and not set(self.terms) <= set(range(1, degree + 1)):
+            raise ValueError(f"terms: expected degrees in 1..{degree}, got {self.terms}")
 
     @property
     def degree(self) -> int:
@@ -151,8 +160,12 @@ class PadreStructure:
 
 def token_dims(structure: PadreStructure) -> int:
     """2 where any convolution of the structure is over an image, else 1."""
-    specs = (*structure.a, *structure.c, structure.u)
-    return max((spec.dims for spec in specs if isinstance(spec, Conv)), default=1)
+    return 2 if any(conv.dims == 2 for conv in token_convolutions(structure)) else 1
+
+
+def token_convolutions(structure: PadreStructure) -> list[Conv]:
+    """The convolutions over tokens."""
+    return [s for s in (*structure.a, *structure.c, structure.u) if isinstance(s, Conv)]
 
 
 def paper(degree: int, kernel_size: int = 11, dims: int = 1, **conv_options: Any) -> PadreStructure:

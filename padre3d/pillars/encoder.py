@@ -178,7 +178,8 @@ class DynamicPillarEncoder(nn.Module):
 
     def encode(self, inputs: Tensor, rows: Tensor, num_pillars: int) -> Tensor:
         """Point descriptions of :meth:`describe` to pillar features (num_pillars, out)."""
-        x: Tensor = inputs
+        # Offsets are taken in float32; a module in another precision goes on in its own.
+        x: Tensor = inputs.to(next(self.parameters()).dtype)
         shared: Tensor | None = None
         for layer in self.layers:
             assert isinstance(layer, PointLayer)

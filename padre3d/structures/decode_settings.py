@@ -30,8 +30,8 @@ class DecodeSettings:
             0.
 
     Raises:
-        ValueError: on a number that is not finite, a negative class or count, or a range that has
-            not six values.
+        ValueError: on a number that is not finite, an exponent outside of 0 to 1, a negative class
+            or count, or a range that has not six values.
     """
 
     score_thr: float = 0.0
@@ -59,6 +59,9 @@ class DecodeSettings:
             values = value if isinstance(value, tuple) else () if value is None else (value,)
             if not all(map(math.isfinite, values)):
                 raise ValueError(f"DecodeSettings.{name}: expected finite numbers, got {value}")
+        alphas = self.iou_alpha if isinstance(self.iou_alpha, tuple) else (self.iou_alpha or 0.0,)
+        if not all(0 <= alpha <= 1 for alpha in alphas):
+            raise ValueError(f"DecodeSettings.iou_alpha: expected 0 to 1, got {self.iou_alpha}")
         counts = (self.nms_max, self.nms_max if self.nms_pre is None else self.nms_pre)
         if min((*counts, *self.nms_classes)) < 0:
             raise ValueError(

@@ -40,8 +40,9 @@ class PillarGrid:
             if not low < high:
                 raise ValueError(f"PillarGrid expected {name}min < {name}max, got {low} and {high}")
         for axis, name in enumerate("xy"):
-            cells = (self.range_m[axis + 3] - self.range_m[axis]) / self.cell_m[axis]
-            if self.cell_m[axis] <= 0 or abs(cells - round(cells)) > 1e-4:
+            extent, cell = self.range_m[axis + 3] - self.range_m[axis], self.cell_m[axis]
+            cells = extent / cell if cell > 0 else 0.0
+            if not 0.5 <= cells < float("inf") or abs(cells - round(cells)) > 1e-4:
                 raise ValueError(
                     f"PillarGrid expected a d{name} that divides the range "
                     f"{self.range_m[axis]}..{self.range_m[axis + 3]} m, got {self.cell_m[axis]} m"

@@ -39,3 +39,24 @@ def test_wrong_settings_and_maps_are_named():
         backbone(torch.zeros(1, 4, 8, 8))
     with pytest.raises(ValueError, match=r"divisible by 4.*\(8, 10\)"):
         backbone(torch.zeros(1, 3, 8, 10))
+
+
+@pytest.mark.parametrize(
+    ("strides", "up_strides", "message"),
+    [
+        ((1,), (2,), "outputs no finer than the input, got 2.0 of it"),
+        ((2,), (1.5,), "expected n or 1 / n with a whole n, got 1.5"),
+        ((1,), (0.3,), "expected n or 1 / n with a whole n, got 0.3"),
+        ((1,), (0,), "expected n or 1 / n with a whole n, got 0"),
+    ],
+)
+def test_enlargements_that_fit_no_map(strides, up_strides, message):
+    with pytest.raises(ValueError, match=message):
+        ResidualBEVBackbone(4, (0,), strides, (4,), up_strides, (4,))
+
+
+def test_sides_are_divided_by_strided_outputs_too():
+    backbone = ResidualBEVBackbone(4, (0,), (1,), (4,), (0.5,), (4,))
+    assert (backbone.stride, backbone.input_multiple) == (2, 2)
+    with pytest.raises(ValueError, match="expected sides divisible by 2"):
+        backbone(torch.randn(1, 4, 7, 8))

@@ -116,3 +116,30 @@ def test_settings_are_checked():
         DecodeSettings(centre_range_m=(0, 1))
     assert DecodeSettings(iou_alpha=[0.3]).alphas(2) == (0.3, 0.3)
     assert DecodeSettings(iou_alpha=None).alphas(2) is None
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_loss_has_a_gradient_at_certain_answers(gamma):
+    logits = torch.tensor([[200.0, -200.0, 0.5]], requires_grad=True)
+    labels = torch.tensor([0])
+    loss = sigmoid_focal_loss(logits, labels, 0.25, gamma)
+    p = torch.tensor(0.5).sigmoid()
+    torch.testing.assert_close(loss.detach(), 0.75 * p**gamma * -(1 - p).log())
+    loss.backward()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (TargetSettings, dict(gaussian_overlap=-0.5), "gaussian_overlap: expected 0 to 1"),
+        (TargetSettings, dict(cls_cost=float("nan")), "cls_cost: expected finite numbers from 0"),
+        (LossSettings, dict(code_weights=[float("nan")] * 10), "code_weights: expected finite"),
+        (LossSettings, dict(bbox=-1.0), "bbox: expected finite numbers from 0 on, got -1.0"),
+        (DecodeSettings, dict(iou_alpha=-1.0), "iou_alpha: expected 0 to 1, got -1.0"),
+        (DecodeSettings, dict(iou_alpha=(0.5, 1.5)), "iou_alpha: expected 0 to 1"),
+    ],
+)
+def test_settings_without_a_meaning(kind, fields, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**fields)

@@ -1,5 +1,7 @@
 """The pillar encoder against a per-pillar loop in float64, and with difficult clouds."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -213,3 +215,21 @@ def test_sync_batch_norm_conversion_keeps_the_weights(encoder):
     converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
     assert set(converted.state_dict()) == names
     assert isinstance(converted.layers[0].norm, torch.nn.SyncBatchNorm)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_encoder_in_another_precision(dtype):
+    torch.manual_seed(0)
+    grid = PillarGrid((-2.0, -2.0, -3.0, 2.0, 2.0, 1.0), (1.0, 1.0))
+    encoder = DynamicPillarEncoder(grid, filters=(8, 8)).eval()
+    points = [torch.rand(50, 5) * 4 - 2]
+    expected = encoder(points).features
+    found = copy.deepcopy(encoder).to(dtype)(points).features
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("cell", [0.0, 1e7, float("inf"), -1.0, float("nan")])
+def test_cells_that_give_no_map_are_refused(cell):
+    with pytest.raises(ValueError, match="expected a dx that divides the range"):
+        PillarGrid((-2.0, -2.0, -3.0, 2.0, 2.0, 1.0), (cell, cell))

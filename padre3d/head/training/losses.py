@@ -36,11 +36,12 @@ def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: float, gamma: floa
     """
     classes = torch.arange(logits.shape[-1], device=logits.device)
     target = (labels[..., None] == classes).to(logits.dtype)
-    p = logits.sigmoid()
-    wrong = target * (1 - p) + (1 - target) * p
+    # The logarithm of the probability of the wrong answer: its power has a gradient where the
+    # probability itself is rounded to zero.
+    log_wrong = F.logsigmoid(logits * (1 - 2 * target))
     weight = target * alpha + (1 - target) * (1 - alpha)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (weight * wrong**gamma * entropy).sum()
+    return (weight * (gamma * log_wrong).exp() * entropy).sum()
 
 
 def box_l1_loss(codes: Tensor, target: Tensor, weights: Tensor) -> Tensor:

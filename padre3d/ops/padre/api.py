@@ -36,7 +36,9 @@ def padre(
         x: tokens (G, N, D).
         weights: the maps; see :class:`PadreWeights`.
         mask: (G, N) bool, True for real tokens. Masked tokens are zero at the input of every token
-            map, so they influence no real token; their own output is arbitrary but finite.
+            map, so what they hold influences no real token; their own output is arbitrary but
+            finite. How many there are does, where a map is a mean over all N tokens: ``TokenMean``
+            without counts, and ``TokenPrefix``.
         impl: "eager", "triton" for the fused kernels of the ``sequence`` structure, or "oracle"
             for explicit matrices in float64 (small inputs only).
 

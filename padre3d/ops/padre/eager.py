@@ -47,9 +47,11 @@ def normalise(y: Tensor, kind: str | None) -> Tensor:
         return y
     if kind == "max":
         return y / y.abs().amax(-1, keepdim=True).clamp_min(EPSILON)
+    # Squares of more than 256 overflow in float16.
+    wide = y.to(torch.promote_types(y.dtype, torch.float32))
     if kind == "layer":
-        y = y - y.mean(-1, keepdim=True)
-    return y * torch.rsqrt(y.square().mean(-1, keepdim=True) + EPSILON)
+        wide = wide - wide.mean(-1, keepdim=True)
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPSILON)).to(y.dtype)
 
 
 def linear_term(

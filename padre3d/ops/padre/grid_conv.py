@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from padre3d.structures.grid_index import GridIndex
@@ -49,16 +50,23 @@ def grid_convolution(
         index: cells of the tokens.
         dilation: cells between two taps.
         impl: "map", "neighbours", "triton", or "auto": the neighbours on a CPU, where they are the
-            fastest, the map on a GPU, where nothing is measured yet, and while a graph is exported
-            or compiled.
+            fastest, the map on a GPU, where nothing is measured yet, while a graph is exported or
+            compiled, and inside torch.func and forward-mode differentiation, which the others do
+            not know.
 
     Raises:
-        ValueError: on an unknown implementation.
+        ValueError: on an unknown implementation, or another than "map" under forward mode.
     """
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f"grid_impl: expected one of {IMPLEMENTATIONS}, got {impl!r}")
     if impl == "auto":
-        impl = "neighbours" if x.is_cpu and not torch.compiler.is_compiling() else "map"
+        transformed = torch.compiler.is_compiling() or _in_functorch() or _has_tangent(x, weight)
+        impl = "neighbours" if x.is_cpu and not transformed else "map"
+    elif impl != "map" and _has_tangent(x, weight):
+        raise ValueError(
+            "grid_impl: expected 'map' or 'auto' under forward-mode differentiation (jvp, jacfwd, "
+            f"hessian), got {impl!r}"
+        )
     if impl == "map":
         return on_map(x, weight, bias, index, dilation)
     if impl == "triton":
@@ -71,6 +79,16 @@ def grid_convolution(
         taps = weight.flatten(1).t()
         out = over_neighbours(x, taps, index.neighbours((height, width), dilation))
     return out if bias is None else out + bias.to(out.dtype)
+
+
+def _in_functorch() -> bool:
+    """Whether a transform of torch.func (jvp, hessian, vmap, ...) is at work; torch's own test."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def _has_tangent(*tensors: Tensor) -> bool:
+    """Whether forward-mode differentiation follows one of them."""
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def on_map(
@@ -173,3 +191,27 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
 
 
 over_neighbours.register_autograd(_backward, setup_context=_save)
+
+
+def _save_backward(
+    ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: tuple[Tensor, Tensor]
+) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward_of_backward(
+    ctx: Any, of_x: Tensor, of_taps: Tensor
+) -> tuple[Tensor, Tensor, Tensor, None]:
+    """With the trilinear T(g, x, w) = <g, conv(x, w)> the backward pass is (dT/dx, dT/dw).
+
+    So what is differentiated here is T(g, of_x, w) + T(g, x, of_taps).
+    """
+    gradient, x, taps, neighbours = ctx.saved_tensors
+    of_x, of_taps = of_x.contiguous(), of_taps.to(taps.dtype)
+    of_gradient = over_neighbours(of_x, taps, neighbours) + over_neighbours(x, of_taps, neighbours)
+    to_x, _ = over_neighbours_backward(gradient, x, of_taps, neighbours)
+    _, to_taps = over_neighbours_backward(gradient, of_x, taps, neighbours)
+    return of_gradient.to(gradient.dtype), to_x, to_taps.to(taps.dtype), None
+
+
+over_neighbours_backward.register_autograd(_backward_of_backward, setup_context=_save_backward)

@@ -217,7 +217,8 @@ class TokenMean:
     def __call__(self, x: Tensor) -> Tensor:
         """(G, N, D) -> (G, N', D), a broadcast view."""
         total = x.sum(1, keepdim=True)
-        counts = x.shape[1] if self.counts is None else self.counts.view(-1, 1, 1)
+        # The mean of no token is zero, as that of masked ones alone.
+        counts = max(x.shape[1], 1) if self.counts is None else self.counts.view(-1, 1, 1)
         return (total / counts).expand(-1, self.tokens, -1)
 
 
