@@ -78,6 +78,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(optimizer=dict(lr=peak_lr / 10), clip_grad=dict(max_norm=10))
+auto_scale_lr = dict(base_batch_size=2)
 _rise = dict(begin=0, end=peak_epoch, by_epoch=True, convert_to_iter_based=True)
 _fall = dict(begin=peak_epoch, end=max_epochs, by_epoch=True, convert_to_iter_based=True)
 param_scheduler = [

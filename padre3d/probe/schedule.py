@@ -38,7 +38,7 @@ class Schedule:
         batch_size: frames of a step.
         num_frames: frames to choose from.
         max_angle: frames turn by an angle drawn evenly from -max_angle .. max_angle, radians.
-        flip_probability: share of frames mirrored left and right.
+        flip_probability: share of frames mirrored front to back (y, which points ahead).
     """
 
     def __init__(

@@ -13,6 +13,9 @@ from mmengine.runner import Runner
 class FiniteLossHook(Hook):
     """Stops at a loss that is NaN or infinite, before the checkpoint of that step is written.
 
+    In half precision a step that overflows is skipped by the scaler, but its forward pass has
+    moved the running statistics of the normalisations already: they are put back.
+
     Args:
         amp_patience: such losses in a row that a training with a scaler of half precision passes
             over, because the scaler skips their step.
@@ -23,6 +26,11 @@ class FiniteLossHook(Hook):
     def __init__(self, amp_patience: int = 20) -> None:
         self.amp_patience = amp_patience
         self.in_a_row = 0
+        self.kept: list[torch.Tensor] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Keep the statistics that a first step may spoil."""
+        self.kept = [buffer.clone() for buffer in statistics(runner.model)]
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
@@ -36,6 +44,8 @@ class FiniteLossHook(Hook):
         bad = [name for name, v in losses.items() if not torch.isfinite(torch.as_tensor(v)).all()]
         self.in_a_row = self.in_a_row + 1 if bad else 0
         scaled = isinstance(getattr(runner, "optim_wrapper", None), AmpOptimWrapper)
+        if scaled:
+            self._keep_or_restore(statistics(runner.model))
         if not bad or (scaled and self.in_a_row <= self.amp_patience):
             return
         raise ValueError(
@@ -43,6 +53,20 @@ class FiniteLossHook(Hook):
             f"{', '.join(f'{name} {float(losses[name]):g}' for name in bad)} with the frames "
             f"{', '.join(frames_of(runner, data_batch))}; no checkpoint of this step is written"
         )
+
+    @torch.no_grad()
+    def _keep_or_restore(self, now: list[torch.Tensor]) -> None:
+        # All at once: every question to a GPU waits for it. The statistics are the same on all
+        # processes where they are synchronised, so the answer is, too.
+        finite = not now or bool(torch.stack([b.sum().float() for b in now]).isfinite().all())
+        into, source = (self.kept, now) if finite else (now, self.kept)
+        for target, values in zip(into, source, strict=True):
+            target.copy_(values)
+
+
+def statistics(model: torch.nn.Module) -> list[torch.Tensor]:
+    """The buffers of a model that hold numbers with a fraction."""
+    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
 
 
 def frames_of(runner: Runner, data_batch: Any) -> list[str]:

@@ -69,20 +69,42 @@ def test_the_frames_are_named_and_nothing_is_saved_over_the_good_checkpoint(tmp_
     assert all(torch.isfinite(value).all() for value in saved.values())
 
 
-def test_a_scaler_of_half_precision_may_skip_some_steps():
-    class Scaled(AmpOptimWrapper):
-        def __init__(self):
-            """No GPU needed."""
+class Scaled(AmpOptimWrapper):
+    def __init__(self):
+        """No GPU needed."""
 
-    hook = FiniteLossHook(amp_patience=2)
-    run = SimpleNamespace(
-        optim_wrapper=Scaled(), iter=7, train_dataloader=SimpleNamespace(dataset=Frames())
-    )
+
+def scaled_run(model):
+    dataset = SimpleNamespace(dataset=Frames())
+    return SimpleNamespace(optim_wrapper=Scaled(), iter=7, train_dataloader=dataset, model=model)
+
+
+def test_a_scaler_of_half_precision_may_skip_some_steps():
+    hook, run = FiniteLossHook(amp_patience=2), scaled_run(nn.Linear(1, 1))
+    hook.before_train(run)
     bad, good = dict(loss=torch.tensor(float("inf"))), dict(loss=torch.tensor(1.0), acc=3.0)
     for outputs in (bad, bad, good, bad, bad):
         hook.after_train_iter(run, 0, dict(data_samples=[]), outputs)
     with pytest.raises(ValueError, match="iteration 8: expected finite losses, got loss inf"):
         hook.after_train_iter(run, 0, dict(data_samples=[]), bad)
+
+
+def test_a_skipped_step_leaves_no_trace_in_the_running_statistics():
+    torch.manual_seed(0)
+    model, twin = (nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3)) for _ in range(2))
+    hook, run = FiniteLossHook(), scaled_run(model)
+    hook.before_train(run)
+    for spoilt in (True, False, True, False):
+        x = torch.randn(2, 3, 4, 4)
+        if not spoilt:
+            twin(x)
+        x[0, 1, 0, 0] = float("inf") if spoilt else 0.0
+        loss = model(x).square().mean()
+        assert loss.isfinite() != spoilt
+        hook.after_train_iter(run, 0, dict(data_samples=[]), dict(loss=loss.detach()))
+    for name, value in model.state_dict().items():
+        assert value.isfinite().all(), name
+    assert model[0].running_var[0] == twin[0].running_var[0]
 
 
 def test_the_base_config_has_the_hook(repo_root):
