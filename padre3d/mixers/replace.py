@@ -100,9 +100,19 @@ def replace_attention(
         for name in names[id(attention.module)]:
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, adapter)
+    _keep_dense(model)
     return Replacement(
         [n for a in attentions.replaceable for n in names[id(a.module)]], attentions.left
     )
+
+
+def _keep_dense(model: nn.Module) -> None:
+    """Mixers take dense tokens: torch's encoders around them do without nested tensors."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and any(
+            isinstance(inner, Mixer) for inner in module.modules()
+        ):
+            module.use_nested_tensor = False
 
 
 def _check_survey(attentions: Survey, model: str) -> None:
