@@ -27,6 +27,7 @@ from typing import Any
 
 from torch import nn
 
+from padre3d.checks import check_count
 from padre3d.mixers.adapters import (
     Masks,
     MultiheadAdapter,
@@ -35,9 +36,11 @@ from padre3d.mixers.adapters import (
     TransformersAdapter,
 )
 from padre3d.mixers.build import MIXERS, build_mixer
+from padre3d.mixers.linear_maps import TokenWeights
 from padre3d.mixers.mixer import Mixer
 from padre3d.mixers.recognise import Attention, Survey, survey, token_image
-from padre3d.mixers.token_image import Size
+from padre3d.mixers.structure import Conv
+from padre3d.mixers.token_image import Size, check_token_image
 
 DEFAULT = {"type": "padre", "degree": 2, "preset": "paper", "kernel_size": 11}
 
@@ -84,8 +87,12 @@ def replace_attention(
 
     Raises:
         ValueError: if there is nothing to replace, an attention is not understood (name it in
-            ``skip`` to keep it), or the mixer cannot stand for it.
+            ``skip`` to keep it), the mixer cannot stand for it, or an argument is of another form.
     """
+    if isinstance(skip, str):
+        raise ValueError(f"skip: expected names such as ({skip!r},), got the string {skip!r}")
+    if prefix is not None:
+        check_count("prefix", prefix, 0)
     cfg = dict(DEFAULT if mixer is None else mixer)
     _mixer_class(cfg)
     attentions = survey(model, skip)
@@ -100,9 +107,19 @@ def replace_attention(
         for name in names[id(attention.module)]:
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, adapter)
+    _keep_dense(model)
     return Replacement(
         [n for a in attentions.replaceable for n in names[id(a.module)]], attentions.left
     )
+
+
+def _keep_dense(model: nn.Module) -> None:
+    """Mixers take dense tokens: torch's encoders around them do without nested tensors."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and any(
+            isinstance(inner, Mixer) for inner in module.modules()
+        ):
+            module.use_nested_tensor = False
 
 
 def _check_survey(attentions: Survey, model: str) -> None:
@@ -125,10 +142,34 @@ def _check_survey(attentions: Survey, model: str) -> None:
 
 
 def set_token_size(model: nn.Module, size: Size) -> None:
-    """Tell every 2-D mixer in ``model`` the (H, W) of the next images."""
-    for module in model.modules():
-        if isinstance(module, Mixer) and getattr(module, "size", None) is not None:
-            module.size = size  # type: ignore[assignment]
+    """Tell every 2-D mixer in ``model`` the (H, W) of the next images.
+
+    Raises:
+        ValueError: if ``size`` is not two integers above 0, or no mixer is 2-D.
+    """
+    checked = _checked_size(size)
+    if checked is None:
+        raise ValueError("set_token_size: expected (H, W), got None")
+    mixers = [m for m in model.modules() if isinstance(m, Mixer) and _is_2d(m)]
+    if not mixers:
+        raise ValueError(
+            f"set_token_size: expected a model with 2-D mixers, got {type(model).__name__} "
+            "without one"
+        )
+    for mixer in mixers:
+        mixer.size = checked  # type: ignore[assignment]
+
+
+def _is_2d(mixer: Mixer) -> bool:
+    """Whether it convolves over an image, whose size it knows or not."""
+    if not hasattr(mixer, "size"):
+        return False
+    maps = [m.spec for m in mixer.modules() if isinstance(m, TokenWeights)]
+    return mixer.size is not None or any(isinstance(s, Conv) and s.dims == 2 for s in maps)
+
+
+def _checked_size(size: Any) -> Size | None:
+    return check_token_image("token image", 2, size, 0)
 
 
 def _listed(reasons: dict[str, str], most: int = 3) -> str:
@@ -157,7 +198,7 @@ def _fitted(
     accepted = inspect.signature(new_cls).parameters
     found_size, found_prefix, is_image = token_image(model, attention.name)
 
-    wanted = _one_of("size", size, cfg.get("size"))
+    wanted = _one_of("size", _checked_size(size), _checked_size(cfg.get("size")))
     if wanted is not None and "size" not in accepted:
         raise ValueError(f"size={wanted}: mixer {cfg['type']!r} has no 2-D form and no use for it")
     if size is not None and cfg.get("dims") == 1:

@@ -121,7 +121,7 @@ def test_torch_encoder_runs_and_trains(batch_first, tmp_path):
     """nn.MultiheadAttention as in the original DETR: positions already in the query."""
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(DIM, 4, 32, dropout=0.0, batch_first=batch_first)
-    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    model = nn.TransformerEncoder(layer, 2)
     mixer = dict(type="padre", degree=3, preset="sequence", kernel_size=3)
     assert len(replace_attention(model, mixer).replaced) == 2
     assert isinstance(model.layers[1].self_attn, MultiheadAdapter)
