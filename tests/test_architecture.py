@@ -48,7 +48,7 @@ RULE = {
     | {"adapters", "backbone", "bev", "data", "detector", "distill", "head", "pillars", "training"},
     "inference": {"plugin", "structures", "training"},
     "pretrained": {"inference", "models", "runtime", "training"},
-    "backends": set(),
+    "backends": {"io"},
     "__main__": {"command"},
     "models": set(),
     "runtime": {"backends", "models", "structures", "io"},

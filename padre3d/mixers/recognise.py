@@ -198,8 +198,11 @@ def _not_self_attention(model: nn.Module, name: str, module: nn.Module) -> str:
 def _not_understood(module: nn.Module, kind: str) -> str:
     """What a recognised self-attention does beyond attention, or an empty string."""
     if kind == "multihead":
-        same = module.kdim == module.vdim == module.embed_dim
-        return "" if same else "keys or values of another width than the queries"
+        if not module.kdim == module.vdim == module.embed_dim:
+            return "keys or values of another width than the queries"
+        if module.bias_k is not None or module.add_zero_attn:
+            return "it adds a key and a value of its own (add_bias_kv, add_zero_attn)"
+        return ""
     spec = KINDS[kind]
     inner = module.get_submodule("attention") if kind == "transformers 4" else module
     outer = module.get_submodule("output") if kind == "transformers 4" else module

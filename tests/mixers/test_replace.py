@@ -301,6 +301,12 @@ class AttentionPool(nn.Module):
         (WindowAttention, "owns relative_position_bias_table"),
         (RotaryAttention, "forward takes rope"),
         (UnknownAttention, "UnknownAttention is not a known attention"),
+        (lambda: nn.MultiheadAttention(DIM, 4, add_bias_kv=True), "adds a key and a value of its"),
+        (
+            lambda: nn.MultiheadAttention(DIM, 4, add_zero_attn=True),
+            "adds a key and a value of its",
+        ),
+        (lambda: nn.MultiheadAttention(DIM, 4, kdim=5), "keys or values of another width"),
     ],
 )
 def test_what_is_not_understood_raises_unless_it_is_skipped(attention, reason):
