@@ -301,7 +301,7 @@ class AttentionPool(nn.Module):
         (WindowAttention, "owns relative_position_bias_table"),
         (RotaryAttention, "forward takes rope"),
         (UnknownAttention, "UnknownAttention is not a known attention"),
-        (lambda: nn.MultiheadAttention(DIM, 4, add_bias_kv=True), "adds a key and a value of its"),
+        (lambda: nn.MultiheadAttention(DIM, 4, add_bias_kv=True), "adds a key and a value"),
         (
             lambda: nn.MultiheadAttention(DIM, 4, add_zero_attn=True),
             "adds a key and a value of its",
