@@ -3,6 +3,7 @@
 The points are cut from the cloud of all sweeps, with their time lags, and stored relative to the
 bottom centre of the box. Entries are mmdet3d's: ``box3d_lidar`` is
 ``(x, y, z_bottom, length, width, height, yaw, vx, vy)`` in the LiDAR frame of the object's frame.
+An unknown velocity is NaN, where mmdet3d has 0.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def frame_objects(
 
 
 def _box(instance: dict) -> np.ndarray:
-    """Box (9,) of an info's instance, with bottom z; an unknown velocity is 0."""
-    box = np.array([*instance["bbox_3d"], *np.nan_to_num(instance["velocity"])])
+    """Box (9,) of an info's instance, with bottom z; an unknown velocity is NaN."""
+    box = np.array([*instance["bbox_3d"], *instance["velocity"]])
     box[2] -= box[5] / 2
     return box
 
