@@ -236,8 +236,8 @@ def _until_broken(frames: Iterable[Frame], job: Inference) -> Iterator[Frame]:
 def joiner(
     args: argparse.Namespace, sweeps: int, stride: int, lidar_to_ego: np.ndarray
 ) -> Joiner | None:
-    """What joins sweeps where there are poses."""
-    if args.poses is None and args.pose_topic is None:
+    """What joins sweeps where there are poses; a single cloud keeps its own time lags."""
+    if sweeps == 1 or (args.poses is None and args.pose_topic is None):
         return None
     return Joiner(SweepBuffer(sweeps, stride=stride, lidar_to_ego=lidar_to_ego), args.max_lag)
 

@@ -26,7 +26,7 @@ class Joiner:
     before the last one, sweeps are collected anew.
 
     Args:
-        buffer: keeps the sweeps; its ``max_lag_s`` is set here.
+        buffer: keeps the sweeps, two or more; its ``max_lag_s`` is set here.
         max_lag_s: greatest age of a sweep in s.
     """
 
@@ -69,7 +69,7 @@ class Joiner:
         self._steps_s.append(step_s)
         limit_s = self._limit_s()
         self.buffer.max_lag_s = limit_s
-        if step_s <= limit_s or self.buffer.num_sweeps == 1:
+        if step_s <= limit_s:
             return ""
         self.buffer.clear()
         return f"{step_s:.3f} s after the last cloud: no sweep older than {limit_s:.3g} s is joined"
@@ -78,4 +78,4 @@ class Joiner:
         if self.max_lag_s is not None:
             return self.max_lag_s
         usual_s = min(statistics.median(self._steps_s), LONGEST_STEP_S)
-        return 2 * usual_s * max(1, (self.buffer.num_sweeps - 1) * self.buffer.stride)
+        return 2 * usual_s * (self.buffer.num_sweeps - 1) * self.buffer.stride

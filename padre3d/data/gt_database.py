@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from padre3d.data.boxes import points_in_boxes
-from padre3d.data.point_files import write_pickle
-from padre3d.data.sweeps import load_cloud, sweeps_of_info
+from padre3d.data.point_files import read_points, write_pickle
+from padre3d.data.sweeps import keeps_lags, load_cloud, sweeps_of_info
 
 
 def frame_objects(
@@ -39,7 +39,11 @@ def frame_objects(
         all sweeps.
     """
     key_path = root / "samples" / "LIDAR_TOP" / info["lidar_points"]["lidar_path"]
-    points = load_cloud(str(key_path), sweeps_of_info(info, str(root)), num_sweeps=num_sweeps)
+    if keeps_lags(info):
+        points = read_points(str(key_path), 5)
+    else:
+        sweeps = sweeps_of_info(info, str(root))
+        points = load_cloud(str(key_path), sweeps, num_sweeps=num_sweeps)
     instances = [
         (number, instance, _box(instance))
         for number, instance in enumerate(info["instances"])
