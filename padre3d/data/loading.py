@@ -21,7 +21,7 @@ class LoadSweeps(BaseTransform):
     step; without such a step they are read from ``results['lidar_points']['lidar_path']``.
 
     - A frame of a data set has ``lidar_sweeps`` or ``sample_idx``: its own points get lag 0, the
-      past sweeps follow. With ``time_lag`` in ``lidar_points`` the cloud stays as it is in its file.
+      past sweeps follow. With ``time_lag`` in ``lidar_points`` it stays as it is in its file.
     - Any other cloud, such as those of mmdet3d's inference functions, stays one cloud of its
       points. Its fifth column may be a ring index, which lag 0 replaces, or the lag of a cloud that
       holds several sweeps already: ``time_lag`` decides.
