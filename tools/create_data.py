@@ -29,7 +29,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out-dir", type=Path, help="default: the root path")
     parser.add_argument("--extra-tag", default="nuscenes", help="first word of the file names")
     parser.add_argument(
-        "--max-sweeps", type=int, default=10, help="past sweeps per frame; 0: key frames alone"
+        "--max-sweeps",
+        type=int,
+        default=10,
+        help="past sweeps listed per frame; 0: key frames alone. A "
+        "folder's clouds have at most so many sweeps, the key frame included",
     )
     parser.add_argument(
         "--categories",

@@ -93,7 +93,9 @@ def run(args: argparse.Namespace) -> None:
     check_args(args)
     model, find = load_model(args)
     cfg = read_config(args.config, args.cfg_options)
-    page = Page(model.class_names, score_thr=args.score_thr)
+    grid_m = model.grid.range_m
+    range_m = float(max(map(abs, (*grid_m[:2], *grid_m[3:5]))))
+    page = Page(model.class_names, range_m=range_m, score_thr=args.score_thr)
     frames = range(args.frame, args.frame + (args.count or 1))
     for frame, (points, truth) in zip(frames, load_frames(cfg, frames), strict=True):
         found = find(points)
@@ -101,7 +103,8 @@ def run(args: argparse.Namespace) -> None:
             page.add(f"frame {frame}", points, found.select(found.scores >= LEAST), truth)
         if args.out is not None and frame == args.frame:
             found = found.select(found.scores >= args.score_thr)
-            draw_bev_pair(points, found, truth, model.class_names, path=args.out)
+            names = model.class_names
+            draw_bev_pair(points, found, truth, names, path=args.out, range_m=range_m)
             counts = f"{len(found.scores)} detections, {len(truth.scores)} annotated boxes"
             print(f"{args.out}: {counts}")
     if args.html is not None:

@@ -1,8 +1,9 @@
 """Export a detector: ``python tools/export.py CONFIG CHECKPOINT --out DIR``.
 
 Writes the graph (pillars in, raw head outputs out), tables.npz and manifest.json for
-padre3d.deploy.Runtime, and prints how far onnxruntime is from torch on the point files, or else on
-a frame of the config's validation set. Files that fail this comparison are not kept.
+padre3d.deploy.Runtime, and info.json with the sweeps of the config's test set. Prints how far
+onnxruntime is from torch on the point files, or else on a frame of the config's validation set.
+Files that fail this comparison are not kept.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
+from padre3d.data.sweeps import trained_sweeps
 from padre3d.export.export import ExportConfig, ParityError, export_detector
 from padre3d.export.graph import PARTS
 from padre3d.export.layer_errors import layer_table
@@ -20,6 +22,7 @@ from padre3d.export.parity import parity_table
 from padre3d.export.precision import PRECISIONS
 from padre3d.inference import init_model
 from padre3d.training.clouds import dataset_clouds, read_clouds
+from padre3d.training.config import read_config
 
 MOST_FRAMES = 16
 
@@ -102,10 +105,13 @@ def run(args: argparse.Namespace) -> None:
             clouds = {"validation frame": cloud}
         if eight_bit and not calibration:
             calibration = dataset_clouds(args.config, "train_dataloader", most, "--calib")
+    card = trained_sweeps(read_config(args.config)) or None
     about = {"config": Path(args.config).name, "checkpoint": Path(args.checkpoint).name}
     try:
         with console.status("exporting and comparing, about a minute"):
-            manifest, results = export_detector(model, clouds, args.out, config, calibration, about)
+            manifest, results = export_detector(
+                model, clouds, args.out, config, calibration, about, card
+            )
     except ParityError as error:
         console.print(parity_table(error.results, args.precision, config.limit))
         raise ValueError(str(error)) from error

@@ -20,10 +20,12 @@ from padre3d.cli import check_used, run_tool
 from padre3d.command.detect import Source, exported_source
 from padre3d.command.detect import run as run_detection
 from padre3d.command.detect_args import add_arguments
+from padre3d.data.sweeps import trained_sweeps
 from padre3d.export.graphed import GraphedDetector
 from padre3d.inference import check_device, detect, init_model
 from padre3d.runtime.manifest import is_exported
 from padre3d.structures.boxes import Detections
+from padre3d.training.config import read_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -61,7 +63,8 @@ def source_of(args: argparse.Namespace) -> Source:
         model = init_model(args.config, args.checkpoint, device)
         return model, partial(detect, GraphedDetector(model) if args.graphs else model)
 
-    return Source((Path(args.config), checkpoint), load)
+    sweeps = trained_sweeps(read_config(args.config))
+    return Source((Path(args.config), checkpoint), load, **sweeps)
 
 
 def run(args: argparse.Namespace) -> int:

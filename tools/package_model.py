@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 
 from padre3d import models
 from padre3d.cli import add_debug_argument, run_tool
+from padre3d.data.sweeps import trained_sweeps
+from padre3d.export.describe import write_card
 from padre3d.export.export import ExportConfig, ParityError, export_detector
 from padre3d.inference import init_model
 from padre3d.io.files import write_atomic
@@ -74,13 +75,6 @@ def scores(path: Path) -> dict[str, Any]:
     return {**values, "intervals_95": intervals}
 
 
-def sweeps(cfg: Config) -> dict[str, int]:
-    """How many sweeps the clouds of the config's test set have, and every how many one is taken."""
-    steps = cfg.test_dataloader.dataset.pipeline
-    found: dict[str, Any] = next((s for s in steps if s["type"] == "LoadSweeps"), {})
-    return {"num_sweeps": found.get("num_sweeps", 1), "stride": found.get("stride", 1)}
-
-
 def training(loaded: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """What a checkpoint says about its training."""
     meta = loaded["meta"]
@@ -103,7 +97,7 @@ def write_model(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     cfg = read_config(args.config)
     loaded = training_checkpoint(args.checkpoint)
     card = {**scores(args.metrics), "scored_on": args.scored_on, "trained_on": args.trained_on}
-    card |= {"config": Path(args.config).name, **training(loaded, args), **sweeps(cfg)}
+    card |= {"config": Path(args.config).name, **training(loaded, args), **trained_sweeps(cfg)}
     clouds = read_clouds(args.points or [models.sample_cloud()[0]])
     model = init_model(args.config, args.checkpoint)
     torch.save(fit_state(model, loaded, args.checkpoint), folder / models.WEIGHTS)
@@ -122,7 +116,7 @@ def write_model(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "licence": args.licence,
         "not_for": args.not_for,
     }
-    write_atomic(folder / models.INFO, json.dumps(card, indent=1) + "\n")
+    write_card(folder, card)
     return card
 
 

@@ -20,7 +20,7 @@ from package_model import scores
 
 from padre3d import models
 from padre3d.cli import add_debug_argument, run_tool
-from padre3d.io.files import write_atomic
+from padre3d.export.describe import write_card
 from padre3d.runtime.manifest import TABLES, read_manifest
 
 # What holds for the model in every precision.
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         for name in (models.MANIFEST, *manifest.sha256):
             shutil.copy(args.folder / name, folder)
         card["bytes"] = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-        write_atomic(folder / models.INFO, json.dumps(card, indent=1) + "\n")
+        write_card(folder, card)
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
     print(f"{target}: {sum(card['bytes'].values()) / 1e6:.1f} MB, NDS {card['nds']}")

@@ -21,7 +21,8 @@ from rich.progress import track
 
 from padre3d.cli import check_targets
 from padre3d.command.detect_args import NUM_SWEEPS, check_args
-from padre3d.command.frames import Frame, file_frames, recorded_frames, with_poses, with_sweeps
+from padre3d.command.frames import Frame, file_frames, recorded_frames, with_poses
+from padre3d.command.joining import Joiner
 from padre3d.command.output import BoxWriter, Selection, in_unit_range, selection, summary
 from padre3d.command.pictures import Pictures
 from padre3d.command.reading import input_frame, reading_options
@@ -54,7 +55,7 @@ class Source:
 
 
 def exported_source(folder: Path, backend: str | None, encoder: str | None) -> Source:
-    """A folder of tools/export.py; a packaged model says how many sweeps it wants."""
+    """A folder of tools/export.py; its info.json says how many sweeps the model wants."""
     said = folder_info(folder)
 
     def load() -> tuple[Any, Callable[[np.ndarray], Detections]]:
@@ -77,7 +78,7 @@ class Inference:
     frame: InputFrame
     select: Selection
     writer: BoxWriter
-    buffer: SweepBuffer | None
+    join: Joiner | None
     lidar_to_ego: np.ndarray
     score_thr: float
     pictures: Pictures
@@ -93,13 +94,16 @@ class Inference:
         cloud = frame.read()
         points, dropped = drop_unusable(cloud.points)
         cloud = replace(cloud, points=points)
-        if self.buffer is not None:
-            cloud = with_sweeps(cloud, frame, self.buffer)
+        pause = ""
+        if self.join is not None:
+            cloud, pause = self.join(cloud, frame)
         found = self.find(self.frame.to_model(cloud.points))
         self.seconds.append(time.perf_counter() - start)
         kept = self.select(found)
         verdict = examine(cloud, self.frame, self.expected, dropped)
         self._say(frame, verdict, len(points), found, kept)
+        if pause:
+            self.console.print(f"  {pause}")
         pose = None if frame.pose is None else frame.pose @ self.lidar_to_ego
         self.writer.add(frame.name, self.frame.to_input(kept), frame.token, pose)
         self.boxes.update(self.class_names[label] for label in kept.labels)
@@ -174,7 +178,7 @@ def run(args: argparse.Namespace, source: Source, inputs: Callable[..., Any] = i
             writer.class_names, args.score_thr, args.class_thr, args.classes, args.nms_iou
         ),
         writer=writer,
-        buffer=make_buffer(args, sweeps, source.stride, calibration),
+        join=joiner(args, sweeps, args.stride or source.stride, calibration),
         lidar_to_ego=calibration,
         score_thr=args.score_thr,
         pictures=pictures,
@@ -229,13 +233,13 @@ def _until_broken(frames: Iterable[Frame], job: Inference) -> Iterator[Frame]:
         yield frame
 
 
-def make_buffer(
+def joiner(
     args: argparse.Namespace, sweeps: int, stride: int, lidar_to_ego: np.ndarray
-) -> SweepBuffer | None:
-    """A sweep buffer where there are poses."""
-    if args.poses is None and args.pose_topic is None:
+) -> Joiner | None:
+    """What joins sweeps where there are poses; a single cloud keeps its own time lags."""
+    if sweeps == 1 or (args.poses is None and args.pose_topic is None):
         return None
-    return SweepBuffer(sweeps, stride=stride, lidar_to_ego=lidar_to_ego)
+    return Joiner(SweepBuffer(sweeps, stride=stride, lidar_to_ego=lidar_to_ego), args.max_lag)
 
 
 def parse_calibration(text: str | None) -> np.ndarray:

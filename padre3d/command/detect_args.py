@@ -65,6 +65,8 @@ def check_args(args: argparse.Namespace) -> None:
         ("--fixed-frame", args.fixed_frame, args.pose_topic, "--pose-topic"),
         ("--poses", args.poses, not recording, "files; a recording has --pose-topic"),
         ("--sweeps", args.sweeps, posed, "--poses or --pose-topic"),
+        ("--stride", args.stride, posed, "--poses or --pose-topic"),
+        ("--max-lag", args.max_lag, posed, "--poses or --pose-topic"),
         ("--lidar-to-ego", args.lidar_to_ego, args.poses, "--poses"),
     )
     check_used(rules)
@@ -74,8 +76,11 @@ def check_args(args: argparse.Namespace) -> None:
         raise ValueError(f"expected one recording at a time, got {len(args.points)} inputs")
     if any(map(is_recording, args.points[1:])):
         raise ValueError("expected point files or one recording, got both")
-    if args.sweeps is not None and args.sweeps < 1:
-        raise ValueError(f"--sweeps: expected 1 or more, got {args.sweeps}")
+    for option, count in (("--sweeps", args.sweeps), ("--stride", args.stride)):
+        if count is not None and count < 1:
+            raise ValueError(f"{option}: expected 1 or more, got {count}")
+    if args.max_lag is not None and not args.max_lag > 0:
+        raise ValueError(f"--max-lag: expected more than 0 s, got {args.max_lag}")
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +108,8 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     add("--poses", type=Path, help="CSV with stamp,x,y,z,qw,qx,qy,qz: join sweeps of the frames")
     add("--lidar-to-ego", metavar="X,Y,Z,QW,QX,QY,QZ", help="the clouds' frame in the poses'")
     add("--sweeps", type=int, help=f"sweeps in a cloud ({NUM_SWEEPS}, or the model's)")
+    add("--stride", type=int, metavar="N", help="take every Nth sweep before (1, or the model's)")
+    add("--max-lag", type=float, metavar="S", help="age of the oldest sweep: docs/point-files.md")
     add("--topic", help="PointCloud2 topic of a recording; default: the only one")
     add("--pose-topic", help="/tf or an Odometry topic: join sweeps of the recording")
     add("--fixed-frame", help="frame of these poses; default: odom, else the topmost")

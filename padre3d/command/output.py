@@ -114,9 +114,15 @@ class BoxWriter:
     def add(
         self, name: str, found: Detections, token: str, global_from_boxes: np.ndarray | None
     ) -> None:
-        """Write one frame, or keep it for the one file that nuScenes wants."""
+        """Write one frame, or keep it for the one file that nuScenes wants.
+
+        Raises:
+            ValueError: if that file has a frame of this token.
+        """
         if self.form == "nuscenes":
             assert global_from_boxes is not None  # checked with the arguments
+            if token in self._samples:
+                raise ValueError(f"{name}: expected different tokens, got {token} again")
             self._samples[token] = nuscenes_results(
                 found, self.class_names, token, global_from_boxes
             )

@@ -42,6 +42,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--out {args.out}: expected a name that ends in {' or '.join(WRITTEN)}")
     if not 0 <= args.score_thr <= 1:
         raise ValueError(f"--score-thr: expected a number from 0 to 1, got {args.score_thr}")
+    for option, boxes in (("--boxes", args.boxes), ("--truth", args.truth)):
+        if len(files) > 1 and boxes is not None and not boxes.is_dir():
+            raise ValueError(f"{option} {boxes}: expected a folder for {len(files)} clouds")
     pairs = [(boxes_of(args.boxes, f), boxes_of(args.truth, f)) for f in files]
     read = [path for pair in pairs for path in pair if path is not None]
     check_targets([("--out", args.out)], [*files, *args.points, *read])

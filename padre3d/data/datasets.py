@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet3d.datasets import CBGSDataset, NuScenesDataset
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
@@ -30,9 +32,13 @@ class NuScenesSweepsDataset(NuScenesDataset):
     - ``metainfo`` has a colour for every class: nuScenes' for its classes, by name.
     - Sweep files resolve by their own folder, not by a word somewhere in the path.
     - SampleGroundTruth without a ``data_root`` gets this data set's.
+    - ``sample_idx`` is the row in the info file, where the metric looks, also under ``indices``.
+    - An unknown velocity stays NaN, also one of SampleGroundTruth's, so that no loss counts it.
 
     Args:
         metainfo: ``classes`` gives the class list and its order; default: the info file's.
+        unknown_velocity: number in the place of NaN, for heads that do not know NaN: mmdet3d's own
+            train with 0.
         pipeline, **kwargs: as for NuScenesDataset.
 
     Raises:
@@ -46,9 +52,11 @@ class NuScenesSweepsDataset(NuScenesDataset):
         ann_file: str,
         metainfo: dict | None = None,
         pipeline: list | tuple = (),
+        unknown_velocity: float = math.nan,
         **kwargs: object,
     ) -> None:
         metainfo = dict(metainfo or {})
+        self.unknown_velocity = unknown_velocity
         self._version_given = "version" in metainfo
         own: dict[str, Any] = type(self).METAINFO  # type: ignore[has-type, misc]
         classes = tuple(metainfo.get("classes", own["classes"]))
@@ -81,7 +89,8 @@ class NuScenesSweepsDataset(NuScenesDataset):
                 raise ValueError(f"{self.ann_file}: expected frames, got none")
             self._adopt(infos["metainfo"])
             _drop_bad_boxes(infos["data_list"], self.ann_file)
-            return [self.parse_data_info(info) for info in infos["data_list"]]
+            rows = enumerate(infos["data_list"])
+            return [self.parse_data_info({**info, "row": row}) for row, info in rows]
         except _MALFORMED as error:
             if str(self.ann_file) in str(error):
                 raise
@@ -117,11 +126,29 @@ class NuScenesSweepsDataset(NuScenesDataset):
             sweep["lidar_points"]["lidar_path"] = os.path.join(folder, path.name)
         return super().parse_data_info(info)
 
+    def parse_ann_info(self, info: dict) -> dict:
+        """Boxes and labels of a frame; the base class makes unknown velocities 0."""
+        found = super().parse_ann_info(info)
+        if self.with_velocity and "velocities" in found:
+            counted = "bbox_3d_isvalid" if self.use_valid_flag else "num_lidar_pts"
+            own = {key: _column(info, key) for key in (counted, "velocity")}
+            unknown = ~np.isfinite(self._filter_with_mask(own)["velocity"]).all(axis=1)
+            found["gt_bboxes_3d"].tensor[torch.from_numpy(unknown), 7:9] = self.unknown_velocity
+        return found
+
     def get_data_info(self, idx: int) -> dict:
-        """Info of a frame, with the class list."""
+        """Info of a frame, with its row, the class list and what an unknown velocity is."""
         info = super().get_data_info(idx)
+        # The base class puts the place in the subset here.
+        info["sample_idx"] = info.pop("row")
         info["classes"] = self._metainfo["classes"]
+        info["unknown_velocity"] = self.unknown_velocity
         return info
+
+
+def _column(info: dict, key: str) -> np.ndarray:
+    """A value of every instance of a frame."""
+    return np.array([instance[key] for instance in info["instances"]])
 
 
 def _drop_bad_boxes(infos: list[dict], path: str) -> None:

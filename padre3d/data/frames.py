@@ -195,14 +195,14 @@ def with_velocities(frames: list[Frame]) -> list[Frame]:
 
     Returns:
         The frames; a velocity is the way between the annotated frames before and after (or the one
-        that exists) over the time, in the axes of the frame; none over more than 1.5 s a step.
+        that exists) over the time, in the axes of the frame; none over more than 1.5 s a step. One
+        without a pose counts for none: the way would be that relative to the sensor.
     """
     places: dict[tuple[str, str], list[tuple[float, np.ndarray, int]]] = {}
     for number, frame in enumerate(frames):
         for label in frame.labels or ():
-            if label.track and frame.stamp_s is not None:
-                pose = np.eye(4) if frame.pose is None else frame.pose
-                place = pose[:3, :3] @ label.box[:3] + pose[:3, 3]
+            if label.track and frame.stamp_s is not None and frame.pose is not None:
+                place = frame.pose[:3, :3] @ label.box[:3] + frame.pose[:3, 3]
                 key = (frame.recording, label.track)
                 places.setdefault(key, []).append((frame.stamp_s, place, number))
     return [
@@ -216,13 +216,12 @@ def with_velocities(frames: list[Frame]) -> list[Frame]:
 def _with_velocity(label: Label, frame: Frame, number: int, places: Mapping) -> Label:
     seen = places.get((frame.recording, label.track), []) if label.track else []
     at = next((i for i, (_, _, n) in enumerate(seen) if n == number), None)
-    if at is None or np.isfinite(label.box[7:9]).all():
+    if at is None or frame.pose is None or np.isfinite(label.box[7:9]).all():
         return label
     first, last = seen[max(at - 1, 0)], seen[min(at + 1, len(seen) - 1)]
     steps = min(at + 1, len(seen) - 1) - max(at - 1, 0)
     seconds = last[0] - first[0]
     if seconds <= 0 or seconds > MAX_TIME_DIFF_S * steps:
         return label
-    rotation = np.eye(3) if frame.pose is None else frame.pose[:3, :3]
-    velocity = rotation.T @ ((last[1] - first[1]) / seconds)
+    velocity = frame.pose[:3, :3].T @ ((last[1] - first[1]) / seconds)
     return replace(label, box=np.array([*label.box[:7], *velocity[:2]]))

@@ -3,6 +3,7 @@
 The points are cut from the cloud of all sweeps, with their time lags, and stored relative to the
 bottom centre of the box. Entries are mmdet3d's: ``box3d_lidar`` is
 ``(x, y, z_bottom, length, width, height, yaw, vx, vy)`` in the LiDAR frame of the object's frame.
+An unknown velocity is NaN, where mmdet3d has 0.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from padre3d.data.boxes import points_in_boxes
-from padre3d.data.point_files import write_pickle
-from padre3d.data.sweeps import load_cloud, sweeps_of_info
+from padre3d.data.point_files import read_points, write_pickle
+from padre3d.data.sweeps import keeps_lags, load_cloud, sweeps_of_info
 
 
 def frame_objects(
@@ -38,7 +39,11 @@ def frame_objects(
         all sweeps.
     """
     key_path = root / "samples" / "LIDAR_TOP" / info["lidar_points"]["lidar_path"]
-    points = load_cloud(str(key_path), sweeps_of_info(info, str(root)), num_sweeps=num_sweeps)
+    if keeps_lags(info):
+        points = read_points(str(key_path), 5)
+    else:
+        sweeps = sweeps_of_info(info, str(root))
+        points = load_cloud(str(key_path), sweeps, num_sweeps=num_sweeps)
     instances = [
         (number, instance, _box(instance))
         for number, instance in enumerate(info["instances"])
@@ -61,8 +66,8 @@ def frame_objects(
 
 
 def _box(instance: dict) -> np.ndarray:
-    """Box (9,) of an info's instance, with bottom z; an unknown velocity is 0."""
-    box = np.array([*instance["bbox_3d"], *np.nan_to_num(instance["velocity"])])
+    """Box (9,) of an info's instance, with bottom z; an unknown velocity is NaN."""
+    box = np.array([*instance["bbox_3d"], *instance["velocity"]])
     box[2] -= box[5] / 2
     return box
 

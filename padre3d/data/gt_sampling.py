@@ -22,6 +22,8 @@ from padre3d.data.point_files import read_pickle, read_points
 def load_database(info_path: Path, min_points: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Load a database: class name -> boxes (M, 9) float32 with bottom z and their files (M,).
 
+    An unknown velocity is NaN.
+
     Arrays and not dicts, so that loader processes share the memory after a fork.
 
     Args:
@@ -57,7 +59,7 @@ def _tables(
         if not kept:
             continue
         boxes = np.array([o["box3d_lidar"] for o in kept], np.float32)
-        if boxes.shape != (len(kept), 9) or not np.isfinite(boxes).all():
+        if boxes.shape != (len(kept), 9) or not np.isfinite(boxes[:, :7]).all():
             raise ValueError(f"boxes of {name} of shape {boxes.shape}, or not finite")
         yield name, (boxes, np.array([os.fsencode(o["path"]) for o in kept]))
 
@@ -65,7 +67,8 @@ def _tables(
 class SampleGroundTruth(BaseTransform):
     """Paste objects from the ground-truth database where they overlap nothing.
 
-    A class is filled up to its number in the frame. Points of the frame inside a pasted box go.
+    A class is filled up to its number in the frame. Points of the frame inside a pasted box go. An
+    unknown velocity is what the data set makes of it, NaN without one.
 
     Args:
         sample_groups: class name -> objects of that class wanted in a frame. The names that are not
@@ -99,7 +102,10 @@ class SampleGroundTruth(BaseTransform):
             print_log(f"ground-truth database: {count} objects of {name}", "current")
 
     def transform(self, results: dict) -> dict:
-        """Extend ``points``, ``gt_bboxes_3d`` and ``gt_labels_3d``; reads ``classes``."""
+        """Extend ``points``, ``gt_bboxes_3d`` and ``gt_labels_3d``.
+
+        Reads ``classes``, and ``unknown_velocity`` if there is one.
+        """
         if self.disabled:
             return results
         boxes = results["gt_bboxes_3d"]
@@ -109,6 +115,8 @@ class SampleGroundTruth(BaseTransform):
         if not chosen:
             return results
         new_boxes = np.stack([box for box, _, _ in chosen])
+        unknown = ~np.isfinite(new_boxes[:, 7:9]).all(axis=1)
+        new_boxes[unknown, 7:9] = results.get("unknown_velocity", np.nan)
         points = results["points"]
         pasted = torch.from_numpy(self._paste(points.tensor.numpy(), new_boxes, chosen))
         results["points"] = type(points)(pasted, points.points_dim, points.attribute_dims)

@@ -146,7 +146,7 @@ def _instances(
             name = categories.get(category)
         label = classes.index(name) if name in classes else -1
         width, length, height = box.wlh
-        # NaN where the object is annotated once only; the data set reads it as standing still.
+        # NaN where the object is annotated once only.
         velocity = global2lidar @ nusc.box_velocity(box.token)
         lidar_points, radar_points = annotation["num_lidar_pts"], annotation["num_radar_pts"]
         instances.append(

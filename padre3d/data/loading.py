@@ -10,7 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.structures.points import LiDARPoints
 
 from padre3d.data.point_files import check_finite, read_points
-from padre3d.data.sweeps import TIME_LAG_COLUMN, add_sweeps, sweeps_of_info
+from padre3d.data.sweeps import TIME_LAG_COLUMN, add_sweeps, keeps_lags, sweeps_of_info
 from padre3d.io.time_field import column_lag
 
 
@@ -21,7 +21,7 @@ class LoadSweeps(BaseTransform):
     step; without such a step they are read from ``results['lidar_points']['lidar_path']``.
 
     - A frame of a data set has ``lidar_sweeps`` or ``sample_idx``: its own points get lag 0, the
-      past sweeps follow.
+      past sweeps follow. With ``time_lag`` in ``lidar_points`` it stays as it is in its file.
     - Any other cloud, such as those of mmdet3d's inference functions, stays one cloud of its
       points. Its fifth column may be a ring index, which lag 0 replaces, or the lag of a cloud that
       holds several sweeps already: ``time_lag`` decides.
@@ -74,13 +74,14 @@ class LoadSweeps(BaseTransform):
         points = self._own_points(results, path)
         if "lidar_sweeps" in results or "sample_idx" in results:
             check_finite(points, path)
-            points = add_sweeps(
-                points,
-                sweeps_of_info(results)[self.stride - 1 :: self.stride],
-                num_sweeps=self.num_sweeps,
-                close_radius_m=self.close_radius_m,
-                pad=self.pad,
-            )
+            if not keeps_lags(results):
+                points = add_sweeps(
+                    points,
+                    sweeps_of_info(results)[self.stride - 1 :: self.stride],
+                    num_sweeps=self.num_sweeps,
+                    close_radius_m=self.close_radius_m,
+                    pad=self.pad,
+                )
         else:
             # A copy: the points of an array in memory are the caller's.
             points = points.copy()

@@ -73,7 +73,8 @@ def prepare_frames(
         options: how to read files, by suffix.
         tag: first word of the file names.
         classes: which names count, in label order; default: all.
-        max_sweeps: past frames listed per frame, if there are stamps and poses.
+        max_sweeps: past frames listed per frame, if there are stamps and poses; the cloud and the
+            database's objects have at most so many sweeps, the key frame included.
         split_file, val_share, seed: see :func:`padre3d.data.folder.split_frames`.
         workers: processes that cut the database.
         also: writes what else belongs into the folder; gets it, the classes and the number of
@@ -98,8 +99,8 @@ def prepare_frames(
         lock(out / f".{tag}.lock", f"another create_data is at work in {out}"),
         staging(out / tag) as staged,
     ):
-        notes += _convert_all(needed.values(), keys, staged, axes, options)
-        infos = _infos(split, past, keys, names, staged)
+        notes += _convert_all(needed.values(), keys, staged, axes, options, sweeps == 1)
+        infos = _infos(split, past, keys, names, staged, sweeps == 1)
         _write(infos, staged, tag, names, sweeps, workers)
         if also is not None:
             also(staged, names, sweeps)
@@ -115,12 +116,13 @@ def _convert_all(
     staged: Path,
     axes: InputFrame,
     options: Mapping[str, ReadOptions],
+    keep_lags: bool,
 ) -> list[str]:
     """Write the clouds of key frames and sweeps; what there is to say of them."""
     notes = []
     for frame in track(list(frames), "clouds"):
         folder = staged / (KEY_FOLDER if frame.name in key_names else SWEEP_FOLDER)
-        notes += _convert(frame, folder / frame.file_name, axes, options)
+        notes += _convert(frame, folder / frame.file_name, axes, options, keep_lags)
     return notes
 
 
@@ -171,9 +173,17 @@ def _class_names(frames: Sequence[Frame], wanted: Sequence[str] | None) -> tuple
 
 
 def _convert(
-    frame: Frame, path: Path, axes: InputFrame, options: Mapping[str, ReadOptions]
+    frame: Frame,
+    path: Path,
+    axes: InputFrame,
+    options: Mapping[str, ReadOptions],
+    keep_lags: bool,
 ) -> list[str]:
-    """Write a cloud as five float32 columns; returns what there is to say."""
+    """Write a cloud as five float32 columns; returns what there is to say.
+
+    A detection reads the time lags of a single cloud, so it trains with them; sweeps that are
+    joined have one lag each.
+    """
     cloud = read_cloud(frame.path, options.get(frame.path.suffix.lower()))
     points, dropped = drop_unusable(cloud.points)
     if not len(points):
@@ -181,9 +191,12 @@ def _convert(
     if frame.visible is not None:
         points = points[frame.visible(points)]
     moved = np.array(axes.to_model(points), np.float32)
-    moved[:, 4] = 0
+    if not keep_lags:
+        moved[:, 4] = 0
     write_atomic(path, moved.tobytes())
     said = [f"clouds: {warning}" for warning in cloud.warnings]
+    if moved[:, 4].any():
+        said.append(f"clouds: {cloud.time.source} kept as time lags in s (--no-time-lag: none)")
     return [*said, f"clouds: {dropped.total} points dropped"] if dropped.total else said
 
 
@@ -193,10 +206,11 @@ def _infos(
     key_names: Collection[str],
     classes: tuple[str, ...],
     out: Path,
+    keep_lags: bool,
 ) -> dict[str, list[dict]]:
     return {
         name: [
-            _info(frame, i, past[frame.name], key_names, classes, out)
+            _info(frame, i, past[frame.name], key_names, classes, out, keep_lags)
             for i, frame in enumerate(track(chosen, f"infos {name}"))
         ]
         for name, chosen in split.items()
@@ -210,6 +224,7 @@ def _info(
     key_names: Collection[str],
     classes: tuple[str, ...],
     out: Path,
+    keep_lags: bool,
 ) -> dict:
     pose = np.eye(4) if frame.pose is None else frame.pose
     info = {
@@ -221,6 +236,7 @@ def _info(
             "num_pts_feats": COLUMNS,
             "lidar_path": frame.file_name,
             "lidar2ego": np.eye(4).tolist(),
+            "time_lag": keep_lags,
         },
         "images": {},
         "instances": _instances(frame, out / KEY_FOLDER / frame.file_name, classes),

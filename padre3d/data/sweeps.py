@@ -8,8 +8,9 @@ network always sees the density that it was trained on.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +27,11 @@ __all__ = [
     "TIME_LAG_COLUMN",
     "Sweep",
     "add_sweeps",
+    "keeps_lags",
     "load_cloud",
     "rigid_inverse",
     "sweeps_of_info",
+    "trained_sweeps",
     "without_close_points",
 ]
 
@@ -48,6 +51,27 @@ class Sweep:
     time_lag_s: float
 
 
+def trained_sweeps(cfg: Mapping[str, Any]) -> dict[str, int]:
+    """How many sweeps the clouds of a config's test set have, and every how many one is taken.
+
+    Args:
+        cfg: a config; its ``test_dataloader`` may wrap the data set.
+
+    Returns:
+        ``num_sweeps`` and ``stride`` of its ``LoadSweeps``, 1 and 1 without such a step; empty
+        without a pipeline.
+    """
+    dataset = cfg.get("test_dataloader", {}).get("dataset", {})
+    while "pipeline" not in dataset and "dataset" in dataset:
+        dataset = dataset["dataset"]
+    if "pipeline" not in dataset:
+        return {}
+    steps = [step for step in dataset["pipeline"] if str(step["type"]).endswith("LoadSweeps")]
+    if not steps:
+        return {"num_sweeps": 1, "stride": 1}
+    return {"num_sweeps": steps[0].get("num_sweeps", 10), "stride": steps[0].get("stride", 1)}
+
+
 def sweeps_of_info(info: dict, root: str = "") -> list[Sweep]:
     """Past sweeps of an mmdet3d info, nearest in time first.
 
@@ -63,6 +87,15 @@ def sweeps_of_info(info: dict, root: str = "") -> list[Sweep]:
         )
         for sweep in info.get("lidar_sweeps", [])
     ]
+
+
+def keeps_lags(info: Mapping[str, Any]) -> bool:
+    """Whether a frame's cloud is used as it is, with the time lags in its file.
+
+    tools/create_data.py says so of clouds of one's own that no sweep is joined to: detection reads
+    their lags too.
+    """
+    return bool(info.get("lidar_points", {}).get("time_lag", False))
 
 
 def load_cloud(

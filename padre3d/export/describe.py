@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from padre3d.runtime.manifest import FORMAT
 if TYPE_CHECKING:
     from padre3d.detector import PADReDetector
 
+CARD = "info.json"
 PACKAGES = ("padre3d", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 MEANINGS = {
     "features": "pillar features of the pillar encoder, rows ascending in y * nx + x",
@@ -102,3 +105,13 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write what ``padre3d detect`` and the C++ program ask of a folder beside its manifest.
+
+    Args:
+        folder: of the export.
+        card: ``num_sweeps`` and ``stride`` of the clouds in training, and whatever else is known.
+    """
+    (folder / CARD).write_text(json.dumps(dict(card), indent=1) + "\n")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from padre3d.backends.base import Options, run_parts
 from padre3d.backends.registry import load_model
-from padre3d.export.describe import describe_detector, describe_model
+from padre3d.export.describe import CARD, describe_detector, describe_model, write_card
 from padre3d.export.graph import (
     BACKBONE_FEATURES,
     DetectorGraph,
@@ -89,6 +89,7 @@ def export_detector(
     config: ExportConfig | None = None,
     calibration: Sequence[Tensor] = (),
     about: Mapping[str, Any] | None = None,
+    card: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[FrameParity]]:
     """Export, compare with torch on the clouds, and move the files to ``out`` if they agree.
 
@@ -100,6 +101,8 @@ def export_detector(
         config: what to export, default: one fp32 graph of any number of pillars.
         calibration: (P, 5) clouds whose activations set the ranges of 8-bit numbers.
         about: further entries of the manifest (config, checkpoint).
+        card: of ``info.json``: ``num_sweeps`` and ``stride`` of the clouds in training, which
+            ``padre3d detect`` and the C++ program follow; None: no such file.
 
     Returns:
         The manifest and the comparisons.
@@ -133,7 +136,10 @@ def export_detector(
         np.savez_compressed(made / TABLES, **runtime_tables(detector))
         entries = {"models": models, "parity": _summary(results, config), "layer_errors": layers}
         manifest = _write_manifest(made, detector, config, {**entries, **(about or {})})
-        _replace(made, out, old)
+        if card is not None:
+            write_card(made, card)
+        # The card of another model must not stay beside this one.
+        _replace(made, out, old | {CARD} if old else old)
     return manifest, results
 
 

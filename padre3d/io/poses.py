@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 COLUMNS = ("stamp", "x", "y", "z", "qw", "qx", "qy", "qz")
-# How far outside of the table, or from its nearest row, a pose is still interpolated.
+# Between rows further apart a pose is unknown.
 MAX_GAP_S = 1.0
+# Outside of the table its end holds for so long: a sensor moves 1 m in it at 10 m/s.
+MAX_OUTSIDE_S = 0.1
 # Stamps this large are in ms, us or ns since 1970; smaller ones in s.
 STAMP_UNITS_S = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 
@@ -50,16 +52,24 @@ class PoseTable:
         """(4, 4) pose at a time: positions between two rows in proportion, rotations by slerp.
 
         Raises:
-            ValueError: if the nearest rows are more than 1 s away.
+            ValueError: if the rows around it are more than 1 s apart, or the table ends more than
+                0.1 s before it or begins more than 0.1 s after it.
         """
         after = int(np.searchsorted(self.stamps_s, stamp_s))
         before = min(max(after - 1, 0), len(self) - 1)
         after = min(after, len(self) - 1)
-        gap = max(self.stamps_s[before] - stamp_s, stamp_s - self.stamps_s[after], 0.0)
-        step = self.stamps_s[after] - self.stamps_s[before]
-        if max(gap, step) > MAX_GAP_S:
+        if self.stamps_s[after] == stamp_s:
+            return self.row(after)
+        first, last = self.stamps_s[0], self.stamps_s[-1]
+        if not first - MAX_OUTSIDE_S <= stamp_s <= last + MAX_OUTSIDE_S:
             raise ValueError(
-                f"expected a pose within {MAX_GAP_S:g} s of {stamp_s:.3f} s, got "
+                f"expected a time within {MAX_OUTSIDE_S:g} s of the poses, which are those of "
+                f"{first:.3f} to {last:.3f} s, got {stamp_s:.3f} s"
+            )
+        step = self.stamps_s[after] - self.stamps_s[before]
+        if step > MAX_GAP_S:
+            raise ValueError(
+                f"expected poses at most {MAX_GAP_S:g} s apart around {stamp_s:.3f} s, got "
                 f"{self.stamps_s[before]:.3f} and {self.stamps_s[after]:.3f}"
             )
         share = np.clip((stamp_s - self.stamps_s[before]) / step, 0, 1) if step > 0 else 0.0

@@ -28,12 +28,15 @@ class RecordedCloud:
         frame: the frame of its points.
         fields: (P,) arrays by name.
         pose: (4, 4) frame to fixed frame, None without a pose topic.
+        fault: why this cloud is of no use while others are: its message is damaged (then there are
+            no fields), or its pose is not known.
     """
 
     stamp_ns: int
     frame: str
     fields: dict[str, np.ndarray]
     pose: np.ndarray | None
+    fault: str = ""
 
     @property
     def stamp_s(self) -> float:
@@ -55,7 +58,7 @@ def read_recording(
     pose_topic: str | None = None,
     fixed_frame: str | None = None,
 ) -> Iterator[RecordedCloud]:
-    """The clouds of a topic in their order.
+    """The clouds of a topic in their order; one of no use says why, and others follow.
 
     Args:
         path: the recording.
@@ -66,8 +69,8 @@ def read_recording(
             topmost.
 
     Raises:
-        ValueError: if it is no such recording, a topic is missing or of another type, a message is
-            damaged, or a pose is not known at a cloud's time. It names the recording.
+        ValueError: if it is no such recording, or a topic is missing or of another type. It names
+            the recording.
         ImportError: if rosbags is not installed.
     """
     path = Path(path)
@@ -157,10 +160,20 @@ def _cloud(
 ) -> RecordedCloud:
     stamp_ns = _stamp_ns(message.header) or logged_ns
     frame = message.header.frame_id
+    fields: dict[str, np.ndarray] = {}
     pose = None
-    if tree is not None:
-        fixed = fixed_frame or tree.fixed_frame(frame)
-        pose = tree.pose(frame, fixed, stamp_ns / 1e9)
-        if fixed == frame.lstrip("/"):
-            raise ValueError(f"expected transforms of the clouds' frame {frame}, got none")
-    return RecordedCloud(stamp_ns, frame, pointcloud2_fields(message), pose)
+    try:
+        fields = pointcloud2_fields(message)
+        if tree is not None:
+            pose = _pose(tree, frame, fixed_frame, stamp_ns / 1e9)
+    except ValueError as error:
+        return RecordedCloud(stamp_ns, frame, fields, None, str(error))
+    return RecordedCloud(stamp_ns, frame, fields, pose)
+
+
+def _pose(tree: TransformTree, frame: str, fixed_frame: str | None, stamp_s: float) -> np.ndarray:
+    fixed = fixed_frame or tree.fixed_frame(frame)
+    pose = tree.pose(frame, fixed, stamp_s)
+    if fixed == frame.lstrip("/"):
+        raise ValueError(f"expected transforms of the clouds' frame {frame}, got none")
+    return pose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 
 import numpy as np
@@ -10,6 +11,7 @@ from padre3d.io.poses import PoseTable, pose_matrix
 
 # The frame that moves without jumps; maps are corrected now and then.
 CONTINUOUS_FRAME = "odom"
+ROW = 8
 
 
 class TransformTree:
@@ -18,7 +20,8 @@ class TransformTree:
     def __init__(self) -> None:
         self._parents: dict[str, str] = {}
         self._static: dict[str, np.ndarray] = {}
-        self._samples: defaultdict[str, dict[float, list[float]]] = defaultdict(dict)
+        # Rows of stamp, position and quaternion: a long recording has millions.
+        self._samples: defaultdict[str, array] = defaultdict(lambda: array("d"))
         self._tables: dict[str, PoseTable] = {}
 
     def add(
@@ -40,7 +43,7 @@ class TransformTree:
         if stamp_s is None:
             self._static[child] = pose
         else:
-            self._samples[child][stamp_s] = [*position_m, *quaternion]
+            self._samples[child].extend((stamp_s, *position_m, *quaternion))
             self._tables.pop(child, None)
 
     def chain(self, frame: str) -> list[str]:
@@ -76,11 +79,17 @@ class TransformTree:
         if child in self._static:
             return self._static[child]
         if child not in self._tables:
-            stamps = np.array(sorted(self._samples[child]))
-            rows = np.array([self._samples[child][stamp] for stamp in stamps], np.float64)
-            lengths = np.linalg.norm(rows[:, 3:], axis=1, keepdims=True)
-            self._tables[child] = PoseTable(stamps, rows[:, :3], rows[:, 3:] / lengths)
+            self._tables[child] = _table(self._samples[child])
         try:
             return self._tables[child].at(stamp_s)
         except ValueError as error:
             raise ValueError(f"transform {self._parents[child]} <- {child}: {error}") from error
+
+
+def _table(samples: array) -> PoseTable:
+    """Rows by time; of those of one stamp the last counts."""
+    rows = np.array(samples, np.float64).reshape(-1, ROW)[::-1]
+    stamps, first = np.unique(rows[:, 0], return_index=True)
+    quaternions = rows[first, 4:]
+    lengths = np.linalg.norm(quaternions, axis=1, keepdims=True)
+    return PoseTable(stamps, rows[first, 1:4], quaternions / lengths)

@@ -3,9 +3,10 @@
 Every folder here with a manifest is a model, exported for the runtime in 16 bit. ``weights.pth``
 and ``model.json`` beside it are the same model for :func:`padre3d.create_model`. The card
 ``info.json`` says what it was trained on, what it scored, what it is not good for, and the
-checksums of both. A folder in it, such as ``int8-cpu``, is the model exported in the precision it
-is named after, with a card of its own. tools/package_model.py, tools/package_precision.py and
-tools/package_sample.py write them.
+checksums of both; beside any other export it says how many sweeps the model was trained on. A
+folder in it, such as ``int8-cpu``, is the model exported in the precision it is named after, with a
+card of its own. tools/package_model.py, tools/package_precision.py and tools/package_sample.py
+write them.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ def folder_info(folder: Path) -> dict[str, Any]:
         if not isinstance(said.get("sha256", {}), dict):
             raise ValueError("expected checksums by name")
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: expected what tools/package_model.py wrote: {error}") from error
+        raise ValueError(
+            f"{path}: expected what tools/export.py or package_model.py wrote: {error}"
+        ) from error
     return said
 
 

@@ -85,11 +85,19 @@ class Video:
 
     def _write_gif(self, path: Path) -> None:
         colours = _pillow().Palette.ADAPTIVE
-        images = (i.convert("P", palette=colours, colors=128) for i in self._images())
-        first = next(images)
         # Viewers slow down what changes more often than 50 times a second.
         milliseconds = max(20, round(1000 / self._fps))
-        first.save(path, save_all=True, append_images=images, duration=milliseconds, loop=0)
+        # Image.save(save_all=True) would hold every frame in memory.
+        from PIL.GifImagePlugin import getdata, getheader
+
+        with path.open("wb") as file:
+            for number, image in enumerate(self._images()):
+                shown = image.convert("P", palette=colours, colors=128)
+                if number == 0:
+                    file.writelines(getheader(shown, info={"loop": 0, "duration": milliseconds})[0])
+                frame = getdata(shown, duration=milliseconds, include_color_table=number > 0)
+                file.writelines(frame)
+            file.write(b";")
 
     def _write_mp4(self, path: Path) -> None:
         size = (WIDTH_PX, HEIGHT_PX)

@@ -71,3 +71,13 @@ def test_what_cannot_be_shown(files):
     (files / "a.html").symlink_to(files / "found/a.json")
     with pytest.raises(SystemExit, match="expected a file of its own, got the input"):
         main(["view", path, "--boxes", str(files / "found/a.json"), "--out", out])
+
+
+def test_boxes_of_one_cloud_are_not_shown_with_another(files):
+    for option in ("--boxes", "--truth"):
+        given = [option, str(files / "truth/a.json")]
+        with pytest.raises(
+            SystemExit, match=rf"{option} .*a\.json: expected a folder for 2 clouds"
+        ):
+            main(["view", str(files / "in"), *given, "--out", str(files / "a.html")])
+    assert not (files / "a.html").exists()

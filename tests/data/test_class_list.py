@@ -21,13 +21,14 @@ KEY = "NuScenes metric/pred_instances_3d_NuScenes/"
 OWN = {"vehicle.car": "shuttle", "animal": "dog", "human.pedestrian.adult": "person"}
 
 
-def build(root, classes):
+def build(root, classes, **settings):
     return NuScenesSweepsDataset(
         str(root),
         "nuscenes_infos_val.pkl",
         data_prefix=PREFIX,
         metainfo=dict(classes=classes),
         test_mode=True,
+        **settings,
     )
 
 
@@ -129,6 +130,16 @@ def test_ground_truth_of_own_classes_is_a_perfect_detection(own_root, classes):
     assert scores[f"{KEY}mAP"] == pytest.approx(1.0)
     assert scores[f"{KEY}NDS"] == pytest.approx(1.0, abs=1e-3)
     assert f"{KEY}mAAE" not in scores
+
+
+def test_a_subset_is_scored_by_its_own_frames(own_root):
+    """mmengine numbers the frames of a subset from 0."""
+    last = len(build(own_root, tuple(OWN.values()))) - 1
+    dataset = build(own_root, tuple(OWN.values()), indices=[last])
+    assert last > 0
+    assert dataset.get_data_info(0)["sample_idx"] == last
+    scores = evaluate(dataset, disturbed(dataset))
+    assert scores[f"{KEY}mAP"] == pytest.approx(1.0)
 
 
 def test_23_classes_are_scored_each_under_its_name(own_root):

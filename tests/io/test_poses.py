@@ -28,9 +28,25 @@ def test_rows_in_any_order_and_of_any_length(tmp_path):
     np.testing.assert_allclose(half[:3, 3], [0.5, 1, 1.5])
     eighth = Quaternion(axis=[0, 0, 1], degrees=45).rotation_matrix
     np.testing.assert_allclose(half[:3, :3], eighth, atol=1e-12)
-    np.testing.assert_array_equal(poses.at(1532402926.5), poses.row(0))
-    with pytest.raises(ValueError, match="expected a pose within 1 s of 1532402929.0"):
-        poses.at(1532402929.0)
+
+
+def test_times_without_a_pose(tmp_path):
+    """At 10 m/s a pose of 0.9 s before the table would be 9 m off."""
+    rows = [f"{t},{10 * t},0,0,1,0,0,0\n" for t in (5, 5.5, 7, 8.5)]
+    poses = table(tmp_path / "p.csv", HEADER + "".join(rows))
+    np.testing.assert_array_equal(poses.at(4.95), poses.row(0))
+    np.testing.assert_array_equal(poses.at(8.55), poses.row(3))
+    for stamp in (4.85, 4.1, 8.65, 9.4):
+        with pytest.raises(
+            ValueError, match=r"within 0\.1 s of the poses, .* 5\.000 to 8\.500 s, g"
+        ):
+            poses.at(stamp)
+    for stamp in (5.6, 6.9, 7.1):
+        with pytest.raises(
+            ValueError, match=rf"at most 1 s apart around {stamp:.3f} s, got [57]\."
+        ):
+            poses.at(stamp)
+    np.testing.assert_array_equal(poses.at(7), poses.row(2))
 
 
 def test_the_shorter_way_round(tmp_path):

@@ -32,9 +32,15 @@ def config(repo_root, tiny_nuscenes, tmp_path, monkeypatch):
     return tmp_path / "c.py"
 
 
-def test_a_picture_and_a_page_with_an_exported_folder(config, exported_padre, tmp_path, capsys):
+def test_a_picture_and_a_page_with_an_exported_folder(
+    config, exported_padre, tmp_path, capsys, monkeypatch
+):
     import draw
 
+    ranges, pair = [], draw.draw_bev_pair
+    monkeypatch.setattr(
+        draw, "draw_bev_pair", lambda *a, **k: (ranges.append(k["range_m"]), pair(*a, **k))
+    )
     out, page = tmp_path / "a.png", tmp_path / "a.html"
     arguments = [str(config), str(exported_padre.folder), "--out", str(out), "--html", str(page)]
     draw.main([*arguments, "--count", "2", "--score-thr", "0.4"])
@@ -42,6 +48,8 @@ def test_a_picture_and_a_page_with_an_exported_folder(config, exported_padre, tm
     scene = json.loads(text)
     assert [frame["name"] for frame in scene["frames"]] == ["frame 0", "frame 1"]
     assert scene["has_truth"]
+    assert scene["range_m"][:2] == [[-RANGE_M, RANGE_M]] * 2
+    assert ranges == [RANGE_M]
     assert scene["least"] == 0.4
     assert out.read_bytes()[:4] == b"\x89PNG"
     assert f"{page}: 2 frames" in capsys.readouterr().out

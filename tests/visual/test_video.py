@@ -1,5 +1,8 @@
 """Films of pictures, and that a detection makes them."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -29,6 +32,30 @@ def test_gif_has_all_frames_in_order(tmp_path, pictures):
         film.seek(number)
         assert np.asarray(film.convert("RGB"))[400, 400].argmax() == number
     assert [p.name for p in path.parent.iterdir()] == ["a.gif"]
+
+
+def test_a_gif_is_written_frame_by_frame(tmp_path, pictures, monkeypatch):
+    """However long the film, no more than two of its frames are in memory; equal ones all count."""
+    made, most = [], []
+    convert = Image.Image.convert
+
+    def recorded(image, *mode, **options):
+        found = convert(image, *mode, **options)
+        made.append(weakref.ref(found))
+        gc.collect()
+        most.append(sum(one() is not None for one in made))
+        return found
+
+    video = Video(tmp_path / "a.gif", fps=5)
+    for _ in range(6):
+        video.add(pictures[0])
+    monkeypatch.setattr(Image.Image, "convert", recorded)
+    video.close()
+    monkeypatch.undo()
+    assert max(most) <= 2
+    film = Image.open(tmp_path / "a.gif")
+    assert film.n_frames == 6
+    assert film.info["loop"] == 0
 
 
 def test_mp4_has_all_frames(tmp_path, pictures):
