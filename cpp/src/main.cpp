@@ -49,7 +49,7 @@ SweepOptions sweep_options(const Arguments& args) {
             count("num_sweeps", options.num_sweeps);
             count("stride", options.stride);
         } catch (const Error& error) {
-            fail(info.string(), ": expected what tools/package_model.py wrote: ", error.what());
+            fail(info.string(), ": expected what tools/export.py or package_model.py wrote: ", error.what());
         }
     }
     options.num_sweeps = args.sweeps.value_or(options.num_sweeps);

@@ -70,9 +70,34 @@ std::vector<StampedPose> table_of(const std::string& content) {
             if (name.empty()) fail("expected the name of a cloud in row ", row);
         }
         poses.push_back({seconds(v[0]), pose_of(v[1], v[2], v[3], v[4], v[5], v[6], v[7]),
-                         std::filesystem::path(name).filename().string()});
+                         std::filesystem::path(name).lexically_normal()});
     }
     return poses;
+}
+
+/// Whether the last parts of a path are those of another, but for the suffix of its file.
+bool ends_with(const std::filesystem::path& path, const std::filesystem::path& end) {
+    if (end.filename() != path.filename() && end.filename() != path.stem()) return false;
+    const std::vector<std::filesystem::path> parts(path.begin(), path.end()),
+        wanted(end.begin(), end.end());
+    return wanted.size() <= parts.size() &&
+           std::equal(wanted.rbegin() + 1, wanted.rend(), parts.rbegin() + 1);
+}
+
+const StampedPose& row_of(const std::filesystem::path& cloud,
+                          const std::vector<StampedPose>& poses) {
+    const std::filesystem::path path = std::filesystem::absolute(cloud).lexically_normal();
+    const StampedPose* found = nullptr;
+    for (const StampedPose& row : poses) {
+        if (!ends_with(path, row.file)) continue;
+        if (found != nullptr) {
+            fail("--poses: expected one row for ", cloud.string(), " in its column file, got ",
+                 found->file.string(), " and ", row.file.string());
+        }
+        found = &row;
+    }
+    if (found == nullptr) fail("--poses: expected a row for ", cloud.string(), " in its column file");
+    return *found;
 }
 
 }  // namespace
@@ -85,15 +110,13 @@ std::vector<PosedCloud> with_poses(const std::vector<std::filesystem::path>& clo
     }
     std::vector<PosedCloud> posed;
     for (std::size_t i = 0; i < clouds.size(); ++i) {
-        auto row = poses.begin() + static_cast<std::ptrdiff_t>(named ? 0 : i);
-        if (named) {
-            const std::string name = clouds[i].filename().string();
-            row = std::find_if(row, poses.end(), [&](const auto& at) { return at.file == name; });
-            if (row == poses.end()) {
-                fail("--poses: expected a row for ", name, " in its column file");
+        posed.push_back({clouds[i], named ? row_of(clouds[i], poses) : poses[i]});
+        for (std::size_t j = 0; named && j < i; ++j) {
+            if (posed[j].at.file == posed[i].at.file) {
+                fail("--poses: expected a row for each cloud, got one for ", clouds[j].string(),
+                     " and ", clouds[i].string());
             }
         }
-        posed.push_back({clouds[i], *row});
     }
     std::stable_sort(posed.begin(), posed.end(), [](const auto& one, const auto& other) {
         return one.at.stamp_s < other.at.stamp_s;

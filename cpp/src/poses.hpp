@@ -11,7 +11,7 @@ namespace padre3d {
 struct StampedPose {
     double stamp_s;
     Pose pose;
-    std::string file;  ///< of the cloud; empty in a table without that column
+    std::filesystem::path file;  ///< end of the cloud's path; empty in a table without that column
 };
 
 /// A cloud and its pose.
@@ -25,9 +25,11 @@ struct PosedCloud {
 /// Throws Error if the file is missing or is no such table.
 std::vector<StampedPose> read_poses(const std::filesystem::path& path);
 
-/// The clouds with their poses in the order of time: rows that name files belong to the clouds of
-/// these names, others to the clouds in order.
-/// Throws Error if a cloud has no row, or there are rows for more or fewer.
+/// The clouds with their poses in the order of time. A row that names a file belongs to the cloud
+/// whose path ends with it, with or without the suffix of the file; rows without names belong to the
+/// clouds in order.
+/// Throws Error if a cloud has no row or several, a row is that of two clouds, or there are more or
+/// fewer rows without names than clouds.
 std::vector<PosedCloud> with_poses(const std::vector<std::filesystem::path>& clouds,
                                    const std::vector<StampedPose>& poses);
 

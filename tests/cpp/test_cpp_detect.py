@@ -206,7 +206,8 @@ def test_sweeps_with_poses(with_openvino, tmp_path, named, told):
         stamp_ns = int(5e9 + 1e8 * i) + 10**18
         # By name 10.npy comes before 8.npy.
         paths.append(tmp_path / f"{8 + i}.npy")
-        name = f"elsewhere/{paths[-1].name}" if named else "a"
+        # With or without the suffix; what stands before the folder may be left out.
+        name = f"{tmp_path.name}/{paths[-1].stem if i % 2 else paths[-1].name}" if named else "a"
         lines.append(",".join(map(str, (y, x, *rest, stamp_ns, name))))
         np.save(paths[-1], points)
     header = f"y,x,z,qw,qx,qy,qz,stamp,{'file' if named else 'note'}"
@@ -224,12 +225,17 @@ def test_sweeps_with_poses(with_openvino, tmp_path, named, told):
 
 def test_rows_that_name_other_clouds_are_refused(with_openvino, tmp_path):
     table = tmp_path / "poses.csv"
-    for name, message in (
-        ("b.npy", "a row for a.npy in its column file"),
-        ('""', "name of a cloud"),
+    one, other = tmp_path / "yard/a.npy", tmp_path / "street/a.npy"
+    for names, clouds, message in (
+        (["b.npy"], [one], "expected a row for"),
+        (["street/a.npy"], [one], "expected a row for"),
+        (['""'], [one], "expected the name of a cloud in row 1"),
+        (["a.npy", "yard/a"], [one], "expected one row for"),
+        (["a.npy"], [one, other], "expected a row for each cloud, got one for"),
     ):
-        table.write_text(f"stamp,x,y,z,qw,qx,qy,qz,file\n1,0,0,0,1,0,0,0,{name}\n")
-        words = (model_folder(), tmp_path / "a.npy", "--poses", table)
+        rows = [f"{stamp},0,0,0,1,0,0,0,{name}" for stamp, name in enumerate(names)]
+        table.write_text("\n".join(["stamp,x,y,z,qw,qx,qy,qz,file", *rows]) + "\n")
+        words = (model_folder(), *clouds, "--poses", table)
         assert message in refused(with_openvino, *words)
 
 
