@@ -58,9 +58,12 @@ def test_a_size_is_two_integers(size):
     with pytest.raises(ValueError, match=r"expected (\(H, W\)|an integer >= 1), got"):
         set_token_size(mixer, size)
     assert mixer.size == (2, 3)
-    if size is not None:
-        with pytest.raises(ValueError, match="token image size"):
-            replace_attention(model(), size=size)
+
+
+@pytest.mark.parametrize("size", [("x", 3), (0, 3), (2.0, 3), (True, 3), (1, 2, 3), 5])
+def test_a_size_of_a_replacement_is_two_integers(size):
+    with pytest.raises(ValueError, match="token image size"):
+        replace_attention(model(), size=size)
 
 
 def test_a_size_that_no_mixer_takes_is_refused():
