@@ -94,7 +94,9 @@ class Job:
         self.state = self._load_state()
         self.state.attempts += 1
         self.began = self.noted = time.monotonic()
-        self.commit, self.dirty = commit(settings.root, [settings.results, settings.failures])
+        # Rows that this or another study has just written change no code.
+        results = [settings.results, *settings.results.parent.glob("*.jsonl")]
+        self.commit, self.dirty = commit(settings.root, results)
         self._note_commit()
         self.process: Process | None = None
         self.step: Step | None = None

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from padre3d.study import Step
+from padre3d.study import Step, job
 from padre3d.study.process import THREAD_VARIABLES
 
 
@@ -65,6 +65,21 @@ def test_row_names_the_commits_of_all_attempts_and_the_data(lab):
     assert row["attempts"] == 2
     assert row["commits"] == ["0123456", (row["commit"] or "?")[:7] + "+" * row["dirty"]]
     assert row["data"] == "t1 v1"
+
+
+def test_rows_of_any_study_are_no_changed_code(lab, monkeypatch):
+    seen = []
+
+    def commit(root, written):
+        seen.extend(path.name for path in written)
+        return None, False
+
+    monkeypatch.setattr(job, "commit", commit)
+    for name in ("neighbour.jsonl", "neighbour.failed.jsonl"):
+        lab.results.with_name(name).write_text("")
+    lab.define(variants={"low": {"gain": 0.25}}, seeds=(0,))
+    assert lab.call() == 0
+    assert {"results.jsonl", "neighbour.jsonl", "neighbour.failed.jsonl"} <= set(seen)
 
 
 def test_peak_memory_is_the_commands(lab):
