@@ -9,3 +9,4 @@ Published: NDS 71.1, mAP 66.4. What differs otherwise: docs/reference_difference
 _base_ = ["dsvt_nuscenes.py"]
 
 model = dict(backbone=dict(dsvt_compat=True), head=dict(dsvt_compat=True))
+train_dataloader = dict(dataset=dict(dataset=dict(unknown_velocity=0.0)))

@@ -1,6 +1,6 @@
 """A live sensor: every sweep into a buffer, boxes whenever they are wanted.
 
-python examples/runtime_loop.py MODEL     # a folder of tools/export.py, or a packaged model's name
+python examples/runtime_loop.py [MODEL]   # a folder of tools/export.py, or a packaged model's name
 
 The sensor here is a made-up one that drives forward past a standing car; replace ``sensor()``.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from padre3d.deploy import Runtime, SweepBuffer
+from padre3d.models import folder_info, model_folder
 
 SWEEP_S, SPEED_MPS = 0.05, 8.0
 
@@ -34,9 +35,10 @@ def sensor(sweeps: int) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
 def main(model: str, sweeps: int = 20, every: int = 5) -> list[int]:
     """Numbers of boxes found, one for every ``every``-th sweep."""
     counts = []
-    folder = Path(model)
-    with Runtime(folder) if folder.is_dir() else Runtime.from_package(model) as runtime:
-        buffer = SweepBuffer(num_sweeps=10)
+    folder = Path(model) if model and Path(model).is_dir() else model_folder(model)
+    card = folder_info(folder)  # the sweeps that the model learnt from
+    with Runtime(folder) as runtime:
+        buffer = SweepBuffer(card.get("num_sweeps", 10), stride=card.get("stride", 1))
         for number, (stamp_s, pose, points) in enumerate(sensor(sweeps)):
             buffer.push(points, stamp_s, pose)
             if number % every == every - 1:

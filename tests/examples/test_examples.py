@@ -66,6 +66,8 @@ def test_a_cloud_of_ones_own(example, exported_padre, tmp_path):
 def test_the_loop_of_a_sensor(example, exported_padre):
     counts = example("runtime_loop").main(str(exported_padre.folder), sweeps=4, every=2)
     assert len(counts) == 2
+    # Without a name the first packaged model, with the sweeps that its card says.
+    assert len(example("runtime_loop").main("", sweeps=2, every=2)) == 1
 
 
 def test_own_annotations_are_scored(example, tmp_path):
