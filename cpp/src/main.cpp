@@ -38,7 +38,7 @@ Cloud usable_cloud(const std::filesystem::path& path, const ReadOptions& options
 SweepOptions sweep_options(const Arguments& args) {
     SweepOptions options;
     const std::filesystem::path info = args.folder / "info.json";
-    if (std::filesystem::exists(info)) {
+    if (!(args.sweeps && args.stride) && std::filesystem::exists(info)) {
         try {
             const Json document = parse_json(read_bytes(info));
             const Field said(document, "$");

@@ -66,16 +66,20 @@ class Joiner:
         if step_s < 0:
             self.buffer.clear()
             return f"{-step_s:.3f} s before the last cloud: its sweeps are not joined"
-        self._steps_s.append(step_s)
-        limit_s = self._limit_s()
+        limit_s = self._limit_s(step_s)
         self.buffer.max_lag_s = limit_s
         if step_s <= limit_s:
+            self._steps_s.append(step_s)
             return ""
         self.buffer.clear()
         return f"{step_s:.3f} s after the last cloud: no sweep older than {limit_s:.3g} s is joined"
 
-    def _limit_s(self) -> float:
+    def _limit_s(self, step_s: float) -> float:
         if self.max_lag_s is not None:
             return self.max_lag_s
-        usual_s = min(statistics.median(self._steps_s), LONGEST_STEP_S)
-        return 2 * usual_s * (self.buffer.num_sweeps - 1) * self.buffer.stride
+        if not self._steps_s and step_s > LONGEST_STEP_S:
+            return LONGEST_STEP_S
+        usual_s = min(statistics.median(self._steps_s or [step_s]), LONGEST_STEP_S)
+        way = (self.buffer.num_sweeps - 1) * self.buffer.stride
+        # With a way of one step two of them are no more than one missing cloud and some jitter.
+        return usual_s * max(2 * way, way + 1.5)

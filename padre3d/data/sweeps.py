@@ -58,18 +58,21 @@ def trained_sweeps(cfg: Mapping[str, Any]) -> dict[str, int]:
         cfg: a config; its ``test_dataloader`` may wrap the data set.
 
     Returns:
-        ``num_sweeps`` and ``stride`` of its ``LoadSweeps``, 1 and 1 without such a step; empty
-        without a pipeline.
+        ``num_sweeps`` and ``stride`` of its ``LoadSweeps``, 1 and 1 where no step loads sweeps;
+        empty without a pipeline, or with another step that loads them.
     """
-    dataset = cfg.get("test_dataloader", {}).get("dataset", {})
+    dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
     while "pipeline" not in dataset and "dataset" in dataset:
         dataset = dataset["dataset"]
     if "pipeline" not in dataset:
         return {}
-    steps = [step for step in dataset["pipeline"] if str(step["type"]).endswith("LoadSweeps")]
-    if not steps:
-        return {"num_sweeps": 1, "stride": 1}
-    return {"num_sweeps": steps[0].get("num_sweeps", 10), "stride": steps[0].get("stride", 1)}
+    for step in dataset["pipeline"]:
+        kind = str(getattr(step["type"], "__name__", step["type"])).rpartition(".")[2]
+        if kind == "LoadSweeps":
+            return {"num_sweeps": step.get("num_sweeps", 10), "stride": step.get("stride", 1)}
+        if "Sweeps" in kind:
+            return {}
+    return {"num_sweeps": 1, "stride": 1}
 
 
 def sweeps_of_info(info: dict, root: str = "") -> list[Sweep]:

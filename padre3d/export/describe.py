@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from padre3d.export.onnx_model import OPSET
+from padre3d.io.files import write_atomic
 from padre3d.runtime.manifest import FORMAT
 
 if TYPE_CHECKING:
@@ -114,4 +115,4 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
         folder: of the export.
         card: ``num_sweeps`` and ``stride`` of the clouds in training, and whatever else is known.
     """
-    (folder / CARD).write_text(json.dumps(dict(card), indent=1) + "\n")
+    write_atomic(folder / CARD, json.dumps(dict(card), indent=1, allow_nan=False) + "\n")

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-# Squares of shorter vectors count as this: below it a norm has no digits left.
-LEAST_SQUARE = 1e-24
+# Vectors whose largest channel is smaller get no unit length. float16 still holds it.
+LEAST_CHANNEL = 1e-6
 
 
 def full_precision(like: Tensor) -> AbstractContextManager:
@@ -21,11 +21,12 @@ def full_precision(like: Tensor) -> AbstractContextManager:
 
 
 def unit_length(x: Tensor) -> Tensor:
-    """Vectors along the last axis divided by their length, zero where they are, in x's precision.
+    """Vectors along the last axis divided by their length, zero where they are zero.
 
-    At least float32 within: in float16 squares overflow beyond 256, and what keeps zero vectors
-    from 0 / 0 is zero itself. Differentiable twice at zero.
+    The largest channel is divided out first: squares then lie between 0 and 1 in any precision,
+    also in that of an exported graph. As it cancels, no gradient goes through it. Differentiable
+    twice at zero.
     """
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    squares = wide.square().sum(-1, keepdim=True)
-    return (wide * squares.clamp_min(LEAST_SQUARE).rsqrt()).to(x.dtype)
+    scaled = x / x.detach().abs().amax(-1, keepdim=True).clamp_min(LEAST_CHANNEL)
+    # At least 1 but for vectors that are as good as zero.
+    return scaled * scaled.square().sum(-1, keepdim=True).clamp_min(0.5).rsqrt()

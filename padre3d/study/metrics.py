@@ -68,7 +68,8 @@ def costs(found: Mapping[str, Any]) -> dict[str, Any]:
         told["device"] = found["device"]
     parts = [key for key in sorted(found) if key == "data" or key.startswith("data/")]
     if parts:
-        told["data"] = " ".join(str(found[key]) for key in parts)
+        known = [str(found[key]) for key in parts if found[key] is not None]
+        told["data"] = " ".join(known) or None
     return told
 
 

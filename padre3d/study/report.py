@@ -81,6 +81,9 @@ def caption(study: Study, rows: Sequence[Row]) -> str:
     commits = sorted({name for row in rows for name in _commits(row)})
     if commits:
         text += f" Commit: {', '.join(commits)}."
+    shared = sorted({row["shared_from"] for row in rows if "shared_from" in row})
+    if shared:
+        text += f" Runs of other studies: {', '.join(shared)}."
     if len({row["data"] for row in rows if row.get("data")}) > 1:
         text += " The rows are of DIFFERENT DATA."
     return text

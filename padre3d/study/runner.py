@@ -88,6 +88,7 @@ class Runner:
         found = done_rows([run], shared_rows([run], self.settings.results))
         for row in found.values():
             self.done[run.key] = row
+            self.display.note(f"{run}: already run as {row['shared_from']}")
             self.display.finished(run, row)
         return bool(found)
 

@@ -59,14 +59,18 @@ class FiniteLossHook(Hook):
         # All at once: every question to a GPU waits for it. The statistics are the same on all
         # processes where they are synchronised, so the answer is, too.
         finite = not now or bool(torch.stack([b.sum().float() for b in now]).isfinite().all())
+        if len(self.kept) != len(now):
+            self.kept = [buffer.clone() for buffer in now]
         into, source = (self.kept, now) if finite else (now, self.kept)
         for target, values in zip(into, source, strict=True):
             target.copy_(values)
 
 
 def statistics(model: torch.nn.Module) -> list[torch.Tensor]:
-    """The buffers of a model that hold numbers with a fraction."""
-    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    """The running means and variances of a model's normalisations."""
+    return [
+        b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))
+    ]
 
 
 def frames_of(runner: Runner, data_batch: Any) -> list[str]:

@@ -95,6 +95,8 @@ def test_metrics_by_name_suffix_and_nesting(tmp_path):
     assert costs(found) == {"params": 7, "macs": None, "seconds": 1.5} | dict.fromkeys(
         ("device", "data")
     )
+    assert costs({"data": None})["data"] is None
+    assert costs({"data/val": "v", "data/train": "t"})["data"] == "t v"
 
 
 @pytest.mark.parametrize(

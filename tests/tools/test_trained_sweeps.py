@@ -31,6 +31,19 @@ def test_sweeps_of_a_config(pipeline, expected, wrapped):
     assert trained_sweeps(Config(dict(test_dataloader=dict(dataset=dataset)))) == expected
 
 
+def test_steps_that_load_sweeps_in_other_ways():
+    def of(**step):
+        return trained_sweeps({"test_dataloader": {"dataset": {"pipeline": [step]}}})
+
+    class LoadSweeps:
+        """A step named by its class."""
+
+    assert of(type=LoadSweeps, num_sweeps=7) == {"num_sweeps": 7, "stride": 1}
+    # Nobody knows here what these count: the defaults are taken.
+    assert of(type="LoadPointsFromMultiSweeps", sweeps_num=9) == {}
+    assert trained_sweeps({"test_dataloader": None}) == {}
+
+
 def test_a_config_without_a_test_set():
     assert trained_sweeps(Config(dict(model=dict()))) == {}
 
