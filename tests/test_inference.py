@@ -83,8 +83,11 @@ def test_file_that_is_no_checkpoint(tmp_path):
 
 
 @pytest.fixture
-def infer(repo_root, monkeypatch):
-    """tools/infer.py around the stand-in detector."""
+def infer(repo_root, monkeypatch, tmp_path_factory):
+    """tools/infer.py around the stand-in detector, in a folder with its config file."""
+    folder = tmp_path_factory.mktemp("infer")
+    (folder / "c.py").write_text("model = dict()\n")
+    monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(repo_root / "tools"))
     sys.modules.pop("infer", None)
     import infer
