@@ -20,10 +20,10 @@ class Joiner:
     """Adds to every cloud the sweeps before it, as long as they are of one recording.
 
     Without ``max_lag_s`` the oldest sweep may be twice as old as it is without a missing one: twice
-    the way back of the model, in steps of the usual length, which is the median of those seen,
-    and at most 1 s. That follows a sensor of any rate, lets single clouds be missing, and no older
-    points than that come in, for the model has seen none. After a longer pause, or a time
-    before the last one, sweeps are collected anew.
+    the way back of the model (a step and a half more where that is one step), in steps of the
+    usual length, which is the median of those seen, and at most 1 s. That follows a sensor of any
+    rate, lets single clouds be missing, and no older points than that come in, for the model has
+    seen none. After a longer pause, or a time before the last one, sweeps are collected anew.
 
     Args:
         buffer: keeps the sweeps, two or more; its ``max_lag_s`` is set here.
