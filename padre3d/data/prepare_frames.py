@@ -73,12 +73,11 @@ def prepare_frames(
         options: how to read files, by suffix.
         tag: first word of the file names.
         classes: which names count, in label order; default: all.
-        max_sweeps: past frames listed per frame, if there are stamps and poses; the cloud and the
-            database's objects have at most so many sweeps, the key frame included.
+        max_sweeps: past frames listed per frame, if there are stamps and poses; cloud and database
+            have at most so many sweeps, the key frame included.
         split_file, val_share, seed: see :func:`padre3d.data.folder.split_frames`.
         workers: processes that cut the database.
-        also: writes what else belongs into the folder; gets it, the classes and the number of
-            sweeps.
+        also: writes what else belongs into the folder; gets it, classes and number of sweeps.
 
     Raises:
         FileNotFoundError, ValueError: if something is missing or malformed; names the file.

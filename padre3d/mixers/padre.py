@@ -125,9 +125,7 @@ class PADRe(Mixer):
         check_choice(f"{name} impl", impl, self.implementations)
         check_choice(f"{name} basis", s.basis, self.bases)
         check_choice(f"{name} grid_impl", grid_impl, grid_conv.IMPLEMENTATIONS)
-        self._dims = token_dims(s)
-        if self.layout == "grid" and any(conv.dims != 2 for conv in token_convolutions(s)):
-            raise ValueError("PADRe layout='grid': expected convolutions with dims=2, got dims=1")
+        self._dims = _dims_of(s, self.layout)
         self.size = check_token_image("PADRe", self._dims, size, prefix)
         self.dim, self.structure, self.impl, self.prefix = dim, s, impl, prefix
         if causal and (prefix or impl == "triton"):
@@ -264,6 +262,12 @@ class PADRe(Mixer):
     def extra_repr(self) -> str:
         """Degree and channels."""
         return f"dim={self.dim}, degree={self.structure.degree}, layout={self.layout!r}"
+
+
+def _dims_of(structure: PadreStructure, layout: str) -> int:
+    if layout == "grid" and any(conv.dims != 2 for conv in token_convolutions(structure)):
+        raise ValueError("PADRe layout='grid': expected convolutions with dims=2, got dims=1")
+    return token_dims(structure)
 
 
 def _is_sequential(spec: TokenSpec) -> bool:

@@ -112,8 +112,7 @@ def summarize(
     Classes that no validation frame holds are left out of every mean and listed under
     ``absent_classes``. The 95 % intervals are percentiles over ``replicates`` resamplings of the
     frames, drawn with replacement; frames of one scene are alike, so they tell how much these
-    scenes' frames vary, not how much other scenes would. A class that a resampling or a distance
-    band lacks is left out of its mean.
+    scenes' frames vary, not how much others would. What lacks a class leaves it out of its mean.
 
     Args:
         frames: sums of F frames.
