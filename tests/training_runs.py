@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -142,7 +143,8 @@ def train_here(arguments: list[str], log: str, began, orders: dict) -> None:
         arguments: of tools/train.py.
         log: file that gets its output.
         began: is set when the first step begins.
-        orders: ``signal`` sent to itself before iteration ``at``; ``torn``: fraction of its first
+        orders: ``signal`` sent to itself before iteration ``at``, and with ``children`` to the
+            loader's processes; ``torn``: fraction of its first
             checkpoint after which it dies.
     """
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
@@ -164,6 +166,8 @@ def train_here(arguments: list[str], log: str, began, orders: dict) -> None:
         began.set()
         if loop.iter == orders.get("at"):
             os.kill(os.getpid(), orders["signal"])
+            if orders.get("children"):
+                end_children(orders["signal"])
         step(loop, index, batch)
 
     def die(descriptor):
@@ -174,6 +178,15 @@ def train_here(arguments: list[str], log: str, began, orders: dict) -> None:
     if "torn" in orders:
         padre3d.io.files.os = type("os", (), {**vars(os), "fsync": staticmethod(die)})
     train.main(arguments)
+
+
+def end_children(number: int) -> None:
+    """Send a signal to the children of this process, and wait until they have ended."""
+    children = multiprocessing.active_children()
+    assert children
+    for child in children:
+        os.kill(child.pid, number)
+    time.sleep(1)  # their end is seen at any time in the step; here before it
 
 
 def assert_same_training(got: Path, wanted: Path) -> None:

@@ -96,7 +96,28 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             sampler.seed = seed
         self.dataloader.dataset.start(seed, self._epoch)
         self.dataloader.batch_sampler.skip = done
-        return iter(self.dataloader)
+        batches = iter(self.dataloader)
+        self._pass_over_ended_workers()
+        return batches
+
+    def _pass_over_ended_workers(self) -> None:
+        """A signal to the whole group ends the loader's processes as well.
+
+        torch's handler of their end would raise in the middle of the step that is to be finished.
+        """
+        if not hasattr(signal, "SIGCHLD"):
+            return
+        raising = signal.getsignal(signal.SIGCHLD)
+        on_main = threading.current_thread() is threading.main_thread()
+        if not on_main or not callable(raising) or hasattr(raising, "passes_over"):
+            return
+
+        def ended(number: int, frame: object) -> None:
+            if self._asked is None:
+                raising(number, frame)  # type: ignore[arg-type]
+
+        ended.passes_over = True  # type: ignore[attr-defined]
+        signal.signal(signal.SIGCHLD, ended)
 
     def _next(self, batches: Iterator[Any]) -> Any:
         try:

@@ -71,6 +71,16 @@ def test_kill_loses_what_came_after_the_last_minutes(trainings, uninterrupted, t
     assert not (work_dir / "running.pth").exists()
 
 
+def test_a_signal_that_ends_the_loader_too_saves_as_well(trainings, tmp_path):
+    """As a terminal, timeout(1) or a batch system sends it: to every process of the group."""
+    work_dir = tmp_path / "work"
+    run = trainings.finish(work_dir, at=5, signal=signal.SIGTERM, children=True)
+    assert run.process.exitcode == 128 + signal.SIGTERM, run.said
+    assert "SIGTERM: stopped after" in run.said
+    assert "Traceback" not in run.said
+    assert (work_dir / "stopped.pth").is_file()
+
+
 def test_another_training_is_refused_before_its_first_step(
     trainings, uninterrupted, tmp_path, repo_root, tiny_nuscenes
 ):
