@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -184,8 +185,9 @@ def end_children(number: int) -> None:
     """Send a signal to the children of this process, and wait until they have ended."""
     children = multiprocessing.active_children()
     assert children
-    for child in children:
-        os.kill(child.pid, number)
+    # By another process: torch's workers leave in order when it is their parent that ends them.
+    pids = [str(child.pid) for child in children]
+    subprocess.run(["kill", f"-{int(number)}", *pids], check=True)
     time.sleep(1)  # their end is seen at any time in the step; here before it
 
 
