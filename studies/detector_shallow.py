@@ -18,5 +18,11 @@ STUDY = detector_study(
         "padre2_grid5": mixer(type="padre", degree=2, layout="grid", kernel_size=5),
         "padre2_grid11": mixer(type="padre", degree=2, layout="grid", kernel_size=11),
         "padre2_k63": mixer(type="padre", degree=2, preset="sequence", kernel_size=63),
+        # Reach: means of blocks of 5.4 m in a 3 x 3 neighbourhood beside the near cells.
+        "padre2_grid5_block8": mixer(type="padre", degree=2, layout="grid", kernel_size=5, block=8),
+        # Factors of equal scale, as attention's weights sum to one however many pillars are near.
+        "padre2_grid11_layer": mixer(
+            type="padre", degree=2, layout="grid", kernel_size=11, normalise="layer"
+        ),
     },
 )
