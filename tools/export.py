@@ -50,7 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=pillar_counts,
         default=(),
         metavar="dynamic|N[,N...]",
-        help="any number (default), or fixed ones that smaller frames are padded to",
+        help="any number (default), or fixed ones; smaller frames are padded, larger ones cut",
     )
     add("--parts", choices=sorted(PARTS), default="whole", help="one file, or one for each part")
     add(

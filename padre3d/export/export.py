@@ -30,7 +30,10 @@ from padre3d.export.precision import PRECISIONS, convert
 from padre3d.export.runtime_tables import runtime_tables
 from padre3d.head.outputs import HeadOutputs
 from padre3d.runtime.folder import sha256
+from padre3d.runtime.grid import Grid
 from padre3d.runtime.manifest import MANIFEST, TABLES, exported_files, read_manifest
+from padre3d.structures.grid import PillarGrid
+from padre3d.structures.grid_index import cell_ids
 from padre3d.structures.pillars import Pillars
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class ExportConfig:
     Attributes:
         precision: "fp32", "fp16", "int8-trt", "int8-cpu" or "int8-qnn".
         sizes: fixed numbers of pillars, a graph for each; empty for one graph of any number.
+            Of a frame with more pillars a graph sees the nearest, as in the runtime.
         parts: "whole" or "backbone,dense".
         masked: also a graph of any number gets the input ``valid``, so that padding is possible.
         tolerance: replaces the precision's one of :data:`padre3d.export.parity.TOLERANCES`.
@@ -108,9 +112,9 @@ def export_detector(
         The manifest and the comparisons.
 
     Raises:
-        ValueError: if a cloud has no pillar or too many, the graph is not portable, 8 bit is asked
-            for without a calibration cloud, or ``out`` has a manifest that is not one of an export:
-            nothing is done then.
+        ValueError: if a cloud has no pillar, the graph is not portable, 8 bit is asked for without
+            a calibration cloud, or ``out`` has a manifest that is not one of an export: nothing is
+            done then.
         ParityError: if the values differ; nothing is left in ``out`` that was not there before.
     """
     out, config, clouds = Path(out), config or ExportConfig(), dict(clouds)
@@ -175,7 +179,8 @@ class Exporter:
         self.graph = DetectorGraph(detector)
         # By identity; the clouds are held, so that no other gets the number of one that is gone.
         self._pillars: dict[int, tuple[Tensor, Pillars]] = {}
-        self._outputs: dict[int, HeadOutputs] = {}
+        # By the number of pillars too: a graph with a fixed number may not take all of a cloud's.
+        self._outputs: dict[tuple[int, int], HeadOutputs] = {}
 
     def write(
         self, cloud: Tensor, calibration: Sequence[Tensor], size: int | None
@@ -197,23 +202,26 @@ class Exporter:
         return entry, errors
 
     @torch.no_grad()
-    def pillars(self, cloud: Tensor) -> Pillars:
-        """The pillars of a cloud, encoded when first asked for."""
+    def pillars(self, cloud: Tensor, size: int | None = None) -> Pillars:
+        """The pillars of a cloud, encoded when first asked for; the nearest if more than size."""
         if id(cloud) not in self._pillars:
             self._pillars[id(cloud)] = cloud, self.detector.pillar_encoder([cloud])
-        return self._pillars[id(cloud)][1]
+        pillars = self._pillars[id(cloud)][1]
+        return pillars if size is None else nearest_pillars(pillars, self.detector.grid, size)
 
     @torch.no_grad()
-    def expected(self, cloud: Tensor) -> HeadOutputs:
-        """Torch's raw outputs of a cloud, computed when first asked for."""
-        if id(cloud) not in self._outputs:
-            self._outputs[id(cloud)] = self.detector.forward_pillars(self.pillars(cloud))
-        return self._outputs[id(cloud)]
+    def expected(self, cloud: Tensor, size: int | None = None) -> HeadOutputs:
+        """Torch's raw outputs of these pillars, computed when first asked for."""
+        pillars = self.pillars(cloud, size)
+        key = id(cloud), len(pillars.coords)
+        if key not in self._outputs:
+            self._outputs[key] = self.detector.forward_pillars(pillars)
+        return self._outputs[key]
 
     def inputs(self, cloud: Tensor, size: int | None) -> dict[str, Tensor]:
         """Inputs of the whole graph for one cloud."""
         masked = self.config.masked or size is not None
-        return frame_inputs(self.graph, self.pillars(cloud), size, masked)
+        return frame_inputs(self.graph, self.pillars(cloud, size), size, masked)
 
     @torch.no_grad()
     def part_inputs(self, cloud: Tensor, size: int | None) -> dict[str, Tensor]:
@@ -232,14 +240,25 @@ class Exporter:
         parts = [load_model("onnxruntime", path, Options()) for path in files]
         results = []
         for name, cloud in clouds.items():
-            inputs = self.inputs(cloud, model["pillars"])
+            size = model["pillars"]
+            inputs = self.inputs(cloud, size)
             exported = run_parts(parts, {key: value.numpy() for key, value in inputs.items()})
             outputs = HeadOutputs(*(torch.from_numpy(exported[key]) for key in HeadOutputs._fields))
-            count = len(self.pillars(cloud).coords)
-            results.append(
-                compare_outputs(name, count, self.expected(cloud), outputs, self.detector.head)
-            )
+            count = len(self.pillars(cloud, size).coords)
+            cut = count < len(self.pillars(cloud).coords)
+            frame = f"{name}, nearest {count}" if cut else name
+            expected = self.expected(cloud, size)
+            results.append(compare_outputs(frame, count, expected, outputs, self.detector.head))
         return results
+
+
+def nearest_pillars(pillars: Pillars, grid: PillarGrid, most: int) -> Pillars:
+    """What the runtime hands a graph that takes ``most``: the nearest pillars of one sample."""
+    if len(pillars.coords) <= most:
+        return pillars
+    cells = cell_ids(pillars.coords, grid.ny, grid.nx).cpu().numpy()
+    rows = torch.from_numpy(Grid(grid.range_m, grid.cell_m).nearest(cells, most))
+    return Pillars(pillars.features[rows], pillars.coords[rows], pillars.batch_size)
 
 
 def _taken(module: nn.Module, inputs: Mapping[str, Tensor]) -> list[str]:

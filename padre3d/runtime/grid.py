@@ -67,3 +67,8 @@ class Grid:
         xy = np.stack([cells % nx, cells // nx], 1).astype(np.float32)
         low, cell = (np.asarray(v, np.float32) for v in (self.range_m[:2], self.cell_m))
         return (xy + np.float32(0.5)) * cell + low
+
+    def nearest(self, cells: np.ndarray, count: int) -> np.ndarray:
+        """Rows (count,), ascending, of the cell ids (N,) nearest to the sensor; at most N."""
+        distance = np.square(self.centres_m(cells)).sum(1)
+        return np.sort(np.argsort(distance, kind="stable")[:count])

@@ -223,7 +223,8 @@ class Runtime:
         model = self._choose(len(cells))
         count = len(cells)
         if model.max_pillars is not None and count > model.max_pillars:
-            features, cells = self._nearest(features, cells, model.max_pillars)
+            kept = self.grid.nearest(cells, model.max_pillars)
+            features, cells = features[kept], cells[kept]
             logger.warning(
                 "frame of %d pillars: the largest graph takes %d, the %d farthest were dropped",
                 count,
@@ -261,13 +262,6 @@ class Runtime:
             raise ValueError("runtime: expected an open one, got one that was closed")
         fitting = (m for m in self._models if m.max_pillars is None or m.max_pillars >= pillars)
         return next(fitting, self._models[-1])
-
-    def _nearest(
-        self, features: np.ndarray, cells: np.ndarray, max_pillars: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        distance = np.square(self.grid.centres_m(cells)).sum(1)
-        kept = np.sort(np.argsort(distance, kind="stable")[:max_pillars])
-        return features[kept], cells[kept]
 
     def _checked(self, points: np.ndarray) -> np.ndarray:
         points = np.asarray(points)
