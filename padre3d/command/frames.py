@@ -58,8 +58,8 @@ def with_poses(frames: Sequence[Frame], table: PoseTable) -> list[Frame]:
     """The frames with their poses, in the order of time.
 
     A row's ``file`` names its frame: it is the end of the frame's path, with or without the file's
-    suffix. Without that column the rows are the frames in order, if there are as many; else the
-    numbers at the end of the files' names are stamps.
+    suffix. Without that column the table's lines are the frames in order, whatever their stamps,
+    if there are as many; else the numbers at the end of the files' names are stamps.
 
     Raises:
         ValueError: if a frame has no row or stamp, or it is not clear which. A frame whose stamp is
@@ -69,7 +69,8 @@ def with_poses(frames: Sequence[Frame], table: PoseTable) -> list[Frame]:
         rows = _named_rows(frames, table.files)
         posed = [_of_row(frame, table, row) for frame, row in zip(frames, rows, strict=True)]
     elif len(table) == len(frames):
-        posed = [_of_row(frame, table, row) for row, frame in enumerate(frames)]
+        lines = table.lines or range(len(table))
+        posed = [_of_row(frame, table, row) for frame, row in zip(frames, lines, strict=True)]
     else:
         posed = [_of_stamp(frame, table) for frame in frames]
     return sorted(posed, key=lambda frame: frame.stamp_s or 0.0)

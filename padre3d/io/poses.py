@@ -33,6 +33,8 @@ class PoseTable:
         quaternions: (K, 4) w, x, y, z, of length 1.
         files: the point file of every row, or empty.
         tokens: the nuScenes sample token of every row, or empty.
+        lines: the row of every line of the file, whose order need not be that of time; empty for
+            a table that no file has.
     """
 
     stamps_s: np.ndarray
@@ -40,6 +42,7 @@ class PoseTable:
     quaternions: np.ndarray
     files: tuple[str, ...] = field(default=())
     tokens: tuple[str, ...] = field(default=())
+    lines: tuple[int, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.stamps_s)
@@ -201,4 +204,5 @@ def _table(rows: list[dict]) -> PoseTable:
         numbers[order, 3:] / lengths[order, None],
         texts["file"],
         texts["token"],
+        tuple(np.argsort(order).tolist()),
     )

@@ -63,3 +63,18 @@ def test_nuscenes_names_and_absolute_ones(tmp_path):
 def test_rows_that_do_not_tell(tmp_path, rows, files, match):
     with pytest.raises(ValueError, match=f"--poses: .*{match}"):
         posed(tmp_path, rows, files)
+
+
+def test_rows_without_names_are_the_frames_in_their_order(tmp_path):
+    """Also where their stamps do not ascend; what comes out is in the order of time."""
+    path = tmp_path / "p.csv"
+    rows = ((7, 70, "late"), (5, 50, "early"), (6, 60, "between"))
+    lines = "".join(f"{stamp},{x},0,0,1,0,0,0,{token}\n" for stamp, x, token in rows)
+    path.write_text("stamp,x,y,z,qw,qx,qy,qz,token\n" + lines)
+    frames = file_frames([Path(f"{name}.npy") for name in "abc"], {".npy": ReadOptions()})
+    found = with_poses(frames, read_poses(path))
+    assert [(f.name, f.stamp_s, f.pose[0, 3], f.token) for f in found] == [
+        ("b", 5, 50, "early"),
+        ("c", 6, 60, "between"),
+        ("a", 7, 70, "late"),
+    ]
