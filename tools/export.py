@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     eight_bit = args.precision.startswith("int8")
     check_args(args, eight_bit)
     most = args.calib_frames or MOST_FRAMES
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)  # paths and names may have brackets
     config = ExportConfig(args.precision, args.pillars, args.parts, args.masked, args.tolerance)
     with console.status("loading"):
         clouds = read_clouds(args.points)
@@ -118,7 +118,9 @@ def run(args: argparse.Namespace) -> None:
     if manifest["layer_errors"]:
         console.print(layer_table(manifest["layer_errors"]))
     console.print(parity_table(results, args.precision, config.limit))
-    console.print(f"{args.out}: largest difference {manifest['parity']['max_abs_err']:.2e}")
+    parity = manifest["parity"]
+    lost = f", lost proposals: {parity['lost']}" if parity["lost"] else ""
+    console.print(f"{args.out}: largest difference {parity['max_abs_err']:.2e}{lost}")
 
 
 def main(argv: list[str] | None = None) -> None:

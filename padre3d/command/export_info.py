@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,15 @@ def _about(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "point": f"{manifest.point_columns} columns: x, y, z (m), intensity, time lag (s), ...",
         "tokens": manifest.layout,
         "pillars": ", ".join(str(m.pillars or "any number") for m in manifest.models),
-        "torch against file": f"{manifest.parity.get('max_abs_err', float('nan')):.2g}",
+        "torch against file": _parity(manifest.parity),
         "checksums": f"{len(manifest.sha256)} files, all as exported",
         **{name: _plain(value) for name, value in folder_info(folder).items()},
     }
+
+
+def _parity(said: dict[str, Any]) -> str:
+    lost = f", lost proposals: {said['lost']}" if said.get("lost") else ""
+    return f"{said.get('max_abs_err', math.nan):.2g}{lost}"
 
 
 def _plain(value: Any) -> str:

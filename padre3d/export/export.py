@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,8 @@ class ExportConfig:
             raise ValueError(
                 f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}"
             )
+        if not 0 <= self.limit < math.inf:
+            raise ValueError(f"tolerance: expected a number of 0 or more, got {self.limit}")
         if self.precision == "int8-qnn" and not self.sizes:
             raise ValueError(
                 "int8-qnn: expected fixed numbers of pillars (NPUs know no symbol), "
@@ -158,7 +161,7 @@ def _write_manifest(
         "sha256": {path.name: sha256(path) for path in sorted(made.iterdir())},
         **entries,
     }
-    (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    (made / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n")
     read_manifest(made)
     return manifest
 
@@ -281,7 +284,8 @@ def _refuse(results: list[FrameParity], config: ExportConfig) -> None:
 
 def _summary(results: list[FrameParity], config: ExportConfig) -> dict[str, Any]:
     return {
-        "max_abs_err": max(result.worst for result in results),
+        "max_abs_err": max(result.difference for result in results),
+        "lost": sum(result.lost for result in results),
         "max_relative_rms": max(result.worst_relative for result in results),
         "tolerance": config.limit,
         "frames": [result.as_dict() for result in results],

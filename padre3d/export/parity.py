@@ -62,9 +62,14 @@ class FrameParity:
     score: float
 
     @property
+    def difference(self) -> float:
+        """The largest of the errors, lost proposals or not."""
+        return max(self.errors.values())
+
+    @property
     def worst(self) -> float:
         """The largest of the errors; infinite if a proposal is lost."""
-        return float("inf") if self.lost else max(self.errors.values())
+        return float("inf") if self.lost else self.difference
 
     @property
     def worst_relative(self) -> float:

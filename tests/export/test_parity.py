@@ -1,10 +1,13 @@
 """The comparison itself: matched by class and cell, ties excused, losses not."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from padre3d.command.export_info import _parity
+from padre3d.export import export
 from padre3d.export.parity import compare_outputs
 from padre3d.head.outputs import HeadOutputs
 from padre3d.structures.grid import PillarGrid
@@ -93,3 +96,29 @@ def test_a_tie_with_the_last_proposal_is_excused():
     )
     assert (result.matched, result.ties, result.lost) == (1, 2, 0)
     assert result.worst == 0
+
+
+def test_a_lost_proposal_has_a_manifest_in_16_bit(tmp_path, monkeypatch):
+    """It passes the tolerance: what is written is finite, and says how many are lost."""
+    lossy = compare_outputs("f", 9, outputs(), outputs([*CELLS[:2], (1, 3, 3)]), HEAD)
+    wrong = outputs().vel + 0.25
+    results = [lossy, compare_outputs("g", 9, outputs(), outputs()._replace(vel=wrong), HEAD)]
+    config = export.ExportConfig("fp16", tolerance=2)
+    export._refuse(results, config)
+    said = export._summary(results, config)
+    assert (said["max_abs_err"], said["lost"]) == (pytest.approx(0.25), 1)
+    assert _parity(said) == "0.25, lost proposals: 1"
+    assert json.loads(json.dumps(said, allow_nan=False)) == said
+    with pytest.raises(export.ParityError, match="a difference of inf"):
+        export._refuse(results, export.ExportConfig())
+    monkeypatch.setattr(export, "describe_detector", lambda _: {})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        export._write_manifest(tmp_path, None, config, {"parity": {"max_abs_err": float("inf")}})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("tolerance", [float("inf"), float("nan"), -1])
+def test_a_tolerance_is_a_finite_number(tolerance):
+    """Others could not be in the manifest, or nothing would pass."""
+    with pytest.raises(ValueError, match="tolerance: expected a number of 0 or more, got"):
+        export.ExportConfig("fp16", tolerance=tolerance)

@@ -112,6 +112,20 @@ def test_sets_of_a_profile_reach_down_to_one(exported_attention, tools, capsys):
         assert all(s >= low for s, low in zip(inputs[name].shape, wanted, strict=True)), name
 
 
+def test_export_prints_the_folder_as_it_is_and_what_is_lost(tools, tmp_path, capsys, monkeypatch):
+    import export
+
+    made = {"layer_errors": [], "parity": {"max_abs_err": 0.25, "lost": 2}}
+    monkeypatch.setattr(export, "read_clouds", lambda *_: {"a": torch.zeros(1, 5)})
+    for name, value in (("init_model", None), ("read_config", {}), ("trained_sweeps", {})):
+        monkeypatch.setattr(export, name, lambda *_, value=value: value)
+    monkeypatch.setattr(export, "export_detector", lambda *_: (made, []))
+    out = tmp_path / "[bold]"
+    export.main(["c.py", "w.pth", "--out", str(out), "--precision", "fp16"])
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"{out}: largest difference 2.50e-01, lost proposals: 2"
+
+
 def test_command_line_of_a_model_of_fixed_size_has_no_shapes(tmp_path):
     """trtexec refuses shapes for a model without a free axis."""
     from padre3d.backends.tensorrt import command_line
