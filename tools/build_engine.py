@@ -122,7 +122,7 @@ def check_args(args: argparse.Namespace, dynamic: bool) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Build an engine for each file."""
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False, highlight=False)  # as a shell reads it
     manifest = read_manifest(args.folder)
     check_args(args, any(not model.pillars for model in manifest.models))
     for model in manifest.models:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def do_step(result: Path, step: Step, left: float, seconds: dict[str, float]) ->
     """Run a command unless its result is there; say what it is, and note the seconds it took."""
     command = step.command
     print(f"\n{step.what}: about {step.minutes:g} of the {left:.0f} minutes left", flush=True)
-    print(f"$ python {' '.join(command)}", flush=True)
+    print(f"$ python {shlex.join(command)}", flush=True)
     if (ROOT / result).exists():
         print(f"{result} is there already", flush=True)
         return

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ def print_plan(runs: Sequence[Run], rows: Sequence[Row], settings: Settings) -> 
     for run in runs:
         print(f"{'done   ' if run.key in done else 'waiting'} {run} -> {run.out}")
         for step in run.steps:
-            print(f"    {step.name}: {' '.join(run.command(step, settings.threads))}")
+            print(f"    {step.name}: {shlex.join(run.command(step, settings.threads))}")
     print(f"{len(runs)} runs, {len(done)} of them done")
 
 

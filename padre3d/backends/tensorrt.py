@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,18 +63,18 @@ def build_engine(backend: str, path: Path, profile: Profile) -> bytes:
 
 
 def command_line(backend: str, path: Path, engine: Path, profile: Profile) -> str:
-    """The trtexec call that builds the same engine."""
+    """The trtexec call that builds the same engine, quoted for a shell."""
     inputs = _input_shapes(backend, path)
     shapes = {name: profile.shapes(shape) for name, shape in inputs.items()}
     words = [TRTEXEC[backend], f"--onnx={path}", f"--saveEngine={engine}"]
     words += ["--stronglyTyped"] if backend == "tensorrt" else []
     # It refuses shapes for a model in which all of them are fixed.
     if not any(isinstance(axis, str) for shape in inputs.values() for axis in shape):
-        return " ".join(words)
+        return shlex.join(words)
     for i, option in enumerate(("minShapes", "optShapes", "maxShapes")):
         values = (f"{n}:{'x'.join(map(str, s[i]))}" for n, s in shapes.items())
         words.append(f"--{option}={','.join(values)}")
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def engine_path(backend: str, path: Path, profile: Profile, folder: Path | None = None) -> Path:

@@ -1,6 +1,8 @@
 """The command-line tools on an exported folder."""
 
 import json
+import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -140,6 +142,34 @@ def test_command_line_of_a_model_of_fixed_size_has_no_shapes(tmp_path):
             "tensorrt", tmp_path / "m.onnx", tmp_path / "m.engine", Profile(8, 8, 8)
         )
         assert ("Shapes=" in line) == given
+
+
+@pytest.mark.parametrize("axis", [8, "pillars"])
+def test_command_line_is_one_for_a_shell(tools, tmp_path, axis, capsys, monkeypatch):
+    """Blanks and brackets of a folder's name stay what they are, on the way to the screen too."""
+    import build_engine
+
+    onnx = pytest.importorskip("onnx")
+    folder = tmp_path / "my models [bold] $HOME"
+    folder.mkdir()
+    ends = [onnx.helper.make_tensor_value_info(name, 1, [axis, 4]) for name in "xy"]
+    node = onnx.helper.make_node("Abs", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:])
+    onnx.save(onnx.helper.make_model(graph), str(folder / "m.onnx"))
+    pillars = axis if axis == 8 else None
+    model = SimpleNamespace(pillars=pillars, parts=[SimpleNamespace(file="m.onnx")])
+    manifest = SimpleNamespace(models=[model], set_size=None, grid=None)
+    monkeypatch.setattr(build_engine, "read_manifest", lambda _: manifest)
+    build_engine.main([str(folder), "--dry-run"])
+    words = shlex.split(capsys.readouterr().out)
+    assert words[:3] == [
+        *("trtexec", f"--onnx={folder / 'm.onnx'}", f"--saveEngine={folder / 'm.engine'}")
+    ]
+    assert words[3:] == ["--stronglyTyped"] + [
+        f"--{name}=x:{count}x4"
+        for name, count in (("minShapes", 1), ("optShapes", 20000), ("maxShapes", 60000))
+        if pillars is None
+    ]
 
 
 def test_shapes_from_a_data_set(exported_padre, tools, tiny_nuscenes, repo_root, capsys):

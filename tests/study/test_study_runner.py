@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import subprocess
 
 import pytest
@@ -140,6 +141,15 @@ def test_selection(lab, capsys):
     assert lab.call("--only", "best") == 2
     assert lab.call("--seeds", "7") == 2
     assert "got 7" in capsys.readouterr().err
+
+
+def test_commands_of_a_dry_run_are_those_of_a_shell(lab, capsys):
+    variants, command = {"low": {"gain": 0.25}}, [*lab.command, "two words", "[1];$HOME"]
+    study = lab.define(variants=variants, command=command, seeds=(0,))
+    (run,) = study.runs(lab.root, lab.work_dir)
+    assert lab.call("--dry-run") == 0
+    (line,) = (s for s in capsys.readouterr().out.splitlines() if s.startswith("    "))
+    assert shlex.split(line.partition(": ")[2]) == run.command(run.steps[0], 1)
 
 
 def test_failed_run_is_recorded_and_tried_again(lab, capsys):
