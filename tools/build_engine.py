@@ -82,13 +82,18 @@ def measured_counts(ann_file: Path, config: str | None, grid: Grid, most: int) -
 
 
 def profile_of(args: argparse.Namespace, grid: Grid, console: Console) -> Profile:
-    """The given numbers, else the measured ones, else the defaults."""
+    """The given numbers, else the measured ones, else the defaults.
+
+    Raises:
+        ValueError: unless 0 < min <= opt <= max.
+    """
     base = Profile()
     if args.shapes_from:
         counts = measured_counts(args.shapes_from, args.config, grid, args.frames or MOST_FRAMES)
         console.print(f"pillars of {len(counts)} frames: {distribution(counts)}")
         base = choose_profile(counts)
-    return Profile(*(getattr(args, f) or getattr(base, f) for f in ("min", "opt", "max")))
+    given = ((getattr(args, f), getattr(base, f)) for f in ("min", "opt", "max"))
+    return Profile(*(usual if count is None else count for count, usual in given))
 
 
 def with_sets(profile: Profile, manifest: Manifest, folder: Path) -> Profile:

@@ -144,6 +144,18 @@ def test_command_line_of_a_model_of_fixed_size_has_no_shapes(tmp_path):
         assert ("Shapes=" in line) == given
 
 
+@pytest.mark.parametrize(
+    ("option", "got"), [("--min", "0, 20000, 60000"), ("--opt", "1, 0, 60000"), ("--max", "1, 2")]
+)
+def test_a_profile_of_no_pillars_is_refused(tools, option, got):
+    """A zero that is given is no default."""
+    import build_engine
+
+    args = build_engine.parse_args(["DIR", option, "0"])
+    with pytest.raises(ValueError, match=f"expected 0 < min <= opt <= max pillars, got {got}"):
+        build_engine.profile_of(args, None, None)
+
+
 @pytest.mark.parametrize("axis", [8, "pillars"])
 def test_command_line_is_one_for_a_shell(tools, tmp_path, axis, capsys, monkeypatch):
     """Blanks and brackets of a folder's name stay what they are, on the way to the screen too."""
