@@ -21,6 +21,7 @@ PRECISION = "fp16"
 MANIFEST, INFO = "manifest.json", "info.json"
 WEIGHTS, SETTINGS = "weights.pth", "model.json"
 SAMPLE, SAMPLE_BOXES = "sample_float16.bin", "sample_boxes.json"
+MOST_SWEEPS = 1_000_000
 
 
 def model_names() -> tuple[str, ...]:
@@ -96,12 +97,15 @@ def folder_info(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        said = dict(json.loads(path.read_text()))
-        if min(int(said.get(key, 1)) for key in ("num_sweeps", "stride")) < 1:
-            raise ValueError("expected num_sweeps and stride of 1 or more")
+        said = json.loads(path.read_text())
+        if not isinstance(said, dict):
+            raise ValueError("expected an object")
+        counts = [said.get(key, 1) for key in ("num_sweeps", "stride")]
+        if not all(type(n) is int and 1 <= n <= MOST_SWEEPS for n in counts):
+            raise ValueError(f"expected whole num_sweeps and stride of 1 to {MOST_SWEEPS}")
         if not isinstance(said.get("sha256", {}), dict):
             raise ValueError("expected checksums by name")
-    except (ValueError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected what tools/export.py or package_model.py wrote: {error}"
         ) from error

@@ -28,7 +28,8 @@ class SweepBuffer:
             where they are the same.
 
     Raises:
-        ValueError: if a number is not positive or the calibration is no pose.
+        ValueError: if a number is not positive, sweeps or stride are not whole, or the calibration
+            is no pose.
     """
 
     def __init__(
@@ -42,8 +43,8 @@ class SweepBuffer:
         lidar_to_ego: np.ndarray | Sequence[float] | None = None,
     ) -> None:
         for name, value in (("num_sweeps", num_sweeps), ("stride", stride)):
-            if value < 1:
-                raise ValueError(f"SweepBuffer expected {name} >= 1, got {value}")
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"SweepBuffer expected a whole {name} >= 1, got {value}")
         if max_lag_s is not None and not max_lag_s > 0:
             raise ValueError(f"SweepBuffer expected max_lag_s > 0, got {max_lag_s}")
         self.num_sweeps, self.stride = num_sweeps, stride
