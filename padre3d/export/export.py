@@ -62,6 +62,10 @@ class ExportConfig:
         parts: "whole" or "backbone,dense".
         masked: also a graph of any number gets the input ``valid``, so that padding is possible.
         tolerance: replaces the precision's one of :data:`padre3d.export.parity.TOLERANCES`.
+
+    Raises:
+        ValueError: on another precision, a size below 2 or twice, a tolerance that is negative or
+            not finite, or "int8-qnn" without sizes.
     """
 
     precision: str = "fp32"
@@ -75,6 +79,8 @@ class ExportConfig:
             raise ValueError(
                 f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}"
             )
+        if min(self.sizes, default=2) < 2 or len(set(self.sizes)) < len(self.sizes):
+            raise ValueError(f"sizes: expected different numbers of 2 or more, got {self.sizes}")
         if not 0 <= self.limit < math.inf:
             raise ValueError(f"tolerance: expected a number of 0 or more, got {self.limit}")
         if self.precision == "int8-qnn" and not self.sizes:

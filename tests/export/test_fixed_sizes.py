@@ -33,3 +33,10 @@ def test_several_sizes_and_frames_larger_than_each(tmp_path):
     assert runtime.last.dropped == runtime.last.pillars - 200 > 0
     actual = torch.from_numpy(found["dense_heatmap"])
     assert_close_to_largest(actual, expected.dense_heatmap)
+
+
+@pytest.mark.parametrize("sizes", [(0,), (1, 60), (60, 60)])
+def test_numbers_of_pillars_that_are_none(sizes):
+    """Zero is no word for any number, and a graph would be written over its twin."""
+    with pytest.raises(ValueError, match="sizes: expected different numbers of 2 or more, got"):
+        export.ExportConfig(sizes=sizes)
