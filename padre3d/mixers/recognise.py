@@ -74,6 +74,10 @@ KINDS = {
         ("hidden_states", "head_mask", "output_attentions"),
     ),
 }
+MULTIHEAD_WEIGHTS = {
+    *("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    "out_proj",
+}
 CROSS_NAMES = ("encoder_attn", "encoder_attention", "EncDecAttention")
 
 
@@ -197,12 +201,8 @@ def _not_self_attention(model: nn.Module, name: str, module: nn.Module) -> str:
 
 def _not_understood(module: nn.Module, kind: str) -> str:
     """What a recognised self-attention does beyond attention, or an empty string."""
-    if kind == "multihead":
-        if not module.kdim == module.vdim == module.embed_dim:
-            return "keys or values of another width than the queries"
-        if module.bias_k is not None or module.add_zero_attn:
-            return "it adds a key and a value of its own (add_bias_kv, add_zero_attn)"
-        return ""
+    if isinstance(module, nn.MultiheadAttention):
+        return _multihead_not_understood(module)
     spec = KINDS[kind]
     inner = module.get_submodule("attention") if kind == "transformers 4" else module
     outer = module.get_submodule("output") if kind == "transformers 4" else module
@@ -212,13 +212,30 @@ def _not_understood(module: nn.Module, kind: str) -> str:
         return f"no output map of {width} channels named {' or '.join(spec.outputs)}"
     known = {*spec.linears, *spec.outputs, *spec.parts}
     extra = sorted(set(_weighted(inner)) | set(_weighted(outer)) - {"attention", "output"})
-    extra = [name for name in extra if name not in known]
-    if extra:
-        return f"it owns {', '.join(extra)}, which a mixer would leave out"
+    if reason := _left_out(set(extra) - known):
+        return reason
     arguments = [a for a in _arguments(module) if a not in spec.arguments]
     if arguments:
         return f"its forward takes {', '.join(arguments)}, which a mixer would ignore"
     return ""
+
+
+def _multihead_not_understood(module: nn.MultiheadAttention) -> str:
+    """The same for torch's attention and its subclasses."""
+    # Of a subclass, and of one whose forward was set from outside, nothing is known.
+    if getattr(module.forward, "__func__", None) is not nn.MultiheadAttention.forward:
+        return f"{type(module).__name__} has a forward of its own"
+    if not module.kdim == module.vdim == module.embed_dim:
+        return "keys or values of another width than the queries"
+    if module.bias_k is not None or module.add_zero_attn:
+        return "it adds a key and a value of its own (add_bias_kv, add_zero_attn)"
+    return _left_out(set(_weighted(module)) - MULTIHEAD_WEIGHTS)
+
+
+def _left_out(extra: set[str]) -> str:
+    if not extra:
+        return ""
+    return f"it owns {', '.join(sorted(extra))}, which a mixer would leave out"
 
 
 def _weighted(module: nn.Module) -> Iterator[str]:

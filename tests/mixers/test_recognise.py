@@ -1,0 +1,58 @@
+"""What is no plain self-attention is refused, whatever it looks like from outside."""
+
+import types
+
+import pytest
+import torch
+from torch import nn
+
+from padre3d.mixers import replace_attention
+
+DIM = 16
+
+
+def assert_refused(attention, reason, name="attn"):
+    model = nn.ModuleDict({name: attention})
+    with pytest.raises(ValueError, match=rf"not understood: {name}: .*{reason}"):
+        replace_attention(model)
+    assert model[name] is attention
+
+
+class GatedMultihead(nn.MultiheadAttention):
+    """Torch's attention with a weight of its own, behind torch's forward."""
+
+    def __init__(self, name, extra):
+        super().__init__(DIM, 4)
+        setattr(self, name, extra)
+
+
+class BiasedMultihead(nn.MultiheadAttention):
+    """As :class:`nn.MultiheadAttention`, with another logit for every pair of tokens."""
+
+    def forward(self, query, key, value, **others):
+        return super().forward(query, key, value, attn_mask=torch.eye(len(query)), **others)
+
+
+class NamedMultihead(nn.MultiheadAttention):
+    """A subclass that changes nothing."""
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [("gate", nn.Linear(DIM, DIM)), ("rel_bias", nn.Parameter(torch.zeros(4, 6, 6)))],
+)
+def test_a_multihead_attention_with_weights_of_its_own_is_refused(name, extra):
+    assert_refused(GatedMultihead(name, extra), f"owns {name}, which a mixer")
+
+
+def test_a_multihead_attention_with_a_forward_of_its_own_is_refused():
+    assert_refused(BiasedMultihead(DIM, 4), "BiasedMultihead has a forward of its own")
+    patched = nn.MultiheadAttention(DIM, 4)
+    patched.forward = types.MethodType(BiasedMultihead.forward, patched)
+    assert_refused(patched, "MultiheadAttention has a forward of its own")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_multihead_attention_of_another_name_is_replaced(bias):
+    model = nn.ModuleDict({"attn": NamedMultihead(DIM, 4, bias=bias)})
+    assert replace_attention(model).replaced == ["attn"]
