@@ -210,9 +210,10 @@ def _not_understood(module: nn.Module, kind: str) -> str:
     width = getattr(inner, spec.linears[0]).in_features
     if output is None or output.out_features != width:
         return f"no output map of {width} channels named {' or '.join(spec.outputs)}"
-    known = {*spec.linears, *spec.outputs, *spec.parts}
-    extra = sorted(set(_weighted(inner)) | set(_weighted(outer)) - {"attention", "output"})
-    if reason := _left_out(set(extra) - known):
+    extra = {*_weighted(inner), *_weighted(outer)} - {*spec.linears, *spec.outputs, *spec.parts}
+    if kind == "transformers 4":
+        extra |= set(_weighted(module)) - {"attention", "output"}
+    if reason := _left_out(extra):
         return reason
     arguments = [a for a in _arguments(module) if a not in spec.arguments]
     if arguments:

@@ -56,3 +56,35 @@ def test_a_multihead_attention_with_a_forward_of_its_own_is_refused():
 def test_a_multihead_attention_of_another_name_is_replaced(bias):
     model = nn.ModuleDict({"attn": NamedMultihead(DIM, 4, bias=bias)})
     assert replace_attention(model).replaced == ["attn"]
+
+
+class ViTAttention(nn.Module):
+    """The interface of the class of this name in transformers before 5."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.output = nn.Module(), nn.Module()
+        for name in ("query", "key", "value"):
+            setattr(self.attention, name, nn.Linear(DIM, DIM))
+        self.output.dense = nn.Linear(DIM, DIM)
+
+    def forward(self, hidden_states, head_mask=None, output_attentions=False):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("owner", ["", "attention", "output"])
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [("adapter", nn.Linear(DIM, DIM)), ("gamma", nn.Parameter(torch.ones(DIM)))],
+)
+def test_a_vit_attention_with_weights_of_its_own_is_refused(owner, name, extra):
+    attention = ViTAttention()
+    setattr(attention.get_submodule(owner), name, extra)
+    assert_refused(attention, f"owns {name}, which a mixer")
+
+
+def test_a_vit_attention_of_transformers_4_is_replaced():
+    model = nn.ModuleDict({"attention": ViTAttention()})
+    assert replace_attention(model).replaced == ["attention"]
+    x = torch.randn(1, 6, DIM)
+    assert model["attention"](x, None, output_attentions=False).shape == x.shape
