@@ -3,7 +3,8 @@
 Modules are recognised by what they own and by what their ``forward`` takes, so none of the
 libraries is imported. What is recognised must be understood in full: an attention with a parameter,
 a module or an argument that is not listed here computes something a mixer would leave out, and is
-refused.
+refused. ``qkv`` and ``proj`` are names of many attentions: what owns them is tried on a few tokens
+(:mod:`padre3d.mixers.behaviour`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from padre3d.mixers.behaviour import Trial, try_attention
 from padre3d.mixers.mixer import Mixer
 from padre3d.mixers.token_image import Size
 
@@ -90,7 +92,7 @@ class Attention:
         module: itself.
         kind: key of :data:`KINDS`, or "multihead" for ``nn.MultiheadAttention``.
         width: channels D.
-        is_causal: whether it says that tokens see earlier ones only.
+        is_causal: whether it says, or its trial shows, that tokens see earlier ones only.
     """
 
     name: str
@@ -134,8 +136,10 @@ def survey(model: nn.Module, skip: Sequence[str]) -> Survey:
             result.left[name] = reason
         elif kind is None or (reason := _not_understood(module, kind)):
             result.refused[name] = reason or f"{type(module).__name__} is not a known attention"
+        elif (trial := _tried(module, kind)).reason:
+            result.refused[name] = trial.reason
         else:
-            result.replaceable.append(_attention(name, module, kind))
+            result.replaceable.append(_attention(name, module, kind, trial.is_causal))
     return result
 
 
@@ -201,6 +205,8 @@ def _not_self_attention(model: nn.Module, name: str, module: nn.Module) -> str:
 
 def _not_understood(module: nn.Module, kind: str) -> str:
     """What a recognised self-attention does beyond attention, or an empty string."""
+    if "channel" in type(module).__name__.lower():
+        return f"{type(module).__name__} is an attention over channels, not tokens"
     if isinstance(module, nn.MultiheadAttention):
         return _multihead_not_understood(module)
     spec = KINDS[kind]
@@ -249,18 +255,24 @@ def _weighted(module: nn.Module) -> Iterator[str]:
 
 
 def _arguments(module: nn.Module) -> list[str]:
-    parameters = inspect.signature(type(module).forward).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return [name for name in named if name != "self"]
+    parameters = inspect.signature(module.forward).parameters.values()
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
-def _attention(name: str, module: nn.Module, kind: str) -> Attention:
+def _tried(module: nn.Module, kind: str) -> Trial:
+    return try_attention(module, _width(module, kind)) if kind == "timm" else Trial("")
+
+
+def _width(module: nn.Module, kind: str) -> int:
     if isinstance(module, nn.MultiheadAttention):
-        width = module.embed_dim
-    else:
-        inner = module.get_submodule("attention") if kind == "transformers 4" else module
-        width = getattr(inner, KINDS[kind].linears[0]).in_features
-    return Attention(name, module, kind, width, bool(getattr(module, "is_causal", False)))
+        return module.embed_dim
+    inner = module.get_submodule("attention") if kind == "transformers 4" else module
+    return int(getattr(inner, KINDS[kind].linears[0]).in_features)
+
+
+def _attention(name: str, module: nn.Module, kind: str, is_causal: bool) -> Attention:
+    is_causal = is_causal or bool(getattr(module, "is_causal", False))
+    return Attention(name, module, kind, _width(module, kind), is_causal)
 
 
 def _grid(embeddings: nn.Module, child: str) -> Size | None:

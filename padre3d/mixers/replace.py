@@ -5,7 +5,7 @@ libraries is imported:
 
 | attention | recognised by | replaced by |
 |---|---|---|
-| timm ``Attention`` | ``qkv``, ``proj`` | ``TimmAdapter`` |
+| timm ``Attention`` | ``qkv``, ``proj``, a trial on tokens | ``TimmAdapter`` |
 | transformers: DETR, ViT, Llama | ``q_proj``, ``k_proj``, ``v_proj`` | ``TransformersAdapter`` |
 | transformers 4: ViT, DeiT | ``attention.query``, ``output.dense`` | ``Transformers4Adapter`` |
 | ``nn.MultiheadAttention`` (original DETR, torch's encoder) | type | ``MultiheadAdapter`` |
