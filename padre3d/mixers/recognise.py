@@ -80,6 +80,13 @@ MULTIHEAD_WEIGHTS = {
     *("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
     "out_proj",
 }
+CLASS_NAME = re.compile("attention|attn|mhsa", re.IGNORECASE)
+# What an attention is called by the module that owns it; no "attn_norm", "proj_attn" or "ls_attn".
+CHILD_NAME = re.compile(
+    "((self|cross|multi_?head|encoder|spatial|temporal|window|local|global|causal|channel)_?)*"
+    "(attn|attention|mhs?a)_?[0-9]*",
+    re.IGNORECASE,
+)
 CROSS_NAMES = ("encoder_attn", "encoder_attention", "EncDecAttention")
 
 
@@ -125,12 +132,12 @@ def survey(model: nn.Module, skip: Sequence[str]) -> Survey:
         if any(not done or name.startswith(done + ".") for done in decided):
             continue
         kind = _kind(module)
-        if kind is None and not _looks_like_attention(module):
+        if kind is None and not _looks_like_attention(name.rpartition(".")[2], module):
             continue
         decided.append(name)
         if isinstance(module, Mixer):
             result.left[name] = "already a mixer"
-        elif set(skip) & set(name.split(".")):
+        elif any(f".{skipped}." in f".{name}." for skipped in skip):
             result.left[name] = f"named in skip={tuple(skip)}"
         elif reason := _not_self_attention(model, name, module):
             result.left[name] = reason
@@ -177,11 +184,26 @@ def _owns(module: nn.Module | None, linears: Sequence[str]) -> bool:
     return all(isinstance(getattr(module, name, None), nn.Linear) for name in linears)
 
 
-def _looks_like_attention(module: nn.Module) -> bool:
-    """A mixer, or an attention by its class name that holds weights and no known attention."""
+def _looks_like_attention(child: str, module: nn.Module) -> bool:
+    """A mixer, or an attention by a name that holds weights and no known attention.
+
+    Args:
+        child: what its owner calls it. Of modules with such a name the innermost counts, and no
+            single layer of torch.
+        module: itself.
+    """
+    if _is_attention_class(module):
+        return True
+    is_layer = type(module).__module__.startswith("torch.nn.") and not list(module.children())
+    if not CHILD_NAME.fullmatch(child) or is_layer or not any(True for _ in module.parameters()):
+        return False
+    return not any(_kind(m) or _is_attention_class(m) for m in module.modules() if m is not module)
+
+
+def _is_attention_class(module: nn.Module) -> bool:
     if isinstance(module, Mixer):
         return True
-    if not re.search("attention|attn", type(module).__name__, re.IGNORECASE):
+    if not CLASS_NAME.search(type(module).__name__):
         return False
     inside = (m for m in module.modules() if m is not module)
     return bool(list(module.parameters())) and all(_kind(m) is None for m in inside)

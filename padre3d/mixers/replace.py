@@ -75,8 +75,9 @@ def replace_attention(
         size: (H, W) of the token image; read from the model's patch embedding if it has one.
             Without it convolutions run along the sequence. :func:`set_token_size` changes it.
         prefix: leading tokens outside the image; read from the model likewise.
-        skip: modules with one of these in a part of their name stay. A DETR decoder's queries have
-            no order to convolve over, so decoders stay unless asked for.
+        skip: modules with one of these as a part of their name, or as parts joined by dots, stay.
+            A DETR decoder's queries have no order to convolve over, so decoders stay unless asked
+            for.
 
     ``dims=1`` in ``mixer`` keeps a mixer along the sequence in a model of images. A mixer without
     a 2-D form sees the patches row by row; one without a place for prefix tokens is refused unless

@@ -88,3 +88,60 @@ def test_a_vit_attention_of_transformers_4_is_replaced():
     assert replace_attention(model).replaced == ["attention"]
     x = torch.randn(1, 6, DIM)
     assert model["attention"](x, None, output_attentions=False).shape == x.shape
+
+
+class PositionalSelf(nn.Module):
+    """As ConViT's GPSA: no class and no weights by which it is known."""
+
+    def __init__(self):
+        super().__init__()
+        self.qk, self.v, self.proj = nn.Linear(DIM, 2 * DIM), nn.Linear(DIM, DIM), nn.Identity()
+
+
+class BareAttention(nn.Module):
+    """Softmax alone, without weights."""
+
+
+class WithBareCore(PositionalSelf):
+    def __init__(self):
+        super().__init__()
+        self.inner_attention = BareAttention()
+
+
+@pytest.mark.parametrize("name", ["attn", "attention", "self_attn", "attn1", "global_attn", "mha"])
+@pytest.mark.parametrize("attention", [PositionalSelf, WithBareCore])
+def test_an_attention_that_is_known_by_its_place_alone_is_refused(name, attention):
+    assert_refused(attention(), f"{attention.__name__} is not a known attention", name)
+
+
+def block(attention):
+    return nn.ModuleDict(
+        {
+            "attn_norm": nn.Sequential(nn.LayerNorm(DIM)),  # none of these is an attention
+            "attn": attention,
+            "attn_drop": nn.Dropout(),
+            "self_attn_layer_norm": nn.ModuleDict({"scale": nn.LayerNorm(DIM)}),
+            "attention": nn.Linear(DIM, 1),
+            "self_attention": nn.Sequential(),
+        }
+    )
+
+
+def test_other_modules_around_attention_are_no_attention():
+    done = replace_attention(block(nn.MultiheadAttention(DIM, 4)))
+    assert (done.replaced, done.skipped) == (["attn"], {})
+
+
+def test_a_container_of_that_name_is_not_the_attention():
+    model = nn.ModuleDict({"attn": nn.Sequential(nn.LayerNorm(DIM), nn.MultiheadAttention(DIM, 4))})
+    assert replace_attention(model).replaced == ["attn.1"]
+
+
+def test_a_full_name_is_skipped_alone():
+    model = nn.ModuleDict({n: block(nn.MultiheadAttention(DIM, 4)) for n in ("first", "second")})
+    model["first"]["attn"] = PositionalSelf()
+    done = replace_attention(model, skip=("first.attn",))
+    assert done.replaced == ["second.attn"]
+    assert done.skipped == {"first.attn": "named in skip=('first.attn',)"}
+    with pytest.raises(ValueError, match="found no self-attention.*left alone: second.attn"):
+        replace_attention(nn.ModuleDict({"second": model["second"]}), skip=("nd.attn",))
