@@ -18,7 +18,6 @@ from torch import nn
 
 from padre3d.mixers.behaviour import Trial, try_attention
 from padre3d.mixers.mixer import Mixer
-from padre3d.mixers.token_image import Size
 
 
 @dataclass(frozen=True)
@@ -150,25 +149,6 @@ def survey(model: nn.Module, skip: Sequence[str]) -> Survey:
     return result
 
 
-def token_image(model: nn.Module, name: str) -> tuple[Size | None, int, bool]:
-    """(size, prefix, whether it is an image model) of the nearest ViT around the module ``name``.
-
-    timm: ``patch_embed.grid_size`` and ``num_prefix_tokens``; transformers: the patch embedding in
-    ``embeddings`` and the class, distillation and register tokens beside it.
-    """
-    parts = name.split(".")
-    for depth in range(len(parts) - 1, -1, -1):
-        owner = model.get_submodule(".".join(parts[:depth]))
-        patches = getattr(owner, "patch_embed", None)
-        if patches is not None and hasattr(patches, "grid_size"):
-            return patches.grid_size, int(getattr(owner, "num_prefix_tokens", 0)), True
-        embeddings = getattr(owner, "embeddings", None)
-        for child in ("patch_embeddings", "patch_embedding"):
-            if embeddings is not None and isinstance(getattr(embeddings, child, None), nn.Module):
-                return _grid(embeddings, child), _extra_tokens(embeddings), True
-    return None, 0, False
-
-
 def _kind(module: nn.Module) -> str | None:
     if isinstance(module, nn.MultiheadAttention):
         return "multihead"
@@ -295,21 +275,3 @@ def _width(module: nn.Module, kind: str) -> int:
 def _attention(name: str, module: nn.Module, kind: str, is_causal: bool) -> Attention:
     is_causal = is_causal or bool(getattr(module, "is_causal", False))
     return Attention(name, module, kind, _width(module, kind), is_causal)
-
-
-def _grid(embeddings: nn.Module, child: str) -> Size | None:
-    """(H, W) in patches of a transformers model, if its embeddings say so."""
-    for owner in (getattr(embeddings, child), embeddings):
-        image, patch = getattr(owner, "image_size", None), getattr(owner, "patch_size", None)
-        if image is not None and patch is not None:
-            image = (image, image) if isinstance(image, int) else tuple(image)
-            patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
-            return image[0] // patch[0], image[1] // patch[1]
-    return None
-
-
-def _extra_tokens(embeddings: nn.Module) -> int:
-    """Class, distillation and register tokens of a transformers model."""
-    names = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
-    tokens = [getattr(embeddings, name, None) for name in names]
-    return sum(1 if t.dim() < 3 else t.shape[1] for t in tokens if isinstance(t, nn.Parameter))
