@@ -39,7 +39,7 @@ from padre3d.mixers.build import MIXERS, build_mixer
 from padre3d.mixers.linear_maps import TokenWeights
 from padre3d.mixers.mixer import Mixer
 from padre3d.mixers.recognise import Attention, Survey, survey
-from padre3d.mixers.structure import Conv
+from padre3d.mixers.structure import Conv, PadreStructure, token_dims
 from padre3d.mixers.token_image import Size, check_token_image
 from padre3d.mixers.token_place import TokenPlace, token_place
 
@@ -210,14 +210,19 @@ def _fitted(
 def _fitted_size(
     cfg: dict[str, Any], name: str, place: TokenPlace, size: Size | None
 ) -> dict[str, Any]:
-    """``size`` and ``dims``, for mixers with a 2-D form."""
+    """``size``, and ``dims`` where no structure says it, for mixers with a 2-D form."""
     accepted = inspect.signature(_mixer_class(cfg)).parameters
     wanted = _one_of("size", _checked_size(size), _checked_size(cfg.get("size")))
     if wanted is not None and "size" not in accepted:
         raise ValueError(f"size={wanted}: mixer {cfg['type']!r} has no 2-D form and no use for it")
     if size is not None and cfg.get("dims") == 1:
         raise ValueError(f"size={size}: expected None with dims=1 in the mixer's config")
-    if "size" not in accepted or cfg.get("dims") == 1 or cfg.get("structure") is not None:
+    structure = cfg.get("structure")
+    if isinstance(structure, PadreStructure):
+        in_2d = token_dims(structure) == 2
+    else:
+        in_2d = structure is None and cfg.get("dims") != 1
+    if "size" not in accepted or not in_2d:
         return {} if size is None else {"size": size}
     if wanted is None and place.size is None and place.is_image:
         raise ValueError(
@@ -225,7 +230,9 @@ def _fitted_size(
             "dims=1 in the mixer's config"
         )
     chosen = place.size if wanted is None else wanted
-    return {} if chosen is None else {"dims": 2, "size": tuple(chosen)}
+    if chosen is None:
+        return {}
+    return {"size": tuple(chosen)} if structure is not None else {"dims": 2, "size": tuple(chosen)}
 
 
 def _fitted_prefix(

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from padre3d.mixers import replace_attention
+from padre3d.mixers.structure import paper
 
 DIM = 16
 ALONG = dict(type="padre", dims=1)
@@ -26,6 +27,9 @@ class Owner(nn.Module):
         for name, value in attributes.items():
             setattr(self, name, value)
         self.encoder = nn.TransformerEncoderLayer(DIM, 4, 32, batch_first=True)
+
+    def forward(self, tokens):
+        return self.encoder(tokens)
 
 
 def patches(**attributes):
@@ -142,3 +146,15 @@ def test_patches_of_a_video_have_no_size():
     model = Owner(embeddings=nn.ModuleDict({"patch_embeddings": cube}))
     with pytest.raises(ValueError, match="does not say the size of its token image"):
         replace_attention(model)
+
+
+@pytest.mark.parametrize("name", ["padre", "conv_control"])
+def test_a_structure_in_2d_gets_the_size_of_the_model(name):
+    structure = dict(type=name, structure=paper(2, 3, dims=2))
+    model = torchvision_vit()
+    assert place(model, structure) == ((3, 3), 1)
+    assert model(torch.randn(1, 10, DIM)).shape == (1, 10, DIM)
+    assert place(Owner(), structure, size=(2, 3)) == ((2, 3), 0)
+    assert place(torchvision_vit(), dict(type=name, structure=paper(2, 3))) == (None, 1)
+    with pytest.raises(ValueError, match="does not say the size of its token image"):
+        replace_attention(Owner(conv_proj=patches()), structure)
