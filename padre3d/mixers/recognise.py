@@ -3,7 +3,8 @@
 Modules are recognised by what they own and by what their ``forward`` takes, so none of the
 libraries is imported. What is recognised must be understood in full: an attention with a parameter,
 a module or an argument that is not listed here computes something a mixer would leave out, and is
-refused.
+refused. ``qkv`` and ``proj`` are names of many attentions: what owns them is tried on a few tokens
+(:mod:`padre3d.mixers.behaviour`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from padre3d.mixers.behaviour import Trial, try_attention
 from padre3d.mixers.mixer import Mixer
-from padre3d.mixers.token_image import Size
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,17 @@ KINDS = {
         ("hidden_states", "head_mask", "output_attentions"),
     ),
 }
+MULTIHEAD_WEIGHTS = {
+    *("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    "out_proj",
+}
+CLASS_NAME = re.compile("attention|attn|mhsa", re.IGNORECASE)
+# What an attention is called by the module that owns it; no "attn_norm", "proj_attn" or "ls_attn".
+CHILD_NAME = re.compile(
+    "((self|cross|multi_?head|encoder|spatial|temporal|window|local|global|causal|channel)_?)*"
+    "(attn|attention|mhs?a)_?[0-9]*",
+    re.IGNORECASE,
+)
 CROSS_NAMES = ("encoder_attn", "encoder_attention", "EncDecAttention")
 
 
@@ -86,7 +98,7 @@ class Attention:
         module: itself.
         kind: key of :data:`KINDS`, or "multihead" for ``nn.MultiheadAttention``.
         width: channels D.
-        is_causal: whether it says that tokens see earlier ones only.
+        is_causal: whether it says, or its trial shows, that tokens see earlier ones only.
     """
 
     name: str
@@ -119,39 +131,22 @@ def survey(model: nn.Module, skip: Sequence[str]) -> Survey:
         if any(not done or name.startswith(done + ".") for done in decided):
             continue
         kind = _kind(module)
-        if kind is None and not _looks_like_attention(module):
+        if kind is None and not _looks_like_attention(name.rpartition(".")[2], module):
             continue
         decided.append(name)
         if isinstance(module, Mixer):
             result.left[name] = "already a mixer"
-        elif set(skip) & set(name.split(".")):
+        elif any(f".{skipped}." in f".{name}." for skipped in skip):
             result.left[name] = f"named in skip={tuple(skip)}"
         elif reason := _not_self_attention(model, name, module):
             result.left[name] = reason
         elif kind is None or (reason := _not_understood(module, kind)):
             result.refused[name] = reason or f"{type(module).__name__} is not a known attention"
+        elif (trial := _tried(module, kind)).reason:
+            result.refused[name] = trial.reason
         else:
-            result.replaceable.append(_attention(name, module, kind))
+            result.replaceable.append(_attention(name, module, kind, trial.is_causal))
     return result
-
-
-def token_image(model: nn.Module, name: str) -> tuple[Size | None, int, bool]:
-    """(size, prefix, whether it is an image model) of the nearest ViT around the module ``name``.
-
-    timm: ``patch_embed.grid_size`` and ``num_prefix_tokens``; transformers: the patch embedding in
-    ``embeddings`` and the class, distillation and register tokens beside it.
-    """
-    parts = name.split(".")
-    for depth in range(len(parts) - 1, -1, -1):
-        owner = model.get_submodule(".".join(parts[:depth]))
-        patches = getattr(owner, "patch_embed", None)
-        if patches is not None and hasattr(patches, "grid_size"):
-            return patches.grid_size, int(getattr(owner, "num_prefix_tokens", 0)), True
-        embeddings = getattr(owner, "embeddings", None)
-        for child in ("patch_embeddings", "patch_embedding"):
-            if embeddings is not None and isinstance(getattr(embeddings, child, None), nn.Module):
-                return _grid(embeddings, child), _extra_tokens(embeddings), True
-    return None, 0, False
 
 
 def _kind(module: nn.Module) -> str | None:
@@ -169,11 +164,26 @@ def _owns(module: nn.Module | None, linears: Sequence[str]) -> bool:
     return all(isinstance(getattr(module, name, None), nn.Linear) for name in linears)
 
 
-def _looks_like_attention(module: nn.Module) -> bool:
-    """A mixer, or an attention by its class name that holds weights and no known attention."""
+def _looks_like_attention(child: str, module: nn.Module) -> bool:
+    """A mixer, or an attention by a name that holds weights and no known attention.
+
+    Args:
+        child: what its owner calls it. Of modules with such a name the innermost counts, and no
+            single layer of torch.
+        module: itself.
+    """
+    if _is_attention_class(module):
+        return True
+    is_layer = type(module).__module__.startswith("torch.nn.") and not list(module.children())
+    if not CHILD_NAME.fullmatch(child) or is_layer or not any(True for _ in module.parameters()):
+        return False
+    return not any(_kind(m) or _is_attention_class(m) for m in module.modules() if m is not module)
+
+
+def _is_attention_class(module: nn.Module) -> bool:
     if isinstance(module, Mixer):
         return True
-    if not re.search("attention|attn", type(module).__name__, re.IGNORECASE):
+    if not CLASS_NAME.search(type(module).__name__):
         return False
     inside = (m for m in module.modules() if m is not module)
     return bool(list(module.parameters())) and all(_kind(m) is None for m in inside)
@@ -197,12 +207,10 @@ def _not_self_attention(model: nn.Module, name: str, module: nn.Module) -> str:
 
 def _not_understood(module: nn.Module, kind: str) -> str:
     """What a recognised self-attention does beyond attention, or an empty string."""
-    if kind == "multihead":
-        if not module.kdim == module.vdim == module.embed_dim:
-            return "keys or values of another width than the queries"
-        if module.bias_k is not None or module.add_zero_attn:
-            return "it adds a key and a value of its own (add_bias_kv, add_zero_attn)"
-        return ""
+    if "channel" in type(module).__name__.lower():
+        return f"{type(module).__name__} is an attention over channels, not tokens"
+    if isinstance(module, nn.MultiheadAttention):
+        return _multihead_not_understood(module)
     spec = KINDS[kind]
     inner = module.get_submodule("attention") if kind == "transformers 4" else module
     outer = module.get_submodule("output") if kind == "transformers 4" else module
@@ -210,15 +218,33 @@ def _not_understood(module: nn.Module, kind: str) -> str:
     width = getattr(inner, spec.linears[0]).in_features
     if output is None or output.out_features != width:
         return f"no output map of {width} channels named {' or '.join(spec.outputs)}"
-    known = {*spec.linears, *spec.outputs, *spec.parts}
-    extra = sorted(set(_weighted(inner)) | set(_weighted(outer)) - {"attention", "output"})
-    extra = [name for name in extra if name not in known]
-    if extra:
-        return f"it owns {', '.join(extra)}, which a mixer would leave out"
+    extra = {*_weighted(inner), *_weighted(outer)} - {*spec.linears, *spec.outputs, *spec.parts}
+    if kind == "transformers 4":
+        extra |= set(_weighted(module)) - {"attention", "output"}
+    if reason := _left_out(extra):
+        return reason
     arguments = [a for a in _arguments(module) if a not in spec.arguments]
     if arguments:
         return f"its forward takes {', '.join(arguments)}, which a mixer would ignore"
     return ""
+
+
+def _multihead_not_understood(module: nn.MultiheadAttention) -> str:
+    """The same for torch's attention and its subclasses."""
+    # Of a subclass, and of one whose forward was set from outside, nothing is known.
+    if getattr(module.forward, "__func__", None) is not nn.MultiheadAttention.forward:
+        return f"{type(module).__name__} has a forward of its own"
+    if not module.kdim == module.vdim == module.embed_dim:
+        return "keys or values of another width than the queries"
+    if module.bias_k is not None or module.add_zero_attn:
+        return "it adds a key and a value of its own (add_bias_kv, add_zero_attn)"
+    return _left_out(set(_weighted(module)) - MULTIHEAD_WEIGHTS)
+
+
+def _left_out(extra: set[str]) -> str:
+    if not extra:
+        return ""
+    return f"it owns {', '.join(sorted(extra))}, which a mixer would leave out"
 
 
 def _weighted(module: nn.Module) -> Iterator[str]:
@@ -231,33 +257,21 @@ def _weighted(module: nn.Module) -> Iterator[str]:
 
 
 def _arguments(module: nn.Module) -> list[str]:
-    parameters = inspect.signature(type(module).forward).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return [name for name in named if name != "self"]
+    parameters = inspect.signature(module.forward).parameters.values()
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
-def _attention(name: str, module: nn.Module, kind: str) -> Attention:
+def _tried(module: nn.Module, kind: str) -> Trial:
+    return try_attention(module, _width(module, kind)) if kind == "timm" else Trial("")
+
+
+def _width(module: nn.Module, kind: str) -> int:
     if isinstance(module, nn.MultiheadAttention):
-        width = module.embed_dim
-    else:
-        inner = module.get_submodule("attention") if kind == "transformers 4" else module
-        width = getattr(inner, KINDS[kind].linears[0]).in_features
-    return Attention(name, module, kind, width, bool(getattr(module, "is_causal", False)))
+        return module.embed_dim
+    inner = module.get_submodule("attention") if kind == "transformers 4" else module
+    return int(getattr(inner, KINDS[kind].linears[0]).in_features)
 
 
-def _grid(embeddings: nn.Module, child: str) -> Size | None:
-    """(H, W) in patches of a transformers model, if its embeddings say so."""
-    for owner in (getattr(embeddings, child), embeddings):
-        image, patch = getattr(owner, "image_size", None), getattr(owner, "patch_size", None)
-        if image is not None and patch is not None:
-            image = (image, image) if isinstance(image, int) else tuple(image)
-            patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
-            return image[0] // patch[0], image[1] // patch[1]
-    return None
-
-
-def _extra_tokens(embeddings: nn.Module) -> int:
-    """Class, distillation and register tokens of a transformers model."""
-    names = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
-    tokens = [getattr(embeddings, name, None) for name in names]
-    return sum(1 if t.dim() < 3 else t.shape[1] for t in tokens if isinstance(t, nn.Parameter))
+def _attention(name: str, module: nn.Module, kind: str, is_causal: bool) -> Attention:
+    is_causal = is_causal or bool(getattr(module, "is_causal", False))
+    return Attention(name, module, kind, _width(module, kind), is_causal)

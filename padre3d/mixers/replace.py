@@ -1,14 +1,14 @@
-"""Swap the self-attention of a model for a mixer: timm and Hugging Face ViTs, DETR, decoders.
+"""Swap the self-attention of a model for a mixer: ViTs of three libraries, DETR, decoders.
 
 Modules are recognised by what they own (:mod:`padre3d.mixers.recognise`), so none of those
 libraries is imported:
 
 | attention | recognised by | replaced by |
 |---|---|---|
-| timm ``Attention`` | ``qkv``, ``proj`` | ``TimmAdapter`` |
+| timm ``Attention`` | ``qkv``, ``proj``, a trial on tokens | ``TimmAdapter`` |
 | transformers: DETR, ViT, Llama | ``q_proj``, ``k_proj``, ``v_proj`` | ``TransformersAdapter`` |
 | transformers 4: ViT, DeiT | ``attention.query``, ``output.dense`` | ``Transformers4Adapter`` |
-| ``nn.MultiheadAttention`` (original DETR, torch's encoder) | type | ``MultiheadAdapter`` |
+| ``nn.MultiheadAttention`` (torchvision, DETR, encoders) | type, forward | ``MultiheadAdapter`` |
 
 What is understood is replaced, what is not raises, what is left alone is reported.
 
@@ -38,9 +38,10 @@ from padre3d.mixers.adapters import (
 from padre3d.mixers.build import MIXERS, build_mixer
 from padre3d.mixers.linear_maps import TokenWeights
 from padre3d.mixers.mixer import Mixer
-from padre3d.mixers.recognise import Attention, Survey, survey, token_image
-from padre3d.mixers.structure import Conv
+from padre3d.mixers.recognise import Attention, Survey, survey
+from padre3d.mixers.structure import Conv, PadreStructure, token_dims
 from padre3d.mixers.token_image import Size, check_token_image
+from padre3d.mixers.token_place import TokenPlace, token_place
 
 DEFAULT = {"type": "padre", "degree": 2, "preset": "paper", "kernel_size": 11}
 
@@ -73,10 +74,13 @@ def replace_attention(
             (with a causal mixer), or any model made of these attentions.
         mixer: config for :func:`build_mixer`; the default is the paper's PADRe-2.
         size: (H, W) of the token image; read from the model's patch embedding if it has one.
-            Without it convolutions run along the sequence. :func:`set_token_size` changes it.
-        prefix: leading tokens outside the image; read from the model likewise.
-        skip: modules with one of these in a part of their name stay. A DETR decoder's queries have
-            no order to convolve over, so decoders stay unless asked for.
+            Must be given, or ``dims=1``, for an image model that does not say it. Where there is
+            no image convolutions run along the sequence. :func:`set_token_size` changes it.
+        prefix: leading tokens outside the image; read from the model likewise. Must be given for a
+            model that has a class token and does not say how many tokens lie in front.
+        skip: modules with one of these as a part of their name, or as parts joined by dots, stay.
+            A DETR decoder's queries have no order to convolve over, so decoders stay unless asked
+            for.
 
     ``dims=1`` in ``mixer`` keeps a mixer along the sequence in a model of images. A mixer without
     a 2-D form sees the patches row by row; one without a place for prefix tokens is refused unless
@@ -194,38 +198,65 @@ def _fitted(
     prefix: int | None,
 ) -> dict[str, Any]:
     """The config with what the mixer must know of the model around ``attention``."""
-    new_cls, fitted = _mixer_class(cfg), dict(cfg)
-    accepted = inspect.signature(new_cls).parameters
-    found_size, found_prefix, is_image = token_image(model, attention.name)
+    place = token_place(model, attention.name)
+    given = _one_of("prefix", prefix, cfg.get("prefix"))
+    return {
+        **cfg,
+        **_fitted_prefix(cfg, attention.name, place, given),
+        **_fitted_size(cfg, attention.name, place, size),
+    }
 
+
+def _fitted_size(
+    cfg: dict[str, Any], name: str, place: TokenPlace, size: Size | None
+) -> dict[str, Any]:
+    """``size``, and ``dims`` where no structure says it, for mixers with a 2-D form."""
+    accepted = inspect.signature(_mixer_class(cfg)).parameters
     wanted = _one_of("size", _checked_size(size), _checked_size(cfg.get("size")))
     if wanted is not None and "size" not in accepted:
         raise ValueError(f"size={wanted}: mixer {cfg['type']!r} has no 2-D form and no use for it")
     if size is not None and cfg.get("dims") == 1:
         raise ValueError(f"size={size}: expected None with dims=1 in the mixer's config")
-    if "size" in accepted and cfg.get("dims") != 1 and cfg.get("structure") is None:
-        if wanted is None and found_size is None and is_image:
-            raise ValueError(
-                f"{attention.name}: the model does not say the size of its token image: give "
-                f"size=(H, W), or dims=1 in the mixer's config"
-            )
-        chosen = found_size if wanted is None else wanted
-        if chosen is not None:
-            fitted.update(dims=2, size=tuple(chosen))
-    elif size is not None:
-        fitted["size"] = size
+    structure = cfg.get("structure")
+    if isinstance(structure, PadreStructure):
+        in_2d = token_dims(structure) == 2
+    else:
+        in_2d = structure is None and cfg.get("dims") != 1
+    if "size" not in accepted or not in_2d:
+        return {} if size is None else {"size": size}
+    if wanted is None and place.size is None and place.is_image:
+        raise ValueError(
+            f"{name}: the model does not say the size of its token image: give size=(H, W), or "
+            "dims=1 in the mixer's config"
+        )
+    chosen = place.size if wanted is None else wanted
+    if chosen is None:
+        return {}
+    return {"size": tuple(chosen)} if structure is not None else {"dims": 2, "size": tuple(chosen)}
 
-    tokens = _one_of("prefix", prefix, cfg.get("prefix"))
-    tokens = found_prefix if tokens is None else tokens
-    if tokens and "prefix" in accepted:
-        fitted["prefix"] = tokens
-    elif tokens and not new_cls.sees_all_tokens:
+
+def _fitted_prefix(
+    cfg: dict[str, Any], name: str, place: TokenPlace, given: int | None
+) -> dict[str, Any]:
+    """``prefix``, for mixers with a place for it."""
+    new_cls = _mixer_class(cfg)
+    has_place = "prefix" in inspect.signature(new_cls).parameters
+    if not has_place and new_cls.sees_all_tokens:
+        return {}
+    tokens = place.prefix if given is None else given
+    if tokens is None:
+        size = "" if place.size else ", and size=(H, W), or dims=1 in the mixer's config"
+        raise ValueError(
+            f"{name}: the model has {', '.join(place.extra)} and does not say how many tokens lie "
+            f"in front of its patches: give prefix= (0 for none){size}"
+        )
+    if tokens and not has_place:
         raise ValueError(
             f"mixer {cfg['type']!r} has no place for the {tokens} token(s) in front of the image "
             "(class token): it mixes along the sequence, where they would see few patches or none; "
             f"expected one of {sorted(_mixers_with_prefix())}"
         )
-    return fitted
+    return {"prefix": tokens} if tokens else {}
 
 
 def _one_of(name: str, argument: Any, in_config: Any) -> Any:
