@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from padre3d.distill.schedule import shorten_schedule
 from padre3d.io.files import remove_parts
 from padre3d.training.checkpoint import check_resumable, latest_checkpoint
 from padre3d.training.config import naming_config, read_config
@@ -36,7 +37,7 @@ def finetune_config(
         seed: of the order of the frames and their augmentation.
 
     Raises:
-        ValueError: if the config has no training by epochs.
+        ValueError: if the config has no training by epochs, or a schedule that is not understood.
     """
     planned = (cfg.get("train_cfg") or {}).get("max_epochs")
     if not planned or not cfg.get("optim_wrapper"):
@@ -48,25 +49,12 @@ def finetune_config(
         teacher_checkpoint=str(Path(teacher_checkpoint).resolve()),
     )
     cfg.load_from, cfg.resume = str(Path(fitted).resolve()), False
-    cfg.optim_wrapper.optimizer.lr *= rate
+    shorten_schedule(cfg, planned, epochs, rate)
     cfg.train_cfg.max_epochs = epochs
     # tools/test.py evaluates.
     cfg.train_cfg.val_begin = epochs + 1
-    cfg.param_scheduler = [
-        _shortened(step, epochs / planned) for step in cfg.get("param_scheduler") or []
-    ]
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
     return cfg
-
-
-def _shortened(scheduler: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """A scheduler of ``mmengine`` over fewer epochs; one that counts iterations stays."""
-    out = dict(scheduler)
-    if out.get("by_epoch", True):
-        for name in ("begin", "end", "T_max"):
-            if name in out:
-                out[name] = out[name] * factor
-    return out
 
 
 def finetune(config: Path, work_dir: Path, epochs: int) -> Path:
