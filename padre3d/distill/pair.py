@@ -47,8 +47,8 @@ class Pair:
         student: another one, changed in place.
 
     Raises:
-        ValueError: if both are not made for the same pillars, layers and channels, or there is
-            nothing to fit.
+        ValueError: if both are not made for the same pillars, layers, channels and classes in the
+            same order, or there is nothing to fit.
     """
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
@@ -57,7 +57,8 @@ class Pair:
         assert isinstance(student, PADReDetector)
         self.teacher, self.student = teacher.eval(), student.eval()
         self.copied = copy_weights(teacher, student)
-        foreign = [key for key in self.copied.own if key.startswith("pillar_encoder.")]
+        both = (*self.copied.own, *self.copied.left)
+        foreign = [key for key in both if key.startswith("pillar_encoder.")]
         if foreign:
             raise ValueError(f"pillar encoder: expected the teacher's, got another {foreign[0]}")
         self.teacher.requires_grad_(False)
@@ -143,7 +144,12 @@ def copy_weights(teacher: nn.Module, student: nn.Module) -> Copied:
 def _shape_of(model: Any) -> Mapping[str, Any]:
     backbone = model.backbone
     return {
+        "classes": model.class_names,
         "grid": (model.grid.range_m, model.grid.cell_m),
+        "inputs of the pillar encoder": {
+            name: getattr(model.pillar_encoder, name, None)
+            for name in ("in_channels", "with_xyz", "with_distance")
+        },
         "channels": backbone.dim,
         "number of layers": len(layers_of(backbone)),
         "parallel layers": backbone.blocks[0].parallel,

@@ -88,9 +88,26 @@ def test_another_grid_is_refused():
         Pair(teacher, student)
 
 
-def test_another_pillar_encoder_is_refused():
+def test_the_same_classes_in_another_order_are_refused():
+    """The heads have the same shapes, and the rows of one class would become another's."""
     teacher, student = build(), build()
-    student.pillar_encoder.add_module("more", torch.nn.Linear(2, 2))
+    student.class_names = teacher.class_names[::-1]
+    both = "expected the teacher's classes .*'car', 'truck', .*, got .*'truck', 'car'"
+    with pytest.raises(ValueError, match=both):
+        Pair(teacher, student)
+
+
+def test_other_inputs_of_the_pillar_encoder_are_refused():
+    teacher, student = build(), build()
+    student.pillar_encoder.with_distance = True
+    with pytest.raises(ValueError, match="expected the teacher's inputs of the pillar encoder"):
+        Pair(teacher, student)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_another_pillar_encoder_is_refused(which):
+    teacher, student = pair = build(), build()
+    pair[which].pillar_encoder.add_module("more", torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="pillar encoder: expected the teacher's, got another"):
         Pair(teacher, student)
 
