@@ -16,6 +16,12 @@ from padre3d.training.checkpoint import check_resumable, latest_checkpoint
 from padre3d.training.config import naming_config, read_config
 from padre3d.training.distributed import prepare_processes
 
+# Settings of our, mmengine's and mmdet3d's hooks that are epochs or iterations of a training.
+_HOOK_TIMES = (
+    *("last_epochs", "begin_epoch", "begin_iter"),
+    *("switch_epoch", "disable_after_epoch", "num_last_epochs"),
+)
+
 
 def finetune_config(
     cfg: Config,
@@ -50,11 +56,22 @@ def finetune_config(
     )
     cfg.load_from, cfg.resume = str(Path(fitted).resolve()), False
     shorten_schedule(cfg, planned, epochs, rate)
+    cfg.custom_hooks = [_sooner(hook, epochs / planned) for hook in cfg.get("custom_hooks") or []]
+    # The last epoch's checkpoint is the result, and each is one to go on from.
+    hooks = cfg.get("default_hooks") or {}
+    if hooks.get("checkpoint"):
+        hooks["checkpoint"].update(by_epoch=True, interval=1, save_last=True)
     cfg.train_cfg.max_epochs = epochs
     # tools/test.py evaluates.
     cfg.train_cfg.val_begin = epochs + 1
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
     return cfg
+
+
+def _sooner(hook: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """A hook whose epochs and iterations lie as far in a training of another length."""
+    found = {name: round(hook[name] * factor) for name in _HOOK_TIMES if hook.get(name)}
+    return {**hook, **found}
 
 
 def finetune(config: Path, work_dir: Path, epochs: int) -> Path:

@@ -116,3 +116,31 @@ def test_an_optimizer_without_a_rate_is_refused():
     del cfg.optim_wrapper.optimizer["lr"]
     with pytest.raises(ValueError, match=r"a number as optim_wrapper\.optimizer\.lr, got None"):
         shortened(cfg, 2)
+
+
+@pytest.mark.parametrize(("epochs", "last"), [(2, 0), (4, 1), (10, 2), (20, 4)])
+def test_the_epochs_without_sampling_are_shortened(epochs, last):
+    cfg = config(custom_hooks=[dict(type="FadeGroundTruthSampling", last_epochs=4)])
+    assert shortened(cfg, epochs).custom_hooks[0].last_epochs == last
+    assert cfg.custom_hooks[0].last_epochs == 4
+
+
+def test_sampling_is_on_in_the_first_epoch_of_the_default_fine_tuning(repo_root):
+    """A tenth of the epochs, where every epoch was one of the last four."""
+    cfg = Config.fromfile(repo_root / "configs/dsvt_padre2_nuscenes.py")
+    made = shortened(cfg, round(0.1 * cfg.train_cfg.max_epochs))
+    (hook,) = made.custom_hooks
+    assert hook.type == "FadeGroundTruthSampling"
+    assert hook.last_epochs < made.train_cfg.max_epochs
+
+
+def test_other_hooks_that_wait_for_an_epoch_wait_less_long():
+    hooks = [dict(type="EMAHook", begin_epoch=10), dict(type="Other", priority="LOW")]
+    found = shortened(config(custom_hooks=hooks), 2).custom_hooks
+    assert [dict(hook) for hook in found] == [dict(hooks[0], begin_epoch=1), hooks[1]]
+
+
+def test_every_epoch_has_a_checkpoint():
+    saving = dict(type="CheckpointHook", interval=500, by_epoch=False, max_keep_ckpts=3)
+    made = shortened(config(default_hooks=dict(checkpoint=saving)), 2).default_hooks.checkpoint
+    assert (made.by_epoch, made.interval, made.max_keep_ckpts) == (True, 1, 3)
