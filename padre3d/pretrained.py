@@ -35,8 +35,8 @@ def create_model(
 
     Raises:
         ValueError: on an unknown name (with the known ones), if a file is not the packaged one
-            (its sha256 is checked), the weights do not fit the changed config, or there is no such
-            device.
+            (its sha256 is checked), a change is none of the model's or the weights do not fit it,
+            or there is no such device.
         FileNotFoundError: if the model was packaged without torch weights.
     """
     from mmengine.config import Config
@@ -44,11 +44,15 @@ def create_model(
     from padre3d.training.config import naming_config
 
     check_device(device)
+    changes = dict(changes or {})
+    foreign = [key for key in changes if key != "model" and not str(key).startswith("model.")]
+    if foreign:
+        raise ValueError(f"changes: expected keys that start with model., got {foreign}")
     folder = model_folder(name)
     source = checked_file(folder, SETTINGS)
     cfg = Config({"model": json.loads(source.read_text())})
     with naming_config(f"{source}, changes"):
-        cfg.merge_from_dict(dict(changes or {}))
+        cfg.merge_from_dict(changes)
     model = build_model(cfg, source)
     if pretrained:
         load_weights(model, checked_file(folder, WEIGHTS))

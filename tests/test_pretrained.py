@@ -142,6 +142,8 @@ def test_what_is_refused(copied):
         padre3d.create_model("copy", num_classes=3)
     with pytest.raises(ValueError, match="unexpected keyword argument 'nothing'"):
         padre3d.create_model("copy", changes={"model.head.nothing": 3})
+    with pytest.raises(ValueError, match=r"that start with model\., got \['head.num_proposals'\]"):
+        padre3d.create_model("copy", changes={"head.num_proposals": 30})
     with pytest.raises(ValueError, match="does not fit the model"):
         padre3d.create_model("copy", True, changes={"model.backbone.dim": 32})
     with pytest.raises(ValueError, match="--device: expected cpu"):
