@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from padre3d.backbone import VoxelBackbone
 from padre3d.backbone.encoder import EncoderLayer
 from padre3d.detector import PADReDetector
+from padre3d.head.windows import LocalWindow
 from padre3d.structures.pillars import Pillars
 
 _MIXER = re.compile(r"backbone\.blocks\.\d+\.layers\.\d+\.mixer\.")
+_WINDOW = "head.decoder.window.kept"
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,10 @@ class Copied:
 class Pair:
     """Two detectors in evaluation mode; the student gets the teacher's weights but for its mixers.
 
-    Weights of one key and shape are copied. Of the student only the mixers, the position
-    embeddings, which nothing but mixers reads, and what the teacher's backbone does not have take
-    gradients.
+    Weights of one key and shape are copied, and a window of the teacher's decoder that was pruned,
+    unless the student's config chooses offsets of its own. Of the student only the mixers, the
+    position embeddings, which nothing but mixers reads, and what the teacher's backbone does not
+    have take gradients.
 
     Args:
         teacher: a trained detector.
@@ -48,7 +51,8 @@ class Pair:
 
     Raises:
         ValueError: if both are not made for the same pillars, layers, channels and classes in the
-            same order, or there is nothing to fit.
+            same order, the student's decoder cannot have the teacher's window, or there is nothing
+            to fit.
     """
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
@@ -56,6 +60,7 @@ class Pair:
         assert isinstance(teacher, PADReDetector)
         assert isinstance(student, PADReDetector)
         self.teacher, self.student = teacher.eval(), student.eval()
+        copy_window(teacher, student)
         self.copied = copy_weights(teacher, student)
         both = (*self.copied.own, *self.copied.left)
         foreign = [key for key in both if key.startswith("pillar_encoder.")]
@@ -122,14 +127,32 @@ def check_pair(teacher: nn.Module, student: nn.Module) -> None:
         raise ValueError(f"student: expected mixers with weights to fit, got {kinds}")
 
 
+def copy_window(teacher: nn.Module, student: nn.Module) -> None:
+    """Let the student's decoder see the keys that the teacher's was pruned to, see :class:`Pair`.
+
+    Raises:
+        ValueError: if the student's window is smaller or wraps.
+    """
+    ours, theirs = _window_of(student), _window_of(teacher)
+    if ours is None or theirs is None or theirs.kept is None or ours.kept is not None:
+        return
+    ours.keep(theirs.kept)
+
+
+def _window_of(model: Any) -> LocalWindow | None:
+    window = getattr(getattr(model.head, "decoder", None), "window", None)
+    return window if isinstance(window, LocalWindow) else None
+
+
 def copy_weights(teacher: nn.Module, student: nn.Module) -> Copied:
-    """Copy every weight and statistic of one key and shape, the mixers' not."""
+    """Copy every weight and statistic of one key and shape, but for mixers and chosen windows."""
     source, target = teacher.state_dict(), student.state_dict()
     mixers = [key for key in target if _MIXER.match(key)]
     same = [
         key
         for key, value in target.items()
         if key in source and source[key].shape == value.shape and not _MIXER.match(key)
+        if key != _WINDOW or torch.equal(source[key].to(value.device), value)
     ]
     student.load_state_dict({key: source[key] for key in same}, strict=False)
     taken = {*same, *mixers}
