@@ -27,6 +27,7 @@ from rich.console import Console
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
+from padre3d.distill.errors import plain_errors
 from padre3d.distill.finetune import finetune, finetune_config
 from padre3d.distill.fitting import Fitting
 from padre3d.distill.frames import unlabelled_frames
@@ -140,9 +141,9 @@ def fit(args: argparse.Namespace, cfg: Config, console: Console) -> str:
         "weights": {name: len(keys) for name, keys in vars(pair.copied).items()},
         "own": pair.copied.own,
         "left": pair.copied.left,
-        "errors": fitting.errors,
+        "errors": plain_errors(fitting.errors),
     }
-    write_atomic(args.out / ERRORS, json.dumps(report, indent=1) + "\n")
+    write_atomic(args.out / ERRORS, json.dumps(report, indent=1, allow_nan=False) + "\n")
     state = {name: value.cpu() for name, value in pair.student.state_dict().items()}
     save_weights(args.out / FITTED, state, args)
     return fitting.fingerprint
