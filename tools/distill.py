@@ -27,6 +27,7 @@ from rich.console import Console
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
+from padre3d.distill.detector import check_teacher
 from padre3d.distill.errors import plain_errors
 from padre3d.distill.finetune import finetune, finetune_config
 from padre3d.distill.fitting import Fitting
@@ -94,8 +95,10 @@ def build_pair(args: argparse.Namespace, cfg: Config) -> Pair:
     teacher = init_model(args.teacher, args.checkpoint, args.device, args.teacher_options)
     init_default_scope("mmdet3d")
     torch.manual_seed(args.seed)
+    # Of the fine-tuning's model alone.
+    settings = {key: value for key, value in cfg.model.items() if key != "distill_weights"}
     with naming_config(args.student):
-        student = MODELS.build(cfg.model)
+        student = MODELS.build(settings)
     return Pair(teacher, student.to(args.device))
 
 
@@ -116,10 +119,8 @@ def save_weights(path: Path, state: dict[str, torch.Tensor], args: argparse.Name
     write_atomic(path, buffer.getvalue())
 
 
-def fit(args: argparse.Namespace, cfg: Config, console: Console) -> str:
-    """Copy and fit; writes fitted.pth and errors.json. Returns the fit's fingerprint."""
-    MMLogger.get_current_instance().setLevel("WARNING")
-    pair = build_pair(args, cfg)
+def fit(args: argparse.Namespace, cfg: Config, pair: Pair, console: Console) -> str:
+    """Fit; writes fitted.pth and errors.json. Returns the fit's fingerprint."""
     print_copied(console, pair.copied)
     clouds, unseen = unlabelled_frames(cfg, args.frames, args.unseen_frames)
     console.print(f"fitting on {len(clouds)} frames, errors on {len(unseen)}", highlight=False)
@@ -149,18 +150,20 @@ def fit(args: argparse.Namespace, cfg: Config, console: Console) -> str:
     return fitting.fingerprint
 
 
+def tuning_config(args: argparse.Namespace, cfg: Config, epochs: int) -> Config:
+    """The config of the fine-tuning."""
+    teacher = read_config(args.teacher, args.teacher_options).model.to_dict()
+    weights = Path(args.checkpoint), args.out / FITTED
+    return finetune_config(cfg, teacher, *weights, epochs, args.finetune_rate, args.seed)
+
+
 def write_config(args: argparse.Namespace, cfg: Config, epochs: int, fingerprint: str) -> Path:
     """The config file of the fine-tuning, in the folder of its checkpoints."""
-    teacher = read_config(args.teacher, args.teacher_options).model.to_dict()
-    rate = 0.25 if args.finetune_rate is None else args.finetune_rate
-    made = finetune_config(
-        cfg, teacher, Path(args.checkpoint), args.out / FITTED, epochs, rate, args.seed
-    )
     # Another fit or another config is not continued; neither depends on where the files lie.
-    key = digest(cfg.to_dict(), rate, fingerprint)[:8]
+    key = digest(cfg.to_dict(), args.finetune_rate, fingerprint)[:8]
     folder = args.out / f"finetune-{epochs}-{key}"
     folder.mkdir(exist_ok=True)
-    made.dump(folder / "config.py")
+    tuning_config(args, cfg, epochs).dump(folder / "config.py")
     return folder / "config.py"
 
 
@@ -172,7 +175,14 @@ def distill(args: argparse.Namespace) -> None:
     epochs = args.finetune_epochs
     if epochs is None:
         epochs = max(1, round(0.1 * (cfg.get("train_cfg") or {}).get("max_epochs", 0)))
-    fingerprint = fit(args, cfg, console)
+    if args.finetune_rate is None:
+        args.finetune_rate = 0.25
+    MMLogger.get_current_instance().setLevel("WARNING")
+    pair = build_pair(args, cfg)
+    if epochs:  # what the fine-tuning refuses should not come out after the fit
+        check_teacher(pair.teacher, pair.student)
+        tuning_config(args, cfg, epochs)
+    fingerprint = fit(args, cfg, pair, console)
     last = args.out / FITTED
     if epochs:
         config = write_config(args, cfg, epochs, fingerprint)

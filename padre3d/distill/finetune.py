@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,14 @@ def finetune_config(
         seed: of the order of the frames and their augmentation.
 
     Raises:
-        ValueError: if the config has no training by epochs, or a schedule that is not understood.
+        ValueError: if the config has no training by epochs, or a schedule that is not understood,
+            or length or rate are not positive.
     """
+    if epochs < 1 or not 0 < rate < math.inf:
+        raise ValueError(
+            "--finetune-epochs, --finetune-rate: expected an epoch or more at a positive rate, "
+            f"got {epochs} and {rate}"
+        )
     planned = (cfg.get("train_cfg") or {}).get("max_epochs")
     if not planned or not cfg.get("optim_wrapper"):
         raise ValueError("student's config: expected train_cfg.max_epochs and an optim_wrapper")

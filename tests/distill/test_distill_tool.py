@@ -164,6 +164,39 @@ def test_the_config_alone_can_be_written(files, whole, tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["--finetune-rate=0"], "positive rate, got 1 and 0.0"),
+        (["--finetune-rate=-0.1"], "positive rate, got 1 and -0.1"),
+        (["--finetune-rate=nan"], "positive rate, got 1 and nan"),
+        (["--cfg-options", "train_cfg.max_epochs=0"], "expected train_cfg.max_epochs and"),
+        (
+            ["--cfg-options", "optim_wrapper.optimizer.lr=None"],
+            "a number as optim_wrapper",
+        ),
+        (["--cfg-options", "param_scheduler.0.type=CosineRestartLR"], "got CosineRestartLR"),
+        (
+            ["--cfg-options", "model.bev_backbone.up_channels=(16,8)", "model.head.in_channels=24"],
+            r"teacher: expected head\.in_channels 24, got 32",
+        ),
+    ],
+)
+def test_what_the_fine_tuning_refuses_is_known_before_the_fit(
+    files, tmp_path, more, message, monkeypatch
+):
+    monkeypatch.setattr(distill.Fitting, "run", lambda *_: pytest.fail("fitted first"))
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        distill.main(arguments(files, tmp_path / "out", *more))
+
+
+def test_weights_of_the_losses_are_settings_of_the_fine_tuning(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(distill, "finetune", lambda config, out, epochs: tmp_path / "fitted.pth")
+    distill.main(arguments(files, tmp_path, "--cfg-options", "model.distill_weights.bev=0.5"))
+    (path,) = tmp_path.glob("finetune-1-*/config.py")
+    assert Config.fromfile(path).model.distill_weights == dict(bev=0.5)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
         (["--frames=0"], "frames: expected at least 1 of each kind, got 0 and 1"),
         (["--layer-steps=-1"], "layer_steps: expected 0 or more, got -1"),
         (["--finetune-epochs=-1"], "--finetune-epochs: expected 0 or more, got -1"),
