@@ -111,12 +111,24 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:16]
 
 
-def save_weights(path: Path, state: dict[str, torch.Tensor], args: argparse.Namespace) -> None:
-    """Write a checkpoint that holds weights and where they come from."""
+def save_weights(
+    path: Path, state: dict[str, torch.Tensor], args: argparse.Namespace, key: str
+) -> None:
+    """Write a checkpoint that holds weights and where they come from; ``key`` is what made them."""
     meta = {name: str(getattr(args, name)) for name in ("teacher", "checkpoint", "student", "seed")}
     buffer = io.BytesIO()
-    torch.save({"state_dict": state, "meta": {"distilled": meta}}, buffer)
+    torch.save({"state_dict": state, "meta": {"distilled": {**meta, "key": key}}}, buffer)
     write_atomic(path, buffer.getvalue())
+
+
+def discard_others(path: Path, key: str) -> None:
+    """Remove a checkpoint of :func:`save_weights` that something else made."""
+    try:
+        found = load_checkpoint_file(path)["meta"]["distilled"].get("key")
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+        found = None
+    if found != key:
+        path.unlink(missing_ok=True)
 
 
 def fit(args: argparse.Namespace, cfg: Config, pair: Pair, console: Console) -> str:
@@ -131,6 +143,9 @@ def fit(args: argparse.Namespace, cfg: Config, pair: Pair, console: Console) -> 
     fitting = Fitting(pair, clouds, unseen, settings, key)
     if fitting.load(args.out):
         console.print(f"going on after {', '.join(fitting.errors) or 'copying'}", highlight=False)
+    else:  # a call that ends early should not leave the result of another one
+        for name in (STUDENT, FITTED, ERRORS):
+            (args.out / name).unlink(missing_ok=True)
     with ShowProgress(console) as progress:
         fitting.run(args.out, progress)
     console.print(error_table(pair, fitting.errors))
@@ -146,7 +161,7 @@ def fit(args: argparse.Namespace, cfg: Config, pair: Pair, console: Console) -> 
     }
     write_atomic(args.out / ERRORS, json.dumps(report, indent=1, allow_nan=False) + "\n")
     state = {name: value.cpu() for name, value in pair.student.state_dict().items()}
-    save_weights(args.out / FITTED, state, args)
+    save_weights(args.out / FITTED, state, args, fitting.fingerprint)
     return fitting.fingerprint
 
 
@@ -183,14 +198,14 @@ def distill(args: argparse.Namespace) -> None:
         check_teacher(pair.teacher, pair.student)
         tuning_config(args, cfg, epochs)
     fingerprint = fit(args, cfg, pair, console)
-    last = args.out / FITTED
-    if epochs:
-        config = write_config(args, cfg, epochs, fingerprint)
-        if args.write_config:
-            print(config)
-            return
-        last = finetune(config, config.parent, epochs)
-    save_weights(args.out / STUDENT, state_of(load_checkpoint_file(last), last), args)
+    config = write_config(args, cfg, epochs, fingerprint) if epochs else None
+    key = f"{fingerprint} {config.parent.name}" if config else fingerprint
+    discard_others(args.out / STUDENT, key)
+    if config and args.write_config:
+        print(config)
+        return
+    last = finetune(config, config.parent, epochs) if config else args.out / FITTED
+    save_weights(args.out / STUDENT, state_of(load_checkpoint_file(last), last), args, key)
     print(args.out / STUDENT)
 
 

@@ -137,6 +137,43 @@ def test_another_fit_starts_a_fine_tuning_of_its_own(files, whole, tmp_path, mon
     assert [f.name for f in whole.glob("finetune-*")] == folders[:1]
 
 
+@pytest.mark.parametrize(
+    ("more", "left"),
+    [
+        (["--finetune-epochs=0"], True),
+        (["--finetune-epochs=2"], False),
+        (["--finetune-epochs=2", "--seed=1"], False),
+    ],
+)
+def test_no_result_of_another_call_is_left(files, tmp_path, monkeypatch, more, left):
+    """A call that is stopped leaves a student only if it is the one that it would make."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    distill.main(arguments(files, tmp_path, "--finetune-epochs=0"))
+    made = load_checkpoint_file(tmp_path / "student.pth")["meta"]["distilled"]
+    fitted = load_checkpoint_file(tmp_path / "fitted.pth")["meta"]["distilled"]
+    assert made["key"] == fitted["key"]
+    monkeypatch.setattr(distill, "finetune", stop)
+    monkeypatch.setattr(distill, "state_of", stop)
+    with pytest.raises(SystemExit, match="130"):
+        distill.main(arguments(files, tmp_path, *more))
+    assert (tmp_path / "student.pth").exists() == left
+
+
+def test_a_stopped_fit_leaves_no_result_of_another(files, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    distill.main(arguments(files, tmp_path, "--finetune-epochs=0"))
+    monkeypatch.setattr(distill.Fitting, "run", stop)
+    with pytest.raises(SystemExit, match="130"):
+        distill.main(arguments(files, tmp_path, "--finetune-epochs=0", "--seed=1"))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert not names & {"student.pth", "fitted.pth", "errors.json"}
+
+
 def test_the_schedule_of_the_fine_tuning(files, tmp_path, monkeypatch):
     monkeypatch.setattr(distill, "finetune", lambda config, out, epochs: tmp_path / "fitted.pth")
     distill.main(arguments(files, tmp_path, student="grid"))
