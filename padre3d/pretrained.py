@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from padre3d.inference import build_model, check_device, load_weights
+from padre3d.inference import build_model, check_device, detector_registry, load_weights
 from padre3d.models import SETTINGS, WEIGHTS, folder_info, model_folder
 from padre3d.runtime.folder import check_hash
 
@@ -38,7 +38,9 @@ def create_model(
             (its sha256 is checked), a change is none of the model's or the weights do not fit it,
             or there is no such device.
         FileNotFoundError: if the model was packaged without torch weights.
+        ImportError: if mmdet3d or its mmcv is missing, with what installs them.
     """
+    detector_registry()  # says what is missing better than the next import would
     from mmengine.config import Config
 
     from padre3d.training.config import naming_config

@@ -150,6 +150,21 @@ def test_what_is_refused(copied):
         padre3d.create_model("copy", device="gpu")
 
 
+@pytest.mark.parametrize("missing", ["mmcv._ext", "mmengine.config"])
+def test_a_missing_detection_stack_is_named_with_what_installs_it(missing):
+    """As after pip's own build of mmcv, which has no operators."""
+    program = (
+        "import sys, padre3d\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "try:\n    padre3d.create_model('')\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "a detector needs mmdet3d and an mmcv with compiled operators" in run.stdout, run.stderr
+    assert "`make install` (tools/install.sh)" in run.stdout
+    assert missing in run.stdout
+
+
 @pytest.mark.parametrize("file", [models.WEIGHTS, models.SETTINGS])
 def test_files_that_are_not_the_packaged_ones(copied, file):
     path = copied / file
