@@ -15,6 +15,7 @@ from torch import Tensor
 
 from padre3d.convert.head_keys import head_to_ours, head_to_reference
 from padre3d.convert.keys import MODULES
+from padre3d.training.checkpoint import state_of
 
 HEAD_PREFIX = "dense_head."
 # Prefix of a module in the reference -> its prefix in our detector.
@@ -100,11 +101,14 @@ def to_ours(checkpoint: Mapping[str, Any], model: State) -> tuple[dict[str, Any]
 def to_reference(
     checkpoint: Mapping[str, Any], model: State
 ) -> tuple[dict[str, Any], list[Mapped]]:
-    """Convert a checkpoint of ours; arguments, results and errors as :func:`to_ours`."""
-    state = _tensors(checkpoint, "state_dict")
+    """Convert a checkpoint of ours, or a bare state dict.
+
+    Arguments, results and errors as :func:`to_ours`.
+    """
+    state = state_of(dict(checkpoint), "to convert")
     _in_reference_layout(model)
     _refuse_misfits(model, state)
-    meta = checkpoint.get("meta") or {}
+    meta = (checkpoint.get("meta") if "state_dict" in checkpoint else None) or {}
     kept = meta.get("reference") or {}
     steps = int(meta.get("iter", 0))
     converted, mapped = {COUNTER: kept.get(COUNTER, torch.tensor([steps]))}, []

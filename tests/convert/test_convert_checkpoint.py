@@ -88,6 +88,24 @@ def test_weights_trained_here_go_to_the_reference(reference, convert, capsys):
     assert "all 448 weights mapped" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_bare_state_dict_goes_to_the_reference(reference, convert, prefix):
+    """As the packaged weights are; a distributed wrapper's prefix does not matter."""
+    ours = torch.load(convert(reference), weights_only=True)["state_dict"]
+    bare = {prefix + key: value for key, value in ours.items()}
+    back = torch.load(convert(bare, "--reverse"), weights_only=True)
+    assert back["model_state"].pop("global_step").tolist() == [0]
+    del reference["model_state"]["global_step"]
+    assert back["model_state"].keys() == reference["model_state"].keys()
+    name = "vfe.pfn_layers.1.linear.weight"
+    assert torch.equal(back["model_state"][name], reference["model_state"][name])
+
+
+def test_a_file_without_weights_of_ours(convert):
+    message = refusal(convert, dict(epoch=1), "--reverse")
+    assert "expected a state_dict of tensors, got keys epoch" in message
+
+
 def test_refusal_lists_every_misfit(reference, convert, tmp_path):
     state = reference["model_state"]
     del state["vfe.pfn_layers.0.linear.weight"], state["global_step"]
