@@ -119,6 +119,28 @@ def test_refusal_lists_every_misfit(reference, convert, tmp_path):
     assert not (tmp_path / "out.pth").exists()
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_weights_that_no_detector_loads_are_not_converted(reference, convert, reverse):
+    """What loading would refuse: an int64 statistic, a NaN."""
+    options = ("--reverse",) if reverse else ()
+    given, state = reference, reference["model_state"]
+    norm, weight = "vfe.pfn_layers.0.norm.running_mean", "vfe.pfn_layers.1.linear.weight"
+    if reverse:
+        given = torch.load(convert(reference), weights_only=True)
+        state = given["state_dict"]
+        norm, weight = (
+            next(key for key in state if key.startswith("pillar_encoder.") and key.endswith(end))
+            for end in ("0.norm.running_mean", "1.linear.weight")
+        )
+    (kept, state[norm]) = state[norm], state[norm].long()
+    message = refusal(convert, given, *options)
+    assert f"1 of another kind:\n  {norm}: expected real numbers, got whole numbers" in message
+    state[norm] = kept
+    state[weight][0, 0] = float("nan")
+    message = refusal(convert, given, *options)
+    assert message.endswith(f"expected finite weights, got NaN or infinity in 1:\n  {weight}")
+
+
 def test_reverse_refuses_another_model(reference, convert, repo_root):
     ours = torch.load(convert(reference), weights_only=True)
     del ours["state_dict"]["backbone.blocks.3.norm.bias"]
