@@ -145,6 +145,15 @@ def test_clouds_of_less_than_two_pillars_are_passed_over(make_pair, clouds, poin
     assert fitted.errors["start"] == alone
 
 
+def test_frames_without_pillars_alone_are_no_fit(make_pair, clouds):
+    """The closed form of no rows would set every last map to zero."""
+    pair = make_pair()
+    before = pair.layers[0].mixer.output_map.weight.clone()
+    with pytest.raises(ValueError, match="frames: expected some with two pillars or more, got no"):
+        fit(pair, ([torch.zeros(0, 5)] * 2, clouds[1][:1]), FitSettings(0, 0))
+    assert torch.equal(pair.layers[0].mixer.output_map.weight, before)
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e3])
 def test_targets_that_do_not_vary_have_no_relative_error(value):
     wanted = torch.full((7, 3), value)
