@@ -56,17 +56,34 @@ def build_model(cfg: Config, source: str | Path) -> nn.Module:
 
     Raises:
         ValueError: if the config has no model, or one that cannot be built.
+        ImportError: as :func:`detector_registry`.
     """
+    models = detector_registry()
     from mmengine.registry import init_default_scope
 
-    from padre3d.plugin import MODELS
     from padre3d.training.config import naming_config
 
     if "model" not in cfg:
         raise ValueError(f"config {source}: expected a model in it, got {first(sorted(cfg))}")
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
     with naming_config(source):
-        return MODELS.build(cfg.model)
+        return models.build(cfg.model)
+
+
+def detector_registry() -> Any:
+    """mmdet3d's registry of models, with those of padre3d.
+
+    Raises:
+        ImportError: if mmdet3d or what it needs is missing, with what installs it.
+    """
+    try:
+        from padre3d.plugin import MODELS
+    except ImportError as error:
+        raise ImportError(
+            "a detector needs mmdet3d and an mmcv with compiled operators, which `make install` "
+            f"(tools/install.sh) of the repository installs and pip alone does not: {error}"
+        ) from error
+    return MODELS
 
 
 def check_device(name: str) -> None:

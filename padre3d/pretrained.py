@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from padre3d.inference import build_model, check_device, load_weights
+from padre3d.inference import build_model, check_device, detector_registry, load_weights
 from padre3d.models import SETTINGS, WEIGHTS, folder_info, model_folder
 from padre3d.runtime.folder import check_hash
 
@@ -35,20 +35,26 @@ def create_model(
 
     Raises:
         ValueError: on an unknown name (with the known ones), if a file is not the packaged one
-            (its sha256 is checked), the weights do not fit the changed config, or there is no such
-            device.
+            (its sha256 is checked), a change is none of the model's or the weights do not fit it,
+            or there is no such device.
         FileNotFoundError: if the model was packaged without torch weights.
+        ImportError: if mmdet3d or its mmcv is missing, with what installs them.
     """
+    detector_registry()  # says what is missing better than the next import would
     from mmengine.config import Config
 
     from padre3d.training.config import naming_config
 
     check_device(device)
+    changes = dict(changes or {})
+    foreign = [key for key in changes if key != "model" and not str(key).startswith("model.")]
+    if foreign:
+        raise ValueError(f"changes: expected keys that start with model., got {foreign}")
     folder = model_folder(name)
     source = checked_file(folder, SETTINGS)
     cfg = Config({"model": json.loads(source.read_text())})
     with naming_config(f"{source}, changes"):
-        cfg.merge_from_dict(dict(changes or {}))
+        cfg.merge_from_dict(changes)
     model = build_model(cfg, source)
     if pretrained:
         load_weights(model, checked_file(folder, WEIGHTS))

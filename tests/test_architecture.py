@@ -43,7 +43,16 @@ RULE = {
     "data": {"structures", "io"},
     "detector": BASE | {"backbone", "bev", "head", "pillars"},
     "training": {"data", "io", "structures"},
-    "distill": {"backbone", "detector", "io", "mixers", "structures", "training"},
+    "distill": {
+        "backbone",
+        "data",
+        "detector",
+        "head",
+        "io",
+        "mixers",
+        "structures",
+        "training",
+    },
     "plugin": BASE
     | {"adapters", "backbone", "bev", "data", "detector", "distill", "head", "pillars", "training"},
     "inference": {"plugin", "structures", "training"},

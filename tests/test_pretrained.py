@@ -142,10 +142,27 @@ def test_what_is_refused(copied):
         padre3d.create_model("copy", num_classes=3)
     with pytest.raises(ValueError, match="unexpected keyword argument 'nothing'"):
         padre3d.create_model("copy", changes={"model.head.nothing": 3})
+    with pytest.raises(ValueError, match=r"that start with model\., got \['head.num_proposals'\]"):
+        padre3d.create_model("copy", changes={"head.num_proposals": 30})
     with pytest.raises(ValueError, match="does not fit the model"):
         padre3d.create_model("copy", True, changes={"model.backbone.dim": 32})
     with pytest.raises(ValueError, match="--device: expected cpu"):
         padre3d.create_model("copy", device="gpu")
+
+
+@pytest.mark.parametrize("missing", ["mmcv._ext", "mmengine.config"])
+def test_a_missing_detection_stack_is_named_with_what_installs_it(missing):
+    """As after pip's own build of mmcv, which has no operators."""
+    program = (
+        "import sys, padre3d\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "try:\n    padre3d.create_model('')\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "a detector needs mmdet3d and an mmcv with compiled operators" in run.stdout, run.stderr
+    assert "`make install` (tools/install.sh)" in run.stdout
+    assert missing in run.stdout
 
 
 @pytest.mark.parametrize("file", [models.WEIGHTS, models.SETTINGS])

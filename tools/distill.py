@@ -27,6 +27,8 @@ from rich.console import Console
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
 from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
+from padre3d.distill.detector import check_teacher
+from padre3d.distill.errors import plain_errors
 from padre3d.distill.finetune import finetune, finetune_config
 from padre3d.distill.fitting import Fitting
 from padre3d.distill.frames import unlabelled_frames
@@ -93,8 +95,10 @@ def build_pair(args: argparse.Namespace, cfg: Config) -> Pair:
     teacher = init_model(args.teacher, args.checkpoint, args.device, args.teacher_options)
     init_default_scope("mmdet3d")
     torch.manual_seed(args.seed)
+    # Of the fine-tuning's model alone.
+    settings = {key: value for key, value in cfg.model.items() if key != "distill_weights"}
     with naming_config(args.student):
-        student = MODELS.build(cfg.model)
+        student = MODELS.build(settings)
     return Pair(teacher, student.to(args.device))
 
 
@@ -107,18 +111,28 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:16]
 
 
-def save_weights(path: Path, state: dict[str, torch.Tensor], args: argparse.Namespace) -> None:
-    """Write a checkpoint that holds weights and where they come from."""
+def save_weights(
+    path: Path, state: dict[str, torch.Tensor], args: argparse.Namespace, key: str
+) -> None:
+    """Write a checkpoint that holds weights and where they come from; ``key`` is what made them."""
     meta = {name: str(getattr(args, name)) for name in ("teacher", "checkpoint", "student", "seed")}
     buffer = io.BytesIO()
-    torch.save({"state_dict": state, "meta": {"distilled": meta}}, buffer)
+    torch.save({"state_dict": state, "meta": {"distilled": {**meta, "key": key}}}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
-def fit(args: argparse.Namespace, cfg: Config, console: Console) -> str:
-    """Copy and fit; writes fitted.pth and errors.json. Returns the fit's fingerprint."""
-    MMLogger.get_current_instance().setLevel("WARNING")
-    pair = build_pair(args, cfg)
+def discard_others(path: Path, key: str) -> None:
+    """Remove a checkpoint of :func:`save_weights` that something else made."""
+    try:
+        found = load_checkpoint_file(path)["meta"]["distilled"].get("key")
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+        found = None
+    if found != key:
+        path.unlink(missing_ok=True)
+
+
+def fit(args: argparse.Namespace, cfg: Config, pair: Pair, console: Console) -> str:
+    """Fit; writes fitted.pth and errors.json. Returns the fit's fingerprint."""
     print_copied(console, pair.copied)
     clouds, unseen = unlabelled_frames(cfg, args.frames, args.unseen_frames)
     console.print(f"fitting on {len(clouds)} frames, errors on {len(unseen)}", highlight=False)
@@ -129,6 +143,9 @@ def fit(args: argparse.Namespace, cfg: Config, console: Console) -> str:
     fitting = Fitting(pair, clouds, unseen, settings, key)
     if fitting.load(args.out):
         console.print(f"going on after {', '.join(fitting.errors) or 'copying'}", highlight=False)
+    else:  # a call that ends early should not leave the result of another one
+        for name in (STUDENT, FITTED, ERRORS):
+            (args.out / name).unlink(missing_ok=True)
     with ShowProgress(console) as progress:
         fitting.run(args.out, progress)
     console.print(error_table(pair, fitting.errors))
@@ -140,26 +157,28 @@ def fit(args: argparse.Namespace, cfg: Config, console: Console) -> str:
         "weights": {name: len(keys) for name, keys in vars(pair.copied).items()},
         "own": pair.copied.own,
         "left": pair.copied.left,
-        "errors": fitting.errors,
+        "errors": plain_errors(fitting.errors),
     }
-    write_atomic(args.out / ERRORS, json.dumps(report, indent=1) + "\n")
+    write_atomic(args.out / ERRORS, json.dumps(report, indent=1, allow_nan=False) + "\n")
     state = {name: value.cpu() for name, value in pair.student.state_dict().items()}
-    save_weights(args.out / FITTED, state, args)
+    save_weights(args.out / FITTED, state, args, fitting.fingerprint)
     return fitting.fingerprint
+
+
+def tuning_config(args: argparse.Namespace, cfg: Config, epochs: int) -> Config:
+    """The config of the fine-tuning."""
+    teacher = read_config(args.teacher, args.teacher_options).model.to_dict()
+    weights = Path(args.checkpoint), args.out / FITTED
+    return finetune_config(cfg, teacher, *weights, epochs, args.finetune_rate, args.seed)
 
 
 def write_config(args: argparse.Namespace, cfg: Config, epochs: int, fingerprint: str) -> Path:
     """The config file of the fine-tuning, in the folder of its checkpoints."""
-    teacher = read_config(args.teacher, args.teacher_options).model.to_dict()
-    rate = 0.25 if args.finetune_rate is None else args.finetune_rate
-    made = finetune_config(
-        cfg, teacher, Path(args.checkpoint), args.out / FITTED, epochs, rate, args.seed
-    )
     # Another fit or another config is not continued; neither depends on where the files lie.
-    key = digest(cfg.to_dict(), rate, fingerprint)[:8]
+    key = digest(cfg.to_dict(), args.finetune_rate, fingerprint)[:8]
     folder = args.out / f"finetune-{epochs}-{key}"
     folder.mkdir(exist_ok=True)
-    made.dump(folder / "config.py")
+    tuning_config(args, cfg, epochs).dump(folder / "config.py")
     return folder / "config.py"
 
 
@@ -171,15 +190,22 @@ def distill(args: argparse.Namespace) -> None:
     epochs = args.finetune_epochs
     if epochs is None:
         epochs = max(1, round(0.1 * (cfg.get("train_cfg") or {}).get("max_epochs", 0)))
-    fingerprint = fit(args, cfg, console)
-    last = args.out / FITTED
-    if epochs:
-        config = write_config(args, cfg, epochs, fingerprint)
-        if args.write_config:
-            print(config)
-            return
-        last = finetune(config, config.parent, epochs)
-    save_weights(args.out / STUDENT, state_of(load_checkpoint_file(last), last), args)
+    if args.finetune_rate is None:
+        args.finetune_rate = 0.25
+    MMLogger.get_current_instance().setLevel("WARNING")
+    pair = build_pair(args, cfg)
+    if epochs:  # what the fine-tuning refuses should not come out after the fit
+        check_teacher(pair.teacher, pair.student)
+        tuning_config(args, cfg, epochs)
+    fingerprint = fit(args, cfg, pair, console)
+    config = write_config(args, cfg, epochs, fingerprint) if epochs else None
+    key = f"{fingerprint} {config.parent.name}" if config else fingerprint
+    discard_others(args.out / STUDENT, key)
+    if config and args.write_config:
+        print(config)
+        return
+    last = finetune(config, config.parent, epochs) if config else args.out / FITTED
+    save_weights(args.out / STUDENT, state_of(load_checkpoint_file(last), last), args, key)
     print(args.out / STUDENT)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from padre3d.convert.head_keys import head_to_ours, head_to_reference
 from padre3d.convert.keys import MODULES
+from padre3d.training.checkpoint import is_finite, number_kind, state_of
 
 HEAD_PREFIX = "dense_head."
 # Prefix of a module in the reference -> its prefix in our detector.
@@ -78,8 +79,9 @@ def to_ours(checkpoint: Mapping[str, Any], model: State) -> tuple[dict[str, Any]
         Our checkpoint, and where every weight has gone.
 
     Raises:
-        ValueError: listing every key that is missing, unexpected or of the wrong shape, or if the
-            detector has weights that the reference cannot have.
+        ValueError: listing every key that is missing, unexpected, of the wrong shape or of another
+            kind of numbers, or not finite, or if the detector has weights that the reference cannot
+            have.
     """
     state = _tensors(checkpoint, "model_state")
     expected = {COUNTER: torch.zeros(1, dtype=torch.int64), **_in_reference_layout(model)}
@@ -100,11 +102,14 @@ def to_ours(checkpoint: Mapping[str, Any], model: State) -> tuple[dict[str, Any]
 def to_reference(
     checkpoint: Mapping[str, Any], model: State
 ) -> tuple[dict[str, Any], list[Mapped]]:
-    """Convert a checkpoint of ours; arguments, results and errors as :func:`to_ours`."""
-    state = _tensors(checkpoint, "state_dict")
+    """Convert a checkpoint of ours, or a bare state dict.
+
+    Arguments, results and errors as :func:`to_ours`.
+    """
+    state = state_of(dict(checkpoint), "to convert")
     _in_reference_layout(model)
     _refuse_misfits(model, state)
-    meta = checkpoint.get("meta") or {}
+    meta = (checkpoint.get("meta") if "state_dict" in checkpoint else None) or {}
     kept = meta.get("reference") or {}
     steps = int(meta.get("iter", 0))
     converted, mapped = {COUNTER: kept.get(COUNTER, torch.tensor([steps]))}, []
@@ -152,6 +157,11 @@ def _refuse_misfits(expected: State, got: State) -> None:
             for key in expected
             if key in got and expected[key].shape != got[key].shape
         ],
+        "of another kind": [
+            f"{key}: expected {number_kind(expected[key])}, got {number_kind(got[key])}"
+            for key in expected
+            if key in got and number_kind(expected[key]) != number_kind(got[key])
+        ],
     }
     if any(kinds.values()):
         raise ValueError(
@@ -159,6 +169,11 @@ def _refuse_misfits(expected: State, got: State) -> None:
             + "".join(
                 f"\n{len(keys)} {kind}:{_lines(keys)}" for kind, keys in kinds.items() if keys
             )
+        )
+    bad = [key for key, value in got.items() if not is_finite(value)]
+    if bad:
+        raise ValueError(
+            f"expected finite weights, got NaN or infinity in {len(bad)}:{_lines(bad)}"
         )
 
 

@@ -48,14 +48,7 @@ class DistilledDetector(PADReDetector):
                 f"distill_weights: expected {sorted(WEIGHTS)}, got {sorted(self.distill_weights)}"
             )
         model = MODELS.build(teacher)
-        for name in ("grid", "in_channels", "num_classes"):
-            ours, theirs = getattr(self.head, name), getattr(model.head, name)
-            if ours != theirs:
-                raise ValueError(f"teacher: expected head.{name} {ours}, got {theirs}")
-        if model.class_names != self.class_names:
-            raise ValueError(
-                f"teacher: expected the classes {self.class_names}, got {model.class_names}"
-            )
+        check_teacher(model, self)
         load_state(model, load_checkpoint_file(teacher_checkpoint), teacher_checkpoint)
         model.eval().requires_grad_(False)
         # In a list, where nn.Module does not see it.
@@ -90,6 +83,18 @@ class DistilledDetector(PADReDetector):
         for name, term in terms.items():
             losses[f"loss_distill_{name}"] = self.distill_weights[name] * term
         return losses
+
+
+def check_teacher(teacher: PADReDetector, student: PADReDetector) -> None:
+    """Raise ValueError unless the teacher's maps are targets for the student's."""
+    for name in ("grid", "in_channels", "num_classes"):
+        ours, theirs = getattr(student.head, name), getattr(teacher.head, name)
+        if ours != theirs:
+            raise ValueError(f"teacher: expected head.{name} {ours}, got {theirs}")
+    if teacher.class_names != student.class_names:
+        raise ValueError(
+            f"teacher: expected the classes {student.class_names}, got {teacher.class_names}"
+        )
 
 
 def heatmap_divergence(logits: Tensor, wanted: Tensor) -> Tensor:

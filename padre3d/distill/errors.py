@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +13,23 @@ from padre3d.distill.draws import Clouds
 from padre3d.distill.pair import Pair
 from padre3d.distill.trace import mix_each, trace
 
+# Fewer pillars than this have no variance, so no error is relative to it.
+LEAST_PILLARS = 2
+# Share of the mean square below which a variance is what rounding in single precision leaves.
+_NO_SPREAD = 1e-12
+
 
 def relative_square(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean square error over the variance of the wanted rows around their mean; (N, D) each."""
+    """Mean square error over the variance of the wanted rows around their mean; (N, D) each.
+
+    Zero, with a gradient of zero, where the wanted rows do not vary: there is nothing to compare
+    with.
+    """
     spread = (wanted - wanted.mean(0)).square().mean()
-    return (found - wanted).square().mean() / spread.clamp_min(torch.finfo(wanted.dtype).tiny)
+    error = (found - wanted).square().mean()
+    if not bool(spread > _NO_SPREAD * wanted.square().mean()):
+        return error * torch.where(wanted.isfinite().all(), 0.0, torch.nan)
+    return error / spread
 
 
 class RelativeError:
@@ -43,12 +56,21 @@ class RelativeError:
         if not self.count:
             return math.nan
         spread = self.square - float(torch.as_tensor(self.total).square().sum()) / self.count
-        return math.sqrt(self.error / spread) if spread > 0 else math.inf
+        varies = spread > _NO_SPREAD * self.square
+        return math.sqrt(self.error / spread) if varies else math.inf
+
+
+def plain_errors(errors: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
+    """Errors by phase for a JSON file, which knows neither NaN nor infinity: None for both."""
+    return {
+        phase: {name: [v if math.isfinite(v) else None for v in of] for name, of in kinds.items()}
+        for phase, kinds in errors.items()
+    }
 
 
 @torch.no_grad()
 def measure(pair: Pair, clouds: Clouds) -> dict[str, Any]:
-    """Errors on some clouds.
+    """Errors on some clouds; those with fewer than two pillars are passed over.
 
     Returns:
         ``layers``: of each mixer's output on the teacher's input to it; ``blocks``: of the state
@@ -58,7 +80,7 @@ def measure(pair: Pair, clouds: Clouds) -> dict[str, Any]:
     blocks = [RelativeError() for _ in pair.student.backbone.blocks]
     for i in range(len(clouds)):
         pillars = pair.pillars(clouds[i])
-        if not len(pillars.features):
+        if len(pillars.features) < LEAST_PILLARS:
             continue
         wanted = trace(pair.teacher.backbone, pillars)
         found = mix_each(pair.student.backbone, pillars, wanted.inputs)

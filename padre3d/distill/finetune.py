@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,17 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from padre3d.distill.schedule import shorten_schedule
 from padre3d.io.files import remove_parts
 from padre3d.training.checkpoint import check_resumable, latest_checkpoint
 from padre3d.training.config import naming_config, read_config
 from padre3d.training.distributed import prepare_processes
+
+# Settings of our, mmengine's and mmdet3d's hooks that are epochs or iterations of a training.
+_HOOK_TIMES = (
+    *("last_epochs", "begin_epoch", "begin_iter"),
+    *("switch_epoch", "disable_after_epoch", "num_last_epochs"),
+)
 
 
 def finetune_config(
@@ -36,8 +44,14 @@ def finetune_config(
         seed: of the order of the frames and their augmentation.
 
     Raises:
-        ValueError: if the config has no training by epochs.
+        ValueError: if the config has no training by epochs, or a schedule that is not understood,
+            or length or rate are not positive.
     """
+    if epochs < 1 or not 0 < rate < math.inf:
+        raise ValueError(
+            "--finetune-epochs, --finetune-rate: expected an epoch or more at a positive rate, "
+            f"got {epochs} and {rate}"
+        )
     planned = (cfg.get("train_cfg") or {}).get("max_epochs")
     if not planned or not cfg.get("optim_wrapper"):
         raise ValueError("student's config: expected train_cfg.max_epochs and an optim_wrapper")
@@ -48,25 +62,23 @@ def finetune_config(
         teacher_checkpoint=str(Path(teacher_checkpoint).resolve()),
     )
     cfg.load_from, cfg.resume = str(Path(fitted).resolve()), False
-    cfg.optim_wrapper.optimizer.lr *= rate
+    shorten_schedule(cfg, planned, epochs, rate)
+    cfg.custom_hooks = [_sooner(hook, epochs / planned) for hook in cfg.get("custom_hooks") or []]
+    # The last epoch's checkpoint is the result, and each is one to go on from.
+    hooks = cfg.get("default_hooks") or {}
+    if hooks.get("checkpoint"):
+        hooks["checkpoint"].update(by_epoch=True, interval=1, save_last=True)
     cfg.train_cfg.max_epochs = epochs
     # tools/test.py evaluates.
     cfg.train_cfg.val_begin = epochs + 1
-    cfg.param_scheduler = [
-        _shortened(step, epochs / planned) for step in cfg.get("param_scheduler") or []
-    ]
     cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
     return cfg
 
 
-def _shortened(scheduler: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """A scheduler of ``mmengine`` over fewer epochs; one that counts iterations stays."""
-    out = dict(scheduler)
-    if out.get("by_epoch", True):
-        for name in ("begin", "end", "T_max"):
-            if name in out:
-                out[name] = out[name] * factor
-    return out
+def _sooner(hook: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """A hook whose epochs and iterations lie as far in a training of another length."""
+    found = {name: round(hook[name] * factor) for name in _HOOK_TIMES if hook.get(name)}
+    return {**hook, **found}
 
 
 def finetune(config: Path, work_dir: Path, epochs: int) -> Path:

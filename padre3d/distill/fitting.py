@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from padre3d.distill.draws import Clouds, Draws
-from padre3d.distill.errors import measure
+from padre3d.distill.errors import LEAST_PILLARS, measure
 from padre3d.distill.pair import Pair
 from padre3d.distill.phases import PHASES, FitSettings, Phase
 from padre3d.io.files import write_atomic
@@ -78,7 +78,7 @@ class Fitting:
         progress(phase.name, self.step, phase.steps)
         while self.step < phase.steps:
             pillars = self.pair.pillars(draws[self.step])
-            if len(pillars.features):
+            if len(pillars.features) >= LEAST_PILLARS:
                 phase.step(self.step, pillars)
             self.step += 1
             if time.monotonic() - saved >= self.save_every_s:

@@ -9,11 +9,16 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import Tensor
+
+from padre3d.data.sweeps import sweeps_of_info
+
+_START_BYTES = 65536
 
 
 class FrameClouds:
@@ -39,12 +44,35 @@ class FrameClouds:
         return torch.as_tensor(getattr(points, "tensor", points), dtype=torch.float32)
 
     def key(self) -> str:
-        """Hash of the pipeline and of the names and sizes of the frames' files."""
+        """Hash of the pipeline and of what every frame is made of, wherever the data set lies.
+
+        Of a file counts its place under the data set's root, its size and its first bytes; of a
+        past sweep also its pose and time lag.
+        """
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=str).encode())
+        root = str(getattr(self.dataset, "data_root", None) or "")
         for index in self.indices:
-            path = self.dataset.get_data_info(index)["lidar_points"]["lidar_path"]
-            digest.update(f"{os.path.basename(path)} {os.path.getsize(path)} ".encode())
+            info = self.dataset.get_data_info(index)
+            lidar = dict(info["lidar_points"])
+            digest.update(_file_key(str(lidar.pop("lidar_path")), root))
+            digest.update(json.dumps(lidar, sort_keys=True, default=str).encode())
+            for sweep in sweeps_of_info(info):
+                digest.update(_file_key(sweep.path, root))
+                digest.update(np.float64(sweep.time_lag_s).tobytes())
+                digest.update(np.asarray(sweep.lidar_from_sensor, np.float64).tobytes())
         return digest.hexdigest()[:16]
+
+
+def _file_key(path: str, root: str) -> bytes:
+    """What tells a file from others: name, size, start; a sweep that is not there may be unused."""
+    name = os.path.relpath(path, root) if root else path
+    try:
+        with open(path, "rb") as file:
+            start = file.read(_START_BYTES)
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return f"{name} missing ".encode()
+    return f"{name} {size} ".encode() + hashlib.sha256(start).digest()
 
 
 def unlabelled_frames(cfg: Config, count: int, unseen: int) -> tuple[FrameClouds, FrameClouds]:

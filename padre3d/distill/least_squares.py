@@ -33,6 +33,11 @@ class LeastSquares:
         self.gram += (rows.t() @ rows).cpu()
         self.moment += (rows.t() @ targets.double()).cpu()
 
+    @property
+    def rows(self) -> int:
+        """How many were added."""
+        return int(self.gram[-1, -1])
+
     def solve(self, ridge: float = 0.0) -> tuple[Tensor, Tensor]:
         """Weight (F, D) and bias (D,), float64; of several solutions the smallest."""
         count = len(self.gram) - 1

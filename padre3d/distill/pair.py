@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from padre3d.backbone import VoxelBackbone
 from padre3d.backbone.encoder import EncoderLayer
 from padre3d.detector import PADReDetector
+from padre3d.head.windows import LocalWindow
 from padre3d.structures.pillars import Pillars
 
 _MIXER = re.compile(r"backbone\.blocks\.\d+\.layers\.\d+\.mixer\.")
+_WINDOW = "head.decoder.window.kept"
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,19 @@ class Copied:
 class Pair:
     """Two detectors in evaluation mode; the student gets the teacher's weights but for its mixers.
 
-    Weights of one key and shape are copied. Of the student only the mixers, the position
-    embeddings, which nothing but mixers reads, and what the teacher's backbone does not have take
-    gradients.
+    Weights of one key and shape are copied, and a window of the teacher's decoder that was pruned,
+    unless the student's config chooses offsets of its own. Of the student only the mixers, the
+    position embeddings, which nothing but mixers reads, and what the teacher's backbone does not
+    have take gradients.
 
     Args:
         teacher: a trained detector.
         student: another one, changed in place.
 
     Raises:
-        ValueError: if both are not made for the same pillars, layers and channels, or there is
-            nothing to fit.
+        ValueError: if both are not made for the same pillars, layers, channels and classes in the
+            same order, the student's decoder cannot have the teacher's window, or there is nothing
+            to fit.
     """
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
@@ -56,8 +60,10 @@ class Pair:
         assert isinstance(teacher, PADReDetector)
         assert isinstance(student, PADReDetector)
         self.teacher, self.student = teacher.eval(), student.eval()
+        copy_window(teacher, student)
         self.copied = copy_weights(teacher, student)
-        foreign = [key for key in self.copied.own if key.startswith("pillar_encoder.")]
+        both = (*self.copied.own, *self.copied.left)
+        foreign = [key for key in both if key.startswith("pillar_encoder.")]
         if foreign:
             raise ValueError(f"pillar encoder: expected the teacher's, got another {foreign[0]}")
         self.teacher.requires_grad_(False)
@@ -121,14 +127,32 @@ def check_pair(teacher: nn.Module, student: nn.Module) -> None:
         raise ValueError(f"student: expected mixers with weights to fit, got {kinds}")
 
 
+def copy_window(teacher: nn.Module, student: nn.Module) -> None:
+    """Let the student's decoder see the keys that the teacher's was pruned to, see :class:`Pair`.
+
+    Raises:
+        ValueError: if the student's window is smaller or wraps.
+    """
+    ours, theirs = _window_of(student), _window_of(teacher)
+    if ours is None or theirs is None or theirs.kept is None or ours.kept is not None:
+        return
+    ours.keep(theirs.kept)
+
+
+def _window_of(model: Any) -> LocalWindow | None:
+    window = getattr(getattr(model.head, "decoder", None), "window", None)
+    return window if isinstance(window, LocalWindow) else None
+
+
 def copy_weights(teacher: nn.Module, student: nn.Module) -> Copied:
-    """Copy every weight and statistic of one key and shape, the mixers' not."""
+    """Copy every weight and statistic of one key and shape, but for mixers and chosen windows."""
     source, target = teacher.state_dict(), student.state_dict()
     mixers = [key for key in target if _MIXER.match(key)]
     same = [
         key
         for key, value in target.items()
         if key in source and source[key].shape == value.shape and not _MIXER.match(key)
+        if key != _WINDOW or torch.equal(source[key].to(value.device), value)
     ]
     student.load_state_dict({key: source[key] for key in same}, strict=False)
     taken = {*same, *mixers}
@@ -143,7 +167,12 @@ def copy_weights(teacher: nn.Module, student: nn.Module) -> Copied:
 def _shape_of(model: Any) -> Mapping[str, Any]:
     backbone = model.backbone
     return {
+        "classes": model.class_names,
         "grid": (model.grid.range_m, model.grid.cell_m),
+        "inputs of the pillar encoder": {
+            name: getattr(model.pillar_encoder, name, None)
+            for name in ("in_channels", "with_xyz", "with_distance")
+        },
         "channels": backbone.dim,
         "number of layers": len(layers_of(backbone)),
         "parallel layers": backbone.blocks[0].parallel,

@@ -120,7 +120,13 @@ class ClosedForm(Phase):
             system.add(features, wanted.mixed[i])
 
     def finish(self) -> None:
-        """Solve."""
+        """Solve.
+
+        Raises:
+            ValueError: if no cloud had rows: the solution would be a map of zeros.
+        """
+        if not all(system.rows for system in self.systems.values()):
+            raise ValueError("frames: expected some with two pillars or more, got none")
         for i, system in self.systems.items():
             write_map(self._last(i), *system.solve(self.settings.ridge))
 

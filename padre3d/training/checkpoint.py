@@ -141,7 +141,7 @@ def fit_state(model: nn.Module, loaded: dict, path: str | Path) -> dict[str, Ten
             f"checkpoint {path} does not fit the model, it belongs to another config: "
             + "; ".join(problems)
         )
-    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    bad = [key for key, value in state.items() if not is_finite(value)]
     if bad:
         raise ValueError(
             f"checkpoint {path}: expected finite weights, got NaN or infinity in {len(bad)} of "
@@ -163,6 +163,20 @@ def state_of(loaded: dict, path: str | Path) -> dict[str, Tensor]:
             f"{first(sorted(map(str, loaded)))}"
         )
     return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def is_finite(value: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity."""
+    return bool(torch.isfinite(value).all())
+
+
+def number_kind(value: Tensor) -> str:
+    """Which numbers a tensor holds; any precision of real numbers is one kind."""
+    if value.layout is not torch.strided or value.is_quantized:
+        return "sparse or quantized numbers"
+    if value.is_floating_point():
+        return "real numbers"
+    return "complex numbers" if value.is_complex() else "whole numbers"
 
 
 def first(names: list[str]) -> str:
@@ -249,9 +263,9 @@ def _mismatches(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> list[str]:
         if wanted[key].shape != got[key].shape
     ]
     other = [
-        f"{key} (expected {_kind(wanted[key])}, got {_kind(got[key])})"
+        f"{key} (expected {number_kind(wanted[key])}, got {number_kind(got[key])})"
         for key in shared
-        if _kind(wanted[key]) != _kind(got[key])
+        if number_kind(wanted[key]) != number_kind(got[key])
     ]
     kinds = (
         ("missing", missing),
@@ -260,12 +274,3 @@ def _mismatches(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> list[str]:
         ("of another kind", other),
     )
     return [f"{len(keys)} {kind}: {first(keys)}" for kind, keys in kinds if keys]
-
-
-def _kind(value: Tensor) -> str:
-    """Which numbers a tensor holds; any precision of real numbers is one kind."""
-    if value.layout is not torch.strided or value.is_quantized:
-        return "sparse or quantized numbers"
-    if value.is_floating_point():
-        return "real numbers"
-    return "complex numbers" if value.is_complex() else "whole numbers"

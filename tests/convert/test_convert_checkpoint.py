@@ -88,6 +88,24 @@ def test_weights_trained_here_go_to_the_reference(reference, convert, capsys):
     assert "all 448 weights mapped" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_bare_state_dict_goes_to_the_reference(reference, convert, prefix):
+    """As the packaged weights are; a distributed wrapper's prefix does not matter."""
+    ours = torch.load(convert(reference), weights_only=True)["state_dict"]
+    bare = {prefix + key: value for key, value in ours.items()}
+    back = torch.load(convert(bare, "--reverse"), weights_only=True)
+    assert back["model_state"].pop("global_step").tolist() == [0]
+    del reference["model_state"]["global_step"]
+    assert back["model_state"].keys() == reference["model_state"].keys()
+    name = "vfe.pfn_layers.1.linear.weight"
+    assert torch.equal(back["model_state"][name], reference["model_state"][name])
+
+
+def test_a_file_without_weights_of_ours(convert):
+    message = refusal(convert, dict(epoch=1), "--reverse")
+    assert "expected a state_dict of tensors, got keys epoch" in message
+
+
 def test_refusal_lists_every_misfit(reference, convert, tmp_path):
     state = reference["model_state"]
     del state["vfe.pfn_layers.0.linear.weight"], state["global_step"]
@@ -99,6 +117,28 @@ def test_refusal_lists_every_misfit(reference, convert, tmp_path):
     expected = "1 of the wrong shape:\n  dense_head.shared_conv.bias: expected (128,), got (64,)"
     assert message.endswith(expected)
     assert not (tmp_path / "out.pth").exists()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_weights_that_no_detector_loads_are_not_converted(reference, convert, reverse):
+    """What loading would refuse: an int64 statistic, a NaN."""
+    options = ("--reverse",) if reverse else ()
+    given, state = reference, reference["model_state"]
+    norm, weight = "vfe.pfn_layers.0.norm.running_mean", "vfe.pfn_layers.1.linear.weight"
+    if reverse:
+        given = torch.load(convert(reference), weights_only=True)
+        state = given["state_dict"]
+        norm, weight = (
+            next(key for key in state if key.startswith("pillar_encoder.") and key.endswith(end))
+            for end in ("0.norm.running_mean", "1.linear.weight")
+        )
+    (kept, state[norm]) = state[norm], state[norm].long()
+    message = refusal(convert, given, *options)
+    assert f"1 of another kind:\n  {norm}: expected real numbers, got whole numbers" in message
+    state[norm] = kept
+    state[weight][0, 0] = float("nan")
+    message = refusal(convert, given, *options)
+    assert message.endswith(f"expected finite weights, got NaN or infinity in 1:\n  {weight}")
 
 
 def test_reverse_refuses_another_model(reference, convert, repo_root):

@@ -68,6 +68,15 @@ def test_an_unsupported_setting_is_an_error_with_its_name_and_value(name, read):
     assert repr(UNSUPPORTED[name]).strip("[]") in str(refused.value)
 
 
+def test_the_refusal_that_the_documentation_shows(read, repo_root):
+    with pytest.raises(ValueError, match="2 settings are not supported") as refused:
+        read({f"{LAYER}.hybrid_factor": [2, 2, 2], f"{HEAD}.NAME": "CenterHead"})
+    lines = str(refused.value).splitlines()
+    shown = (repo_root / "docs/data-and-checkpoints.md").read_text()
+    assert len(lines) == 3
+    assert "\n".join(["not supported:", *lines[1:], "```"]) in shown
+
+
 def test_voxels_of_several_layers_are_refused(read):
     with pytest.raises(ValueError, match="DATA_CONFIG.VOXEL_SIZE: only pillars .* got 4.0 m"):
         read({"DATA_CONFIG.DATA_PROCESSOR.2.VOXEL_SIZE": [0.3, 0.3, 4.0]})

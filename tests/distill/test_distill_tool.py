@@ -137,6 +137,43 @@ def test_another_fit_starts_a_fine_tuning_of_its_own(files, whole, tmp_path, mon
     assert [f.name for f in whole.glob("finetune-*")] == folders[:1]
 
 
+@pytest.mark.parametrize(
+    ("more", "left"),
+    [
+        (["--finetune-epochs=0"], True),
+        (["--finetune-epochs=2"], False),
+        (["--finetune-epochs=2", "--seed=1"], False),
+    ],
+)
+def test_no_result_of_another_call_is_left(files, tmp_path, monkeypatch, more, left):
+    """A call that is stopped leaves a student only if it is the one that it would make."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    distill.main(arguments(files, tmp_path, "--finetune-epochs=0"))
+    made = load_checkpoint_file(tmp_path / "student.pth")["meta"]["distilled"]
+    fitted = load_checkpoint_file(tmp_path / "fitted.pth")["meta"]["distilled"]
+    assert made["key"] == fitted["key"]
+    monkeypatch.setattr(distill, "finetune", stop)
+    monkeypatch.setattr(distill, "state_of", stop)
+    with pytest.raises(SystemExit, match="130"):
+        distill.main(arguments(files, tmp_path, *more))
+    assert (tmp_path / "student.pth").exists() == left
+
+
+def test_a_stopped_fit_leaves_no_result_of_another(files, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    distill.main(arguments(files, tmp_path, "--finetune-epochs=0"))
+    monkeypatch.setattr(distill.Fitting, "run", stop)
+    with pytest.raises(SystemExit, match="130"):
+        distill.main(arguments(files, tmp_path, "--finetune-epochs=0", "--seed=1"))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert not names & {"student.pth", "fitted.pth", "errors.json"}
+
+
 def test_the_schedule_of_the_fine_tuning(files, tmp_path, monkeypatch):
     monkeypatch.setattr(distill, "finetune", lambda config, out, epochs: tmp_path / "fitted.pth")
     distill.main(arguments(files, tmp_path, student="grid"))
@@ -159,6 +196,39 @@ def test_the_config_alone_can_be_written(files, whole, tmp_path, capsys, monkeyp
     assert capsys.readouterr().out.endswith(f"{path}\n")
     assert (whole / path.relative_to(tmp_path)).is_file()
     assert not (tmp_path / "student.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--finetune-rate=0"], "positive rate, got 1 and 0.0"),
+        (["--finetune-rate=-0.1"], "positive rate, got 1 and -0.1"),
+        (["--finetune-rate=nan"], "positive rate, got 1 and nan"),
+        (["--cfg-options", "train_cfg.max_epochs=0"], "expected train_cfg.max_epochs and"),
+        (
+            ["--cfg-options", "optim_wrapper.optimizer.lr=None"],
+            "a number as optim_wrapper",
+        ),
+        (["--cfg-options", "param_scheduler.0.type=CosineRestartLR"], "got CosineRestartLR"),
+        (
+            ["--cfg-options", "model.bev_backbone.up_channels=(16,8)", "model.head.in_channels=24"],
+            r"teacher: expected head\.in_channels 24, got 32",
+        ),
+    ],
+)
+def test_what_the_fine_tuning_refuses_is_known_before_the_fit(
+    files, tmp_path, more, message, monkeypatch
+):
+    monkeypatch.setattr(distill.Fitting, "run", lambda *_: pytest.fail("fitted first"))
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        distill.main(arguments(files, tmp_path / "out", *more))
+
+
+def test_weights_of_the_losses_are_settings_of_the_fine_tuning(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(distill, "finetune", lambda config, out, epochs: tmp_path / "fitted.pth")
+    distill.main(arguments(files, tmp_path, "--cfg-options", "model.distill_weights.bev=0.5"))
+    (path,) = tmp_path.glob("finetune-1-*/config.py")
+    assert Config.fromfile(path).model.distill_weights == dict(bev=0.5)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """The fit: errors fall phase by phase, a twin is recovered, a kill changes nothing."""
 
+import json
+
 import pytest
 import torch
 from small_detector import MIXERS, build
 
 from padre3d.distill.draws import Draws, turned
-from padre3d.distill.errors import RelativeError, relative_square
+from padre3d.distill.errors import RelativeError, plain_errors, relative_square
 from padre3d.distill.fitting import STATE_FILE, Fitting
 from padre3d.distill.pair import Pair, layers_of
 from padre3d.distill.phases import FitSettings, StackSteps
@@ -132,11 +134,45 @@ def test_the_state_of_another_fit_or_a_torn_one_is_not_continued(make_pair, clou
     assert not Fitting(make_pair(), *clouds, TINY, "a").load(tmp_path / "none")
 
 
-def test_clouds_without_a_pillar_are_passed_over(make_pair, clouds):
-    empty = torch.zeros(0, 5)
-    fitted = fit(make_pair(), ([clouds[0][0], empty], [empty, clouds[1][0]]), TINY)
+@pytest.mark.parametrize("points", [0, 1])
+def test_clouds_of_less_than_two_pillars_are_passed_over(make_pair, clouds, points):
+    """One pillar has no variance that an error could be relative to."""
+    poor = torch.tensor([[0.1, 0.1, -1.5, 9.0, 0.0]])[:points]
+    fitted = fit(make_pair(), ([clouds[0][0], poor], [poor, clouds[1][0]]), TINY)
     values = [value for of in fitted.errors.values() for value in of["layers"]]
     assert torch.tensor(values).isfinite().all()
+    alone = fit(make_pair(), (clouds[0][:1], clouds[1][:1]), FitSettings(0, 0)).errors["start"]
+    assert fitted.errors["start"] == alone
+
+
+def test_frames_without_pillars_alone_are_no_fit(make_pair, clouds):
+    """The closed form of no rows would set every last map to zero."""
+    pair = make_pair()
+    before = pair.layers[0].mixer.output_map.weight.clone()
+    with pytest.raises(ValueError, match="frames: expected some with two pillars or more, got no"):
+        fit(pair, ([torch.zeros(0, 5)] * 2, clouds[1][:1]), FitSettings(0, 0))
+    assert torch.equal(pair.layers[0].mixer.output_map.weight, before)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e3])
+def test_targets_that_do_not_vary_have_no_relative_error(value):
+    wanted = torch.full((7, 3), value)
+    found = torch.randn(7, 3, requires_grad=True)
+    loss = relative_square(found, wanted)
+    loss.backward()
+    assert float(loss) == 0
+    assert not found.grad.any()
+    error = RelativeError()
+    error.add(found.detach(), wanted)
+    assert error.value == float("inf")
+    assert relative_square(found, wanted * float("nan")).isnan()
+
+
+def test_errors_for_a_file_are_numbers_or_none():
+    errors = {"start": {"layers": [0.5, float("inf")], "blocks": [float("nan")]}}
+    found = plain_errors(errors)
+    assert found == {"start": {"layers": [0.5, None], "blocks": [None]}}
+    json.dumps(found, allow_nan=False)
 
 
 def test_a_fit_on_a_device(make_pair, clouds, device):

@@ -88,9 +88,26 @@ def test_another_grid_is_refused():
         Pair(teacher, student)
 
 
-def test_another_pillar_encoder_is_refused():
+def test_the_same_classes_in_another_order_are_refused():
+    """The heads have the same shapes, and the rows of one class would become another's."""
     teacher, student = build(), build()
-    student.pillar_encoder.add_module("more", torch.nn.Linear(2, 2))
+    student.class_names = teacher.class_names[::-1]
+    both = "expected the teacher's classes .*'car', 'truck', .*, got .*'truck', 'car'"
+    with pytest.raises(ValueError, match=both):
+        Pair(teacher, student)
+
+
+def test_other_inputs_of_the_pillar_encoder_are_refused():
+    teacher, student = build(), build()
+    student.pillar_encoder.with_distance = True
+    with pytest.raises(ValueError, match="expected the teacher's inputs of the pillar encoder"):
+        Pair(teacher, student)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_another_pillar_encoder_is_refused(which):
+    teacher, student = pair = build(), build()
+    pair[which].pillar_encoder.add_module("more", torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="pillar encoder: expected the teacher's, got another"):
         Pair(teacher, student)
 
@@ -105,3 +122,33 @@ def test_models_without_mixers_to_fit_are_refused():
         layer.mixer = Mixer()
     with pytest.raises(ValueError, match=r"expected mixers with weights to fit, got \['Mixer'\]"):
         Pair(teacher, student)
+
+
+PRUNED = [[-1, 0], [0, 0], [0, 2], [1, 1]]
+
+
+def pruned(model, offsets=PRUNED):
+    model.head.decoder.window.keep(torch.tensor(offsets))
+    return model
+
+
+def test_a_pruned_window_of_the_teacher_is_the_students():
+    """The copied decoder learnt to attend to these keys alone."""
+    student = Pair(pruned(build()), build(1, **GRID)).student
+    assert student.head.decoder.window.cells().tolist() == PRUNED
+    assert student.state_dict()["head.decoder.window.kept"].tolist() == PRUNED
+
+
+def test_a_window_that_the_students_config_chooses_stays():
+    """Also one of as many keys, which a state dict would replace."""
+    own = [[-2, -2], [0, 0], [0, 1], [1, 1]]
+    pair = Pair(pruned(build()), build(1, head=dict(window_offsets=own), **GRID))
+    assert pair.student.head.decoder.window.cells().tolist() == own
+    assert "head.decoder.window.kept" in pair.copied.own
+
+
+def test_a_student_that_cannot_have_the_teachers_window_is_refused():
+    with pytest.raises(ValueError, match=r"window offsets: expected -1\.\.1 cells, got \[0, 2\]"):
+        Pair(pruned(build()), build(1, head=dict(local_radius=1), **GRID))
+    with pytest.raises(ValueError, match="window offsets: expected a head without dsvt_compat"):
+        Pair(pruned(build()), build(1, head=dict(dsvt_compat=True), **GRID))
