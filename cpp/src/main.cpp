@@ -109,7 +109,8 @@ std::vector<std::filesystem::path> inputs_of(const Arguments& args) {
         // What cannot be listed cannot be read either, and is an error later.
         for (auto at = fs::recursive_directory_iterator(folder, error);
              !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-            if (at->is_regular_file(error)) inputs.push_back(at->path());
+            std::error_code of_file;  // a link to nothing is no file, and the next one may be
+            if (at->is_regular_file(of_file)) inputs.push_back(at->path());
         }
     }
     return inputs;
