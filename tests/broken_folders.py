@@ -153,6 +153,8 @@ WRONG = [
     (("decode", "nms_classes"), 1, "Expected `array`, got `int`"),
     (("decode", "centre_range_m"), [0, 1], "6 values of centre_range_m"),
     (("decode", "iou_alpha"), [0.1, 0.2, 0.3], "expected 1 or 2 values, got 3"),
+    (("decode", "iou_alpha"), 1.5, "iou_alpha: expected 0 to 1, got 1.5"),
+    (("decode", "iou_alpha"), [0.5, -0.1], "iou_alpha: expected 0 to 1, got"),
     (("decode", "score_thr"), "low", "Expected `float`, got `str`"),
     (("decode", "score_thr"), 10**400, "out of range"),
     (("decode",), 4, "Expected `object`, got `int`"),

@@ -22,6 +22,30 @@ Number number_of(const std::string& option, const std::string& word, Number leas
     return value;
 }
 
+double max_lag_of(const std::string& word) {
+    const std::optional<double> value = number_in(word);
+    if (!value || !(*value > 0)) {
+        fail("--max-lag: expected more than 0 s, got ", in_quotes(word));
+    }
+    return *value;
+}
+
+Pose calibration_of(const std::string& word) {
+    std::istringstream parts(word + ",");
+    std::vector<double> v;
+    bool all = true;
+    for (std::string part; std::getline(parts, part, ',');) {
+        const std::optional<double> value = number_in(part);
+        all = all && value.has_value();
+        v.push_back(value.value_or(0));
+    }
+    try {
+        if (all && v.size() == 7) return pose_of(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
+    } catch (const Error&) {  // a rotation of length 0
+    }
+    fail("--lidar-to-ego: expected X,Y,Z,QW,QX,QY,QZ, got ", in_quotes(word));
+}
+
 using Setter = std::function<void(const std::string&)>;
 
 /// Options with a value.
@@ -60,6 +84,9 @@ std::map<std::string, Setter> options_of(Arguments& args) {
          }},
         {"--sweeps", count("--sweeps", args.sweeps)},
         {"--stride", count("--stride", args.stride)},
+        {"--max-lag", [&](const std::string& word) { args.max_lag_s = max_lag_of(word); }},
+        {"--lidar-to-ego",
+         [&](const std::string& word) { args.lidar_to_ego = calibration_of(word); }},
         {"--repeat", count("--repeat", args.repeat)},
     };
 }
@@ -71,7 +98,7 @@ void check(const Arguments& args, const std::map<std::string, bool>& given) {
     if (args.clouds.size() > 1 && !posed) {
         fail("expected one cloud, or --poses to join several, got ", args.clouds.size());
     }
-    for (const char* option : {"--sweeps", "--stride"}) {
+    for (const char* option : {"--sweeps", "--stride", "--max-lag", "--lidar-to-ego"}) {
         if (given.count(option) != 0 && !posed) fail(option, ": expected --poses");
     }
 }
@@ -96,8 +123,11 @@ reading:
 sweeps:
   --poses FILE         CSV with stamp,x,y,z,qw,qx,qy,qz and a row for each cloud, in order or named
                        by a column file: joins the clouds, and finds the boxes at the latest one
+  --lidar-to-ego X,Y,Z,QW,QX,QY,QZ
+                       the clouds' frame in the poses'
   --sweeps N           sweeps in a cloud; default: what DIR/info.json says, else 10
   --stride N           take every Nth cloud before the last; default: info.json, else 1
+  --max-lag S          age of the oldest sweep; default: docs/point-files.md
 measuring:
   --repeat N           run N times
   --times FILE         milliseconds of the stages of each run as JSON

@@ -7,6 +7,7 @@
 
 #include "padre3d/cloud.hpp"
 #include "padre3d/detector.hpp"
+#include "padre3d/sweep_buffer.hpp"
 
 namespace padre3d {
 
@@ -18,6 +19,8 @@ struct Arguments {
     ReadOptions reading;
     double score_thr = 0.1;
     std::optional<std::size_t> sweeps, stride;  ///< default: what the folder's info.json says
+    std::optional<double> max_lag_s;
+    std::optional<Pose> lidar_to_ego;
     std::size_t repeat = 1;
     bool help = false;
 };

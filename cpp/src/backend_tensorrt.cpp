@@ -96,14 +96,17 @@ public:
     ~TensorRtGraph() override { cudaStreamDestroy(stream_); }
 
     std::optional<std::pair<std::size_t, std::size_t>> limits() const override {
-        const auto axis = [&](nvinfer1::OptProfileSelector which) {
-            return static_cast<std::size_t>(engine_->getProfileShape("features", 0, which).d[0]);
-        };
-        const bool has_features =
-            engine_->getTensorIOMode("features") == nvinfer1::TensorIOMode::kINPUT;
-        if (!has_features) return {};
-        return std::pair{axis(nvinfer1::OptProfileSelector::kMIN),
-                         axis(nvinfer1::OptProfileSelector::kMAX)};
+        for (const std::string& name : names(nvinfer1::TensorIOMode::kINPUT)) {
+            // The inputs with a row for each pillar: of a model or its first part, of its second.
+            if (name != "features" && name != "backbone_features") continue;
+            const auto rows = [&](nvinfer1::OptProfileSelector which) {
+                return static_cast<std::size_t>(
+                    engine_->getProfileShape(name.c_str(), 0, which).d[0]);
+            };
+            return std::pair{rows(nvinfer1::OptProfileSelector::kMIN),
+                             rows(nvinfer1::OptProfileSelector::kMAX)};
+        }
+        return {};
     }
 
     Tensors run(const Tensors& inputs) override {

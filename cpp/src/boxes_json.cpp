@@ -1,5 +1,6 @@
 #include "padre3d/boxes_json.hpp"
 
+#include <array>
 #include <cmath>
 #include <initializer_list>
 #include <iomanip>
@@ -7,6 +8,7 @@
 #include <sstream>
 
 #include "printable.hpp"
+#include "text.hpp"
 
 namespace padre3d {
 namespace {
@@ -50,9 +52,29 @@ std::string escaped(const std::string& name) {
 std::string list(std::initializer_list<double> values) {
     std::string result;
     for (const double value : values) {
-        result += (result.empty() ? "[\n    " : ",\n    ") + number(rounded(value));
+        result += result.empty() ? "[\n    " : ",\n    ";
+        result += std::isnan(value) ? "null" : number(rounded(value));
     }
     return result + "\n   ]";
+}
+
+/// Refuses what Python refuses: padre3d.structures.boxes.box_arrays.
+void check(const Box& box, std::size_t row, std::size_t classes) {
+    const std::array<double, 9> values = {box.x,      box.y,   box.z,  box.length, box.width,
+                                          box.height, box.yaw, box.vx, box.vy};
+    bool good = std::isfinite(box.score) && box.length > 0 && box.width > 0 && box.height > 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        // A velocity that nobody knows is NaN.
+        good = good && (std::isfinite(values[i]) || (i >= 7 && std::isnan(values[i])));
+    }
+    if (!good) {
+        fail("boxes: expected finite numbers and positive sizes, got ", shape_text(values),
+             " with score ", box.score, " at row ", row);
+    }
+    if (box.label < 0 || static_cast<std::size_t>(box.label) >= classes) {
+        fail("labels: expected 0 to ", static_cast<std::int64_t>(classes) - 1, ", got ", box.label,
+             " at row ", row);
+    }
 }
 
 std::string record(const Box& box, const std::string& name) {
@@ -67,7 +89,9 @@ std::string record(const Box& box, const std::string& name) {
 
 std::string boxes_to_json(const std::vector<Box>& boxes, const std::vector<std::string>& names) {
     std::string result;
-    for (const Box& box : boxes) {
+    for (std::size_t row = 0; row < boxes.size(); ++row) {
+        const Box& box = boxes[row];
+        check(box, row, names.size());
         const std::string& name = names[static_cast<std::size_t>(box.label)];
         result += (result.empty() ? "\n" : ",\n") + record(box, name);
     }

@@ -22,7 +22,7 @@ RawTable read_table(const std::filesystem::path& path, const ReadOptions& option
     }
     std::error_code error;
     if (!std::filesystem::is_regular_file(path, error)) fail("expected a point file, got none");
-    const std::string suffix = path.extension().string();
+    const std::string suffix = lower(path.extension().string());
     if (suffix == ".bin") return read_bin(path, options);
     if (suffix == ".npy") return read_npy(path, options);
     fail("expected a .bin or .npy file, got ", in_quotes(suffix));

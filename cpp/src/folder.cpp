@@ -14,15 +14,20 @@ namespace {
 constexpr int kMostLinks = 40;
 
 /// The folder that a path leads into, through links that may lead to nothing.
-fs::path folder_behind(fs::path path) {
+fs::path folder_behind(const fs::path& path) {
+    std::error_code error;
+    return fs::weakly_canonical(behind_links(path).parent_path(), error);
+}
+
+}  // namespace
+
+fs::path behind_links(fs::path path) {
     std::error_code error;
     for (int i = 0; i < kMostLinks && fs::is_symlink(path, error); ++i) {
         path = path.parent_path() / fs::read_symlink(path, error);
     }
-    return fs::weakly_canonical(path.parent_path(), error);
+    return path;
 }
-
-}  // namespace
 
 bool is_plain_name(std::string_view name) {
     const auto is_word = [](char c) {
@@ -64,8 +69,14 @@ void check_hash(const fs::path& folder, const std::string& name, const std::stri
 
 std::string read_bytes(const fs::path& path) {
     std::ifstream file(path, std::ios::binary);
-    std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    if (!file || file.bad()) fail(path.string(), ": expected a file that can be read");
+    std::string bytes;
+    try {
+        bytes.assign(std::istreambuf_iterator<char>(file), {});
+    } catch (const std::ios_base::failure&) {
+        // The iterator passes by the stream, which would have kept this: a folder, a broken disk.
+        file.setstate(std::ios::badbit);
+    }
+    if (!file) fail(path.string(), ": expected a file that can be read");
     return bytes;
 }
 

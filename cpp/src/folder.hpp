@@ -9,6 +9,9 @@ namespace padre3d {
 /// Whether a name is that of a file, without a path, a leading dot or unusual characters.
 bool is_plain_name(std::string_view name);
 
+/// Where a path leads if it is that of a link, or of links to links; to nothing perhaps.
+std::filesystem::path behind_links(std::filesystem::path path);
+
 /// The path of a regular file of a folder that may come from anywhere.
 /// Throws Error if the name is not plain, or what is there is none, a folder, a device or a link
 /// that leaves the folder.

@@ -1,14 +1,14 @@
 // padre3d_detect: the boxes of a cloud, from an exported folder.
 
 #include <algorithm>
-#include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <new>
 
 #include "arguments.hpp"
 #include "folder.hpp"
+#include "joining.hpp"
 #include "json_field.hpp"
+#include "output.hpp"
 #include "padre3d/boxes_json.hpp"
 #include "padre3d/cloud.hpp"
 #include "padre3d/detector.hpp"
@@ -38,7 +38,7 @@ Cloud usable_cloud(const std::filesystem::path& path, const ReadOptions& options
 SweepOptions sweep_options(const Arguments& args) {
     SweepOptions options;
     const std::filesystem::path info = args.folder / "info.json";
-    if (!(args.sweeps && args.stride) && std::filesystem::exists(info)) {
+    if (!(args.sweeps && args.stride) && std::filesystem::is_regular_file(info)) {
         try {
             const Json document = parse_json(read_bytes(info));
             const Field said(document, "$");
@@ -54,41 +54,24 @@ SweepOptions sweep_options(const Arguments& args) {
     }
     options.num_sweeps = args.sweeps.value_or(options.num_sweeps);
     options.stride = args.stride.value_or(options.stride);
+    options.lidar_to_ego = args.lidar_to_ego;
     return options;
 }
 
-/// The cloud, or several of them in the axes of the latest one.
+/// The cloud, or the latest of several with the sweeps before it in its axes.
 std::vector<float> points_of(const Arguments& args) {
     if (args.poses.empty()) return usable_cloud(args.clouds[0], args.reading).points;
-    SweepBuffer buffer(sweep_options(args));
-    for (const PosedCloud& cloud : with_poses(args.clouds, read_poses(args.poses))) {
-        buffer.push(usable_cloud(cloud.path, args.reading).view(), cloud.at.stamp_s,
-                    cloud.at.pose);
+    const std::vector<PosedCloud> clouds = with_poses(args.clouds, read_poses(args.poses));
+    const SweepOptions options = sweep_options(args);
+    // A single cloud keeps its own time lags.
+    if (options.num_sweeps == 1) return usable_cloud(clouds.back().path, args.reading).points;
+    Joiner join(options, args.max_lag_s);
+    for (const PosedCloud& cloud : clouds) {
+        const Cloud sweep = usable_cloud(cloud.path, args.reading);
+        const std::string said = join.push(sweep.view(), cloud.at.stamp_s, cloud.at.pose);
+        if (!said.empty()) std::cerr << "  " << said << "\n";
     }
-    return buffer.cloud();
-}
-
-void write_all(const std::filesystem::path& path, const std::string& content,
-               const std::filesystem::path& named) {
-    std::ofstream file(path, std::ios::binary);
-    file << content << std::flush;
-    if (!file) fail(named.string(), ": expected a file that can be written");
-}
-
-/// A reader never sees half a file, and a failed write leaves the old one. A link keeps being one;
-/// what is no regular file, such as /dev/null or a pipe, is written to.
-void write_file(const std::filesystem::path& path, const std::string& content) {
-    std::error_code error;
-    if (std::filesystem::is_other(std::filesystem::status(path, error))) {
-        write_all(path, content, path);
-        return;
-    }
-    const auto canonical = std::filesystem::weakly_canonical(path, error);
-    const std::filesystem::path target = error ? path : canonical;
-    const std::filesystem::path part = target.string() + ".part";
-    write_all(part, content, path);
-    std::filesystem::rename(part, target, error);
-    if (error) fail(path.string(), ": ", error.message());
+    return join.cloud();
 }
 
 std::string times_json(const std::vector<StageTimes>& runs) {
@@ -114,20 +97,27 @@ void report(const Detector& detector, std::size_t boxes) {
               << times.decode << "\n";
 }
 
-void check_targets(const Arguments& args) {
-    for (const auto& target : {args.out, args.times}) {
+/// Everything that is read, the files of the folders one by one.
+std::vector<std::filesystem::path> inputs_of(const Arguments& args) {
+    namespace fs = std::filesystem;
+    std::vector<fs::path> inputs = args.clouds;
+    if (!args.poses.empty()) inputs.push_back(args.poses);
+    for (const fs::path& folder : {args.folder, args.options.engines}) {
+        if (folder.empty()) continue;
+        inputs.push_back(folder);
         std::error_code error;
-        if (target.empty()) continue;
-        for (const auto& input : args.clouds) {
-            if (std::filesystem::equivalent(target, input, error)) {
-                fail(target.string(), ": expected a file of its own, got the input");
-            }
+        // What cannot be listed cannot be read either, and is an error later.
+        for (auto at = fs::recursive_directory_iterator(folder, error);
+             !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
+            std::error_code of_file;  // a link to nothing is no file, and the next one may be
+            if (at->is_regular_file(of_file)) inputs.push_back(at->path());
         }
     }
+    return inputs;
 }
 
 void run(const Arguments& args) {
-    check_targets(args);
+    check_targets({{"--out", args.out}, {"--times", args.times}}, inputs_of(args));
     Detector detector(args.folder, args.options);
     const std::vector<float> points = points_of(args);
     std::vector<Box> boxes;

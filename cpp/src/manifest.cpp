@@ -95,6 +95,11 @@ std::optional<std::vector<double>> alphas_of(const Field& field, std::size_t cla
     if (field.is_null()) return std::nullopt;
     std::vector<double> alphas =
         field.is_array() ? field.numbers() : std::vector<double>{field.number()};
+    for (const double alpha : alphas) {
+        if (!(alpha >= 0 && alpha <= 1)) {
+            fail("DecodeSettings.iou_alpha: expected 0 to 1, got ", alpha);
+        }
+    }
     if (alphas.size() == 1) alphas.resize(classes, alphas[0]);
     if (alphas.size() != classes) {
         fail("DecodeSettings.iou_alpha: expected 1 or ", classes, " values, got ", alphas.size());

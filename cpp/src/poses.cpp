@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <locale>
-#include <sstream>
+#include <optional>
+#include <set>
 
+#include "csv.hpp"
 #include "folder.hpp"
 #include "text.hpp"
 
@@ -13,25 +14,29 @@ namespace {
 
 constexpr std::array<const char*, 8> kColumns = {"stamp", "x", "y", "z", "qw", "qx", "qy", "qz"};
 
-std::vector<std::string> cells_of(const std::string& line) {
-    std::vector<std::string> cells;
-    std::istringstream stream(line);
-    for (std::string cell; std::getline(stream, cell, ',');) {
-        const std::size_t start = cell.find_first_not_of(" \t\r\"");
-        const std::size_t end = cell.find_last_not_of(" \t\r\"");
-        cells.push_back(start == cell.npos ? "" : cell.substr(start, end - start + 1));
+using Row = std::vector<std::string>;
+
+constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+
+/// Where a column is, spaces around its name aside.
+std::size_t place_of(const Row& header, const std::string& name) {
+    std::size_t place = kNone;
+    for (std::size_t i = 0; i < header.size(); ++i) {
+        const std::size_t start = header[i].find_first_not_of(" \t");
+        const std::size_t end = header[i].find_last_not_of(" \t");
+        if (start == Row::value_type::npos || header[i].substr(start, end - start + 1) != name) {
+            continue;
+        }
+        if (place != kNone) fail("expected every column once, got ", name, " twice");
+        place = i;
     }
-    return cells;
+    return place;
 }
 
 double number_of(const std::string& cell, std::size_t row) {
-    std::istringstream stream(cell);
-    stream.imbue(std::locale::classic());
-    double value = 0;
-    if (!(stream >> value) || !stream.eof()) {
-        fail("expected numbers in every row, got ", in_quotes(cell), " in row ", row);
-    }
-    return value;
+    const std::optional<double> value = number_in(cell);
+    if (!value) fail("expected numbers in every row, got ", in_quotes(cell), " in row ", row);
+    return *value;
 }
 
 double seconds(double stamp) {
@@ -42,35 +47,49 @@ double seconds(double stamp) {
     return stamp;
 }
 
-std::vector<StampedPose> table_of(const std::string& content) {
-    std::istringstream lines(content);
-    std::string line;
-    std::getline(lines, line);
-    const std::vector<std::string> header = cells_of(line);
-    std::array<std::size_t, kColumns.size()> place;
+struct Places {
+    std::array<std::size_t, kColumns.size()> numbers;
+    std::size_t file;
+};
+
+Places places_of(const Row& header) {
+    Places places;
     for (std::size_t i = 0; i < kColumns.size(); ++i) {
-        const auto found = std::find(header.begin(), header.end(), kColumns[i]);
-        if (found == header.end()) {
+        places.numbers[i] = place_of(header, kColumns[i]);
+        if (places.numbers[i] == kNone) {
             fail("expected a header with stamp,x,y,z,qw,qx,qy,qz, got no ", kColumns[i]);
         }
-        place[i] = static_cast<std::size_t>(found - header.begin());
     }
-    const auto file = std::find(header.begin(), header.end(), "file");
+    places.file = place_of(header, "file");
+    return places;
+}
+
+StampedPose pose_in(const Row& cells, const Places& places, std::size_t row) {
+    std::array<double, kColumns.size()> v;
+    for (std::size_t i = 0; i < v.size(); ++i) v[i] = number_of(cells[places.numbers[i]], row);
+    std::filesystem::path name;
+    if (places.file != kNone) {
+        name = std::filesystem::path(cells[places.file]).lexically_normal();
+        if (name.empty()) fail("expected the name of a cloud in row ", row);
+    }
+    return {seconds(v[0]), pose_of(v[1], v[2], v[3], v[4], v[5], v[6], v[7]), name};
+}
+
+std::vector<StampedPose> table_of(const std::string& content) {
+    const std::vector<Row> rows = csv_rows(content);
+    const Places places = places_of(rows.empty() ? Row() : rows[0]);
     std::vector<StampedPose> poses;
-    while (std::getline(lines, line)) {
-        const std::vector<std::string> cells = cells_of(line);
-        if (cells.empty()) continue;
+    std::set<double> stamps;
+    for (std::size_t i = 1; i < rows.size(); ++i) {
+        if (rows[i].empty()) continue;
         const std::size_t row = poses.size() + 1;
-        if (cells.size() < header.size()) fail("expected a value for every column in row ", row);
-        std::array<double, kColumns.size()> v;
-        for (std::size_t i = 0; i < v.size(); ++i) v[i] = number_of(cells[place[i]], row);
-        std::string name;
-        if (file != header.end()) {
-            name = cells[static_cast<std::size_t>(file - header.begin())];
-            if (name.empty()) fail("expected the name of a cloud in row ", row);
+        if (rows[i].size() < rows[0].size()) {
+            fail("expected a value for every column, got fewer in row ", row);
         }
-        poses.push_back({seconds(v[0]), pose_of(v[1], v[2], v[3], v[4], v[5], v[6], v[7]),
-                         std::filesystem::path(name).lexically_normal()});
+        poses.push_back(pose_in(rows[i], places, row));
+        if (!stamps.insert(poses.back().stamp_s).second) {
+            fail("expected different stamps, got one twice, again in row ", row);
+        }
     }
     return poses;
 }

@@ -21,13 +21,6 @@ bool ends_with(const std::string& text, const std::string& end) {
            text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(), [](char c) {
-        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    });
-    return text;
-}
-
 /// The first rows, without those that have NaN or infinity.
 RawTable sample(const RawTable& table, std::size_t columns) {
     RawTable result{{}, columns, table.kind};

@@ -117,9 +117,7 @@ SweepBuffer::SweepBuffer(const SweepOptions& options) : options_(options) {
         fail("SweepBuffer expected num_sweeps and stride >= 1, got ", options.num_sweeps, " and ",
              options.stride);
     }
-    if (options.max_lag_s && !(*options.max_lag_s > 0)) {
-        fail("SweepBuffer expected max_lag_s > 0, got ", *options.max_lag_s);
-    }
+    set_max_lag_s(options.max_lag_s);
     if (options.lidar_to_ego) checked(*options.lidar_to_ego);
 }
 
@@ -139,6 +137,13 @@ void SweepBuffer::push(PointView points, double stamp_s, const Pose& pose) {
     }
     clouds_.push_back(std::move(sweep));
     if (clouds_.size() > (options_.num_sweeps - 1) * options_.stride + 1) clouds_.pop_front();
+}
+
+void SweepBuffer::set_max_lag_s(std::optional<double> max_lag_s) {
+    if (max_lag_s && !(*max_lag_s > 0)) {
+        fail("SweepBuffer expected max_lag_s > 0, got ", *max_lag_s);
+    }
+    options_.max_lag_s = max_lag_s;
 }
 
 std::vector<float> SweepBuffer::cloud() const {

@@ -1,5 +1,7 @@
 #include "text.hpp"
 
+#include <algorithm>
+
 namespace padre3d {
 
 std::string in_quotes(std::string_view value) {
@@ -14,6 +16,22 @@ std::string in_quotes(std::string_view value) {
         }
     }
     return result + "'";
+}
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    return text;
+}
+
+std::optional<double> number_in(const std::string& word) {
+    std::istringstream stream(word);
+    stream.imbue(std::locale::classic());
+    double value = 0;
+    if (!(stream >> value)) return std::nullopt;
+    stream >> std::ws;
+    return stream.eof() ? std::optional(value) : std::nullopt;
 }
 
 }  // namespace padre3d

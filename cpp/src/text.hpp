@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -24,6 +25,12 @@ template <class... Parts>
 
 /// In quotes, at most 80 bytes, with escapes for all but printable ASCII: it stays on its line.
 std::string in_quotes(std::string_view value);
+
+/// With small ASCII letters.
+std::string lower(std::string text);
+
+/// The number that a text is but for spaces around it, whatever the locale; nothing else is one.
+std::optional<double> number_in(const std::string& word);
 
 /// `shape` as (1, 2, 3).
 template <class Shape>

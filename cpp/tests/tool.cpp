@@ -1,5 +1,6 @@
 // What tests/cpp asks of the library piece by piece: arrays in, arrays out, no graph needed.
 
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <ctime>
@@ -12,10 +13,13 @@
 #include "decode.hpp"
 #include "folder.hpp"
 #include "frame_inputs.hpp"
+#include "joining.hpp"
 #include "npy.hpp"
+#include "padre3d/boxes_json.hpp"
 #include "padre3d/cloud.hpp"
 #include "padre3d/detector.hpp"
 #include "padre3d/sweep_buffer.hpp"
+#include "poses.hpp"
 #include "row_product.hpp"
 #include "text.hpp"
 
@@ -117,6 +121,18 @@ void decode_outputs(const Words& words) {
     write_boxes(words.at(2), decode(outputs, manifest.head_grid, manifest.decode));
 }
 
+/// boxes BOXES.npy NAME ...: the JSON of boxes as `write_boxes` leaves them.
+void boxes(const Words& words) {
+    const NpyArray array = parse_npy(read_bytes(words.at(0)));
+    const std::vector<double> v = array.numbers<double>();
+    std::vector<Box> read;
+    for (std::size_t at = 0; at < v.size(); at += 11) {
+        read.push_back({v[at], v[at + 1], v[at + 2], v[at + 3], v[at + 4], v[at + 5], v[at + 6],
+                        v[at + 7], v[at + 8], v[at + 9], static_cast<std::int64_t>(v[at + 10])});
+    }
+    std::cout << boxes_to_json(read, {words.begin() + 1, words.end()});
+}
+
 /// Wall-clock and processor milliseconds of a call, behind the ones before.
 void time(std::vector<double>& ms, const std::function<void()>& call) {
     const std::clock_t processor = std::clock();
@@ -196,6 +212,32 @@ void sweeps(const Words& words) {
     }
     const std::vector<float> cloud = buffer.cloud();
     write_floats(words.at(1), {cloud.size() / 5, 5}, cloud.data());
+}
+
+/// join STAMPS.npy NUM STRIDE MAX_LAG: for the cloud of each stamp how many sweeps it has without
+/// padding, and what is said. MAX_LAG 0: none.
+void join(const Words& words) {
+    SweepOptions options;
+    options.num_sweeps = std::stoul(words.at(1));
+    options.stride = std::stoul(words.at(2));
+    options.pad = false;
+    const double most = std::stod(words.at(3));
+    Joiner joiner(options, most > 0 ? std::optional<double>(most) : std::nullopt);
+    const std::array<float, 5> point = {9, 0, 0, 0, 0};
+    for (const double stamp_s : parse_npy(read_bytes(words.at(0))).numbers<double>()) {
+        const std::string said =
+            joiner.push({point.data(), 1, 5}, stamp_s, pose_of(0, 0, 0, 1, 0, 0, 0));
+        std::cout << joiner.cloud().size() / 5 << " " << said << "\n";
+    }
+}
+
+/// poses FILE: stamp, position and file of each row.
+void poses(const Words& words) {
+    std::cout.precision(17);
+    for (const StampedPose& row : read_poses(words.at(0))) {
+        std::cout << row.stamp_s << " " << row.pose[3] << " " << row.pose[7] << " " << row.pose[11]
+                  << " " << row.file.string() << "\n";
+    }
 }
 
 /// check KIND: reads each path of standard input, and says "ok" or the error.
@@ -296,7 +338,8 @@ void kernels(const Words&) {
 void run(const Words& words) {
     static const std::map<std::string, std::function<void(const Words&)>> commands = {
         {"stages", stages}, {"decode", decode_outputs}, {"times", times}, {"frames", frames},
-        {"cloud", cloud},   {"sweeps", sweeps},         {"check", check}, {"kernels", kernels}};
+        {"cloud", cloud},   {"sweeps", sweeps},         {"check", check}, {"kernels", kernels},
+        {"boxes", boxes},   {"join", join},             {"poses", poses}};
     commands.at(words.at(0))({words.begin() + 1, words.end()});
 }
 

@@ -78,6 +78,15 @@ def test_same_points(cpp, tmp_path, name):
     assert len(lines) == len(said)
 
 
+@pytest.mark.parametrize("name", ["LAG.BIN", "RING.PCD.Bin", "FOUR.NPY"])
+def test_suffixes_in_capitals(cpp, tmp_path, name):
+    path = write(tmp_path / name.lower(), *CLOUDS[name.lower()])
+    path = path.rename(tmp_path / name)
+    expected, _ = drop_unusable(load_points(path))
+    cpp.tool("cloud", path, tmp_path / "out.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from broken_folders import MANIFEST, change, make_folder, valid, write
 
+from padre3d.io.boxes_json import boxes_to_json
 from padre3d.runtime.decode import decode
 from padre3d.runtime.manifest import parse_manifest
-from padre3d.structures.boxes import box_arrays
+from padre3d.structures.boxes import Detections, box_arrays
 
 CLASSES, PROPOSALS = 3, 300
 
@@ -140,3 +141,46 @@ def test_more_classes_than_names(cpp, tmp_path):
     words = ("decode", folder, tmp_path / "outputs.npz", tmp_path / "boxes.npy")
     done = cpp.run("padre3d_test_tool", *words)
     assert "iou_alpha: expected 1 or 3 values, got 2" in done.stderr
+
+
+NAMES = ("car", "bus")
+# x, y, z, length, width, height, yaw, vx, vy, score, label
+BOX = [1.23456, -2, 0.5, 4, 2, 1.5, -0.1, 3, 0.00004, 0.75, 1]
+
+
+def json_of(cpp, folder, rows):
+    """What the C++ runtime does with boxes."""
+    np.save(folder / "boxes.npy", np.array(rows, float))
+    return cpp.run("padre3d_test_tool", "boxes", folder / "boxes.npy", *NAMES)
+
+
+def python_json(rows):
+    rows = np.array(rows, float)
+    found = Detections(rows[:, :9], rows[:, 9], rows[:, 10])
+    return json.dumps(boxes_to_json(found, NAMES), indent=1, allow_nan=False) + "\n"
+
+
+def test_a_velocity_that_nobody_knows(cpp, tmp_path):
+    rows = [BOX, [*BOX[:7], np.nan, np.nan, *BOX[9:]], [*BOX[:8], np.nan, *BOX[9:]]]
+    text = json_of(cpp, tmp_path, rows).stdout
+    assert text == python_json(rows)
+    assert text.count("null") == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        *((place, np.nan, "expected finite numbers") for place in (0, 3, 6, 9)),
+        *((place, np.inf, "expected finite numbers") for place in (2, 5, 6, 7, 8, 9)),
+        (4, 0, "expected finite numbers and positive sizes"),
+        (10, 2, "labels: expected 0 to 1, got 2"),
+        (10, -1, "labels: expected 0 to 1, got -1"),
+    ],
+)
+def test_what_is_no_box(cpp, tmp_path, place, value, message):
+    row = [*BOX[:place], value, *BOX[place + 1 :]]
+    with pytest.raises(ValueError, match="expected"):
+        python_json([row])
+    done = json_of(cpp, tmp_path, [row])
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert message in done.stderr

@@ -63,6 +63,16 @@ def test_engine_for_the_most_pillars(driver, model):
     assert done.stdout.splitlines() == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "limits"), [("features", ["3 77"]), ("backbone_features", ["3 77"]), ("other", [])]
+)
+def test_limits_of_every_part(driver, model, tmp_path, name, limits):
+    """A frame is made to fit the part that takes pillars by the name of the second part, too."""
+    for engine in (tmp_path / "engines").iterdir():
+        engine.write_text(f"3 77 {name}")
+    assert driver(model, "").stdout.splitlines() == [*limits, "0 held"]
+
+
 def test_errors(driver, model, tmp_path):
     """One line each."""
     lines = {

@@ -38,6 +38,10 @@ public:
     /// grow or a pose that is none; the buffer is unchanged then.
     void push(PointView points, double stamp_s, const Pose& pose);
 
+    /// Leaves out sweeps older than so many seconds from now on; nothing keeps them.
+    /// Throws Error if the number is not positive.
+    void set_max_lag_s(std::optional<double> max_lag_s);
+
     /// Rows of five numbers: x, y, z in m in the newest sweep's frame, intensity, time lag in s;
     /// the newest sweep's come first. Throws Error if nothing was pushed.
     std::vector<float> cloud() const;

@@ -1,5 +1,5 @@
 // What cpp/src/backend_tensorrt.cpp calls of TensorRT 10, with the same signatures. An engine is a
-// file "MIN MAX"; it doubles `features` (N, 3) into `doubled`, and counts its rows in `rows` (1,).
+// file "MIN MAX INPUT"; it doubles that input (N, 3), `features` if none is named, into `doubled`, and counts its rows in `rows` (1,).
 #pragma once
 
 #include <algorithm>
@@ -35,8 +35,8 @@ public:
 
 class IExecutionContext {
 public:
-    IExecutionContext(ILogger& log, std::int64_t least, std::int64_t most)
-        : log_(log), least_(least), most_(most) {}
+    IExecutionContext(ILogger& log, std::int64_t least, std::int64_t most, std::string input)
+        : log_(log), least_(least), most_(most), input_(std::move(input)) {}
     bool setInputShape(char const*, Dims const& dims) {
         rows_ = dims.d[0];
         const bool fits = dims.nbDims == 2 && dims.d[1] == 3 && rows_ >= least_ && rows_ <= most_;
@@ -52,7 +52,7 @@ public:
     }
     template <class Stream>
     bool enqueueV3(Stream) {
-        const auto* from = static_cast<const float*>(addresses_["features"]);
+        const auto* from = static_cast<const float*>(addresses_[input_]);
         auto* to = static_cast<float*>(addresses_["doubled"]);
         std::transform(from, from + 3 * rows_, to, [](float v) { return 2 * v; });
         *static_cast<std::int64_t*>(addresses_["rows"]) = rows_;
@@ -62,23 +62,24 @@ public:
 private:
     ILogger& log_;
     std::int64_t least_, most_, rows_ = 0;
+    std::string input_;
     std::map<std::string, void*> addresses_;
 };
 
 class ICudaEngine {
 public:
-    ICudaEngine(ILogger& log, std::int64_t least, std::int64_t most)
-        : log_(log), least_(least), most_(most) {}
+    ICudaEngine(ILogger& log, std::int64_t least, std::int64_t most, std::string input)
+        : log_(log), least_(least), most_(most), input_(std::move(input)) {}
     IExecutionContext* createExecutionContext() {
-        return new IExecutionContext(log_, least_, most_);
+        return new IExecutionContext(log_, least_, most_, input_);
     }
     std::int32_t getNbIOTensors() const { return 3; }
     char const* getIOTensorName(std::int32_t i) const {
-        static char const* names[] = {"features", "doubled", "rows"};
+        char const* names[] = {input_.c_str(), "doubled", "rows"};
         return names[i];
     }
     TensorIOMode getTensorIOMode(char const* name) const {
-        return name == std::string("features") ? TensorIOMode::kINPUT : TensorIOMode::kOUTPUT;
+        return name == input_ ? TensorIOMode::kINPUT : TensorIOMode::kOUTPUT;
     }
     DataType getTensorDataType(char const* name) const {
         return name == std::string("rows") ? DataType::kINT64 : DataType::kFLOAT;
@@ -90,6 +91,7 @@ public:
 private:
     ILogger& log_;
     std::int64_t least_, most_;
+    std::string input_;
 };
 
 class IRuntime {
@@ -98,8 +100,9 @@ public:
     ICudaEngine* deserializeCudaEngine(void const* bytes, std::size_t size) {
         long least = 0, most = 0;
         const std::string text(static_cast<const char*>(bytes), size);
-        if (std::sscanf(text.c_str(), "%ld %ld", &least, &most) == 2) {
-            return new ICudaEngine(log_, least, most);
+        char input[99] = "features";
+        if (std::sscanf(text.c_str(), "%ld %ld %98s", &least, &most, input) >= 2) {
+            return new ICudaEngine(log_, least, most, input);
         }
         log_.log(ILogger::Severity::kERROR, "a magic tag that does not match");
         return nullptr;

@@ -14,14 +14,15 @@ int main(int count, char** words) {
     try {
         {
             const auto graph = padre3d::open_graph("", words[1], {0, words[2]});
-            std::cout << graph->limits()->first << " " << graph->limits()->second << "\n";
+            const auto limits = graph->limits();
+            if (limits) std::cout << limits->first << " " << limits->second << "\n";
             for (int i = 3; i < count; ++i) {
                 const auto rows = static_cast<std::size_t>(std::stoul(words[i]));
                 std::vector<float> features(3 * rows);
                 std::iota(features.begin(), features.end(), 0.0F);
-                const auto outputs =
-                    graph->run({{"features", {padre3d::Type::float32, {rows, 3}, features.data()}},
-                                {"unused", {}}});
+                const padre3d::TensorView view{padre3d::Type::float32, {rows, 3}, features.data()};
+                const auto outputs = graph->run(
+                    {{"features", view}, {"backbone_features", view}, {"unused", {}}});
                 const auto& doubled = outputs.at("doubled");
                 const float* values = doubled.floats();
                 std::cout << *static_cast<const std::int64_t*>(outputs.at("rows").data) << " "
