@@ -112,12 +112,20 @@ def digest(*parts: Any) -> str:
 
 
 def save_weights(
-    path: Path, state: dict[str, torch.Tensor], args: argparse.Namespace, key: str
+    path: Path,
+    state: dict[str, torch.Tensor],
+    classes: Sequence[str],
+    args: argparse.Namespace,
+    key: str,
 ) -> None:
-    """Write a checkpoint that holds weights and where they come from; ``key`` is what made them."""
-    meta = {name: str(getattr(args, name)) for name in ("teacher", "checkpoint", "student", "seed")}
+    """Write a checkpoint that holds weights and where they come from; ``key`` is what made them.
+
+    The classes are where mmengine keeps them, so that a training takes their weights over by name.
+    """
+    made = {name: str(getattr(args, name)) for name in ("teacher", "checkpoint", "student", "seed")}
     buffer = io.BytesIO()
-    torch.save({"state_dict": state, "meta": {"distilled": {**meta, "key": key}}}, buffer)
+    meta = {"dataset_meta": {"classes": tuple(classes)}, "distilled": {**made, "key": key}}
+    torch.save({"state_dict": state, "meta": meta}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
@@ -161,7 +169,8 @@ def fit(args: argparse.Namespace, cfg: Config, pair: Pair, console: Console) -> 
     }
     write_atomic(args.out / ERRORS, json.dumps(report, indent=1, allow_nan=False) + "\n")
     state = {name: value.cpu() for name, value in pair.student.state_dict().items()}
-    save_weights(args.out / FITTED, state, args, fitting.fingerprint)
+    classes = pair.student.class_names
+    save_weights(args.out / FITTED, state, classes, args, fitting.fingerprint)
     return fitting.fingerprint
 
 
@@ -205,7 +214,8 @@ def distill(args: argparse.Namespace) -> None:
         print(config)
         return
     last = finetune(config, config.parent, epochs) if config else args.out / FITTED
-    save_weights(args.out / STUDENT, state_of(load_checkpoint_file(last), last), args, key)
+    state = state_of(load_checkpoint_file(last), last)
+    save_weights(args.out / STUDENT, state, pair.student.class_names, args, key)
     print(args.out / STUDENT)
 
 

@@ -51,10 +51,13 @@ class Draws:
 
 
 def turned(points: Tensor, angle: float, mirror: bool) -> Tensor:
-    """A cloud turned about z, counter-clockwise in radians, then mirrored left and right."""
+    """A cloud turned about z, counter-clockwise in radians, then mirrored left and right.
+
+    y points ahead, so the mirror turns the sign of x.
+    """
     cos, sin = math.cos(angle), math.sin(angle)
     out = points.clone()
     out[:, :2] = points[:, :2] @ torch.tensor([[cos, sin], [-sin, cos]])
     if mirror:
-        out[:, 1] *= -1
+        out[:, 0] *= -1
     return out

@@ -73,6 +73,12 @@ def test_the_result_is_a_checkpoint_of_the_student(files, whole):
     assert load_checkpoint_file(last)["state_dict"].keys() == tuned.keys()
 
 
+@pytest.mark.parametrize("name", ["student.pth", "fitted.pth"])
+def test_the_checkpoints_name_their_classes(files, whole, name):
+    found = load_checkpoint_file(whole / name)["meta"]["dataset_meta"]["classes"]
+    assert found == init_model(files / "student.py", whole / name).class_names
+
+
 def test_the_errors_are_stored(whole):
     report = json.loads((whole / "errors.json").read_text())
     phases = ["start", "closed form", "steps", "closed form again", "stack"]

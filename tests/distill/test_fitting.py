@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from mmdet3d.structures import LiDARPoints
 from small_detector import MIXERS, build
 
 from padre3d.distill.draws import Draws, turned
@@ -212,10 +213,17 @@ def test_draws_are_passes_over_all_clouds_whatever_was_asked_before():
 
 
 def test_a_turned_cloud():
-    points = torch.tensor([[1.0, 0.0, 2.0, 3.0, 0.1]])
+    points = torch.tensor([[1.0, 0.5, 2.0, 3.0, 0.1]])
     out = turned(points, torch.pi / 2, mirror=True)
-    torch.testing.assert_close(out, torch.tensor([[0.0, -1.0, 2.0, 3.0, 0.1]]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(out, torch.tensor([[0.5, 1.0, 2.0, 3.0, 0.1]]), atol=1e-6, rtol=0)
     assert points[0, 0] == 1
+
+
+def test_the_mirror_is_that_of_the_training():
+    points = torch.tensor([[1.0, 2.0, 0.0, 3.0, 0.1]])
+    cloud = LiDARPoints(points.clone(), points_dim=5)
+    cloud.flip("vertical")  # flip_ratio_bev_vertical of the configs
+    torch.testing.assert_close(turned(points, 0.0, mirror=True), cloud.tensor)
 
 
 def test_relative_error_of_a_mean_is_one():
