@@ -260,8 +260,11 @@ class PADRe(Mixer):
         return padre(tokens, self.weights(size), mask, impl=self._impl)
 
     def extra_repr(self) -> str:
-        """Degree and channels."""
-        return f"dim={self.dim}, degree={self.structure.degree}, layout={self.layout!r}"
+        """Channels, degree, layout, and what the modules inside do not show."""
+        s = self.structure
+        shown = f"dim={self.dim}, degree={s.degree}, layout={self.layout!r}"
+        shown += f", normalise={s.normalise!r}" if s.normalise else ""
+        return shown + (f", basis={s.basis!r}" if s.basis != "monomial" else "")
 
 
 def _dims_of(structure: PadreStructure, layout: str) -> int:
