@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
     if args.bootstrap:
         set_bootstrap(cfg, args.bootstrap)
+    # runner.test() would load these over the weights that are tested.
+    cfg.load_from, cfg.resume = None, False
     prepare_processes(cfg)
     with naming_config(args.config):
         runner = Runner.from_cfg(cfg)
