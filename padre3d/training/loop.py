@@ -8,12 +8,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.dist import all_reduce, get_rank, is_distributed, is_main_process
+from mmengine.dist import get_rank, is_main_process
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -24,6 +24,7 @@ from padre3d.training.seeds import SeededSamples, SkippingBatchSampler, seed_eve
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+BATCHES = "batches_per_epoch"
 
 class ResumableTrainLoop(EpochBasedTrainLoop):
     """mmengine's loop over epochs, whose resumed training is the uninterrupted one.
@@ -42,7 +43,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     Raises:
         ValueError: if the loader is no config, has a batch sampler or gives no batch; for
-            negative minutes.
+            negative minutes; when a training resumes whose epochs have another number of batches.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._saved = time.monotonic()
         self._asked: int | None = None
 
+        runner.register_hook(_EpochLength(len(self.dataloader)))
     def run(self) -> BaseModel:
         """Train; see the class."""
         with self._listening():
@@ -189,6 +191,44 @@ def _resumable(loader: dict | DataLoader) -> dict:
         )
     loader = copy.deepcopy(loader)
     batches = dict(type=SkippingBatchSampler, drop_last=loader.pop("drop_last", False))
+class _EpochLength(Hook):
+    """Notes in checkpoints how many batches an epoch has: a resumed training counts by it."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note the number."""
+        checkpoint["meta"][BATCHES] = self.batches
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse to resume with another number."""
+        if runner._resume:
+            check_batches(checkpoint["meta"], self.batches)
+
+
+def check_batches(meta: Mapping[str, Any], batches: int) -> None:
+    """Refuse a checkpoint whose iterations are not those of this training's epochs.
+
+    Args:
+        meta: the checkpoint's ``meta``.
+        batches: of an epoch now.
+
+    Raises:
+        ValueError: if an epoch had another number of batches, or the iterations in a checkpoint
+            that does not say so are not of its epochs.
+    """
+    was, done = meta.get(BATCHES), meta["iter"] - meta["epoch"] * batches
+    if was == batches or (was is None and 0 <= done <= batches):
+        return
+    of = f"{was} batches" if was is not None else f"{meta['iter']} / {meta['epoch']} batches"
+    raise ValueError(
+        f"--resume: expected epochs of {of} as in the checkpoint, got {batches}: the batch size, "
+        "the number of processes or the data set is another one; a new training may start from "
+        "the weights, --cfg-options load_from=CHECKPOINT"
+    )
+
+
     return {
         **loader,
         "dataset": dict(type=SeededSamples, dataset=loader["dataset"]),

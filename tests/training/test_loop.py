@@ -1,0 +1,82 @@
+"""ResumableTrainLoop on a model of two weights: what it resumes from, and what it steps."""
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+import padre3d.plugin  # noqa: F401
+from padre3d.training.checkpoint import load_checkpoint_file
+from padre3d.training.loop import check_batches
+
+
+class Numbers(Dataset):
+    metainfo: dict = {}
+
+    def __init__(self, count=10):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.tensor([float(index)]))
+
+
+class Line(BaseModel):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, inputs, mode="tensor"):
+        return dict(loss_line=self.layer(torch.stack(list(inputs))).square().mean())
+
+
+def runner(work_dir, batch_size=1, epochs=1, counts=1, optimizer="SGD", **settings):
+    return Runner(
+        Line(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=Numbers(),
+            batch_size=batch_size,
+            num_workers=0,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+        ),
+        optim_wrapper=dict(optimizer=dict(type=optimizer, lr=1e-3), accumulative_counts=counts),
+        train_cfg=dict(type="ResumableTrainLoop", max_epochs=epochs),
+        default_hooks=dict(
+            checkpoint=dict(type="CheckpointHook", interval=1),
+            logger=None,
+            plain_checkpoint=dict(type="PlainCheckpointHook"),
+        ),
+        default_scope="mmdet3d",
+        experiment_name=f"loop {work_dir} {batch_size} {epochs} {counts}",
+        log_level="ERROR",
+        **settings,
+    )
+
+
+def test_another_number_of_batches_is_refused_before_the_first_step(tmp_path):
+    runner(tmp_path).train()
+    path = tmp_path / "epoch_1.pth"
+    assert load_checkpoint_file(path)["meta"]["batches_per_epoch"] == 10
+    for size, batches in ((2, 5), (5, 2)):
+        other = runner(tmp_path, size, epochs=3, load_from=str(path), resume=True)
+        with pytest.raises(ValueError, match=f"epochs of 10 batches as .*, got {batches}: the bat"):
+            other.train()
+    assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["epoch_1.pth"]
+    # Its weights are for any training.
+    runner(tmp_path, 5, load_from=str(path)).train()
+    assert load_checkpoint_file(path)["meta"]["iter"] == 2
+
+
+def test_a_checkpoint_that_does_not_say_is_believed_where_it_may_be_right():
+    check_batches(dict(epoch=2, iter=20), 10)
+    check_batches(dict(epoch=2, iter=27), 10)
+    with pytest.raises(ValueError, match="expected epochs of 20 / 2 batches .* got 4"):
+        check_batches(dict(epoch=2, iter=20), 4)
+    with pytest.raises(ValueError, match="expected epochs of 20 / 2 batches .* got 11"):
+        check_batches(dict(epoch=2, iter=20), 11)
