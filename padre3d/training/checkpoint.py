@@ -106,7 +106,9 @@ def check_resumable(model: nn.Module, path: str | Path) -> None:
             that are not finite.
         FileNotFoundError: if there is no such file.
     """
-    fit_state(model, training_checkpoint(path), path)
+    loaded = training_checkpoint(path)
+    fit_state(model, loaded, path)
+    _check_finite(loaded, path)
 
 
 def load_state(model: nn.Module, loaded: dict, path: str | Path) -> None:
@@ -141,12 +143,7 @@ def fit_state(model: nn.Module, loaded: dict, path: str | Path) -> dict[str, Ten
             f"checkpoint {path} does not fit the model, it belongs to another config: "
             + "; ".join(problems)
         )
-    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise ValueError(
-            f"checkpoint {path}: expected finite weights, got NaN or infinity in {len(bad)} of "
-            f"{len(state)} tensors: {first(bad)}"
-        )
+    _refuse_infinite(state, path)
     return state
 
 
@@ -200,6 +197,22 @@ def _load(path: Path, mmap: bool) -> dict:
         if " " not in reason:
             reason = f"{type(error).__name__} {reason}".strip()
         raise ValueError(
+def _check_finite(loaded: dict, path: str | Path) -> None:
+    """Raise ValueError unless the weights, and those that an average was made of, are finite."""
+    _refuse_infinite(state_of(loaded, path), path)
+    if AVERAGED in loaded:
+        _refuse_infinite(state_of({"state_dict": loaded[AVERAGED]}, path), path)
+
+
+def _refuse_infinite(state: dict[str, Tensor], path: str | Path) -> None:
+    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise ValueError(
+            f"checkpoint {path}: expected finite weights, got NaN or infinity in {len(bad)} of "
+            f"{len(state)} tensors: {first(bad)}"
+        )
+
+
             f"checkpoint {path}: expected a whole file of tensors that loads without running code, "
             f"got: {reason.split('. ')[0]}"
         ) from error

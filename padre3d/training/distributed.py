@@ -12,6 +12,7 @@ import os
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import all_reduce, is_distributed
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 from torch import distributed, nn
@@ -32,6 +33,16 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
     def __init__(self, module: nn.Module, device_ids: object = None, **kwargs: object) -> None:
         kwargs.setdefault("broadcast_buffers", False)
         super().__init__(module=module, **kwargs)
+
+
+def largest(*numbers: int) -> list[int]:
+    """The largest of each number over all processes, which all must ask; alone, the numbers."""
+    if not is_distributed():
+        return list(numbers)
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    values = torch.tensor(numbers, device=device)
+    all_reduce(values, "max")
+    return values.tolist()
 
 
 def prepare_processes(cfg: Config) -> None:

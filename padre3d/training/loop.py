@@ -19,6 +19,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from padre3d.training.checkpoint import RUNNING, STOPPED
+from padre3d.training.distributed import largest
 from padre3d.training.files import ATOMIC
 from padre3d.training.seeds import SeededSamples, SkippingBatchSampler, seed_everything
 
@@ -132,13 +133,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def _told_to_stop(self, lost: bool) -> tuple[bool, bool]:
         """Whether any process was told to, and whether any lost its batch; all answer alike."""
-        if is_distributed():
-            device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-            both = torch.tensor([self._asked or 0, int(lost)], device=device)
-            all_reduce(both, "max")
-            asked, any_lost = both.tolist()
-            self._asked, lost = asked or None, bool(any_lost)
-        return self._asked is not None, lost
+        asked, any_lost = largest(self._asked or 0, int(lost))
+        self._asked = asked or None
+        return self._asked is not None, bool(any_lost)
 
     def _leave(self) -> None:
         """Save and exit."""
