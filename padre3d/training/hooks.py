@@ -10,8 +10,39 @@ from padre3d.training.consistency import check_consistent
 
 
 class PlainCheckpointHook(Hook):
-    """Keeps checkpoints free of objects that a weights-only load refuses."""
+    """Keeps checkpoints free of objects that a weights-only load refuses, and numbers trainings.
 
+    A training that starts anew in a work dir gets the next number, one that goes on from the
+    furthest checkpoint keeps its own: ``--resume`` then passes over what a former training left in
+    the folder.
+    """
+
+    def __init__(self) -> None:
+        self.run: int | None = None
+        self.done = 0
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the number of a training that resumes."""
+        if runner._resume:
+            self.run, self.done = run_of(checkpoint), checkpoint["meta"]["iter"]
+
+    def before_train(self, runner: Runner) -> None:
+        """Give a training its number."""
+        if not is_main_process():
+            return
+        last, iterations = last_run(runner.work_dir)
+        if self.run is not None and (self.run, self.done) >= (last, iterations):
+            return
+        self.run = last + 1
+        if iterations >= 0:
+            runner.logger.warning(
+                f"{runner.work_dir} holds checkpoints of a former training, of {iterations} "
+                "iterations: files of the same names are written over, and --resume goes on with "
+                "this training once it has saved"
+            )
+
+from padre3d.training.checkpoint import RUN, last_run, run_of
+from padre3d.training.config import naming_config
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Drop the smoothed log values; a resumed training starts smoothing anew."""
         if "message_hub" in checkpoint:
@@ -21,9 +52,37 @@ class PlainCheckpointHook(Hook):
 class ConsistencyHook(Hook):
     """Refuses to start where data and model have another range or class list."""
 
+        if self.run is not None:
+            checkpoint["meta"][RUN] = self.run
     def before_run(self, runner: Runner) -> None:
         """Check the config, whatever tool started the run."""
         check_consistent(runner.cfg)
+
+class SharedStatisticsHook(Hook):
+    """One set of running statistics on several GPUs, where no SyncBatchNorm keeps them alike.
+
+    The mean of all processes' goes into validation, checkpoints and averaged weights: a score then
+    belongs to the checkpoint that is saved with it. mmengine's SyncBuffersHook adds up tables of
+    bool, too, which not every backend can.
+    """
+
+    # Before EMAHook swaps and CheckpointHook writes.
+    priority = "HIGH"
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Share what the epoch left."""
+        self._share(runner)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """The same in a training counted in iterations."""
+        self._share(runner)
+
+    @torch.no_grad()
+    def _share(self, runner: Runner) -> None:
+        averaged = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+        for model in (runner.model, *averaged):
+            all_reduce_params(statistics(model), op="mean")
+
 
 
 class FadeGroundTruthSampling(Hook):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import padre3d.plugin  # noqa: F401
-from padre3d.training.checkpoint import load_checkpoint_file
+from padre3d.training.checkpoint import latest_checkpoint, load_checkpoint_file
 from padre3d.training.loop import check_batches
 
 
@@ -80,3 +80,23 @@ def test_a_checkpoint_that_does_not_say_is_believed_where_it_may_be_right():
         check_batches(dict(epoch=2, iter=20), 4)
     with pytest.raises(ValueError, match="expected epochs of 20 / 2 batches .* got 11"):
         check_batches(dict(epoch=2, iter=20), 11)
+
+
+def test_a_training_that_starts_anew_is_another_one_and_a_resumed_one_is_not(tmp_path):
+    long = runner(tmp_path, epochs=3)
+    long.train()
+    runner(tmp_path).train()
+    runs = [load_checkpoint_file(tmp_path / f"epoch_{n}.pth")["meta"]["run"] for n in (1, 2, 3)]
+    assert runs == [2, 1, 1]
+    found = latest_checkpoint(tmp_path)
+    assert found == tmp_path / "epoch_1.pth"
+    runner(tmp_path, epochs=2, load_from=str(found), resume=True).train()
+    found = latest_checkpoint(tmp_path)
+    assert found == tmp_path / "epoch_2.pth"
+    assert load_checkpoint_file(found)["meta"]["run"] == 2
+    # Going back to an earlier checkpoint leaves the later ones behind, too.
+    first = tmp_path / "epoch_1.pth"
+    runner(tmp_path / "other", epochs=2, load_from=str(first), resume=True).train()
+    assert load_checkpoint_file(tmp_path / "other/epoch_2.pth")["meta"]["run"] == 2
+    runner(tmp_path, epochs=2, load_from=str(first), resume=True).train()
+    assert load_checkpoint_file(tmp_path / "epoch_2.pth")["meta"]["run"] == 3
