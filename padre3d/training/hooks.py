@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_reduce_params, is_main_process
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from padre3d.data.gt_sampling import SampleGroundTruth
+from padre3d.training.checkpoint import RUN, last_run, run_of
+from padre3d.training.config import naming_config
 from padre3d.training.consistency import check_consistent
 
 
@@ -41,22 +49,13 @@ class PlainCheckpointHook(Hook):
                 "this training once it has saved"
             )
 
-from padre3d.training.checkpoint import RUN, last_run, run_of
-from padre3d.training.config import naming_config
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Drop the smoothed log values; a resumed training starts smoothing anew."""
         if "message_hub" in checkpoint:
-            checkpoint["message_hub"]["log_scalars"] = {}
-
-
-class ConsistencyHook(Hook):
-    """Refuses to start where data and model have another range or class list."""
-
         if self.run is not None:
             checkpoint["meta"][RUN] = self.run
-    def before_run(self, runner: Runner) -> None:
-        """Check the config, whatever tool started the run."""
-        check_consistent(runner.cfg)
+            checkpoint["message_hub"]["log_scalars"] = {}
+
 
 class SharedStatisticsHook(Hook):
     """One set of running statistics on several GPUs, where no SyncBatchNorm keeps them alike.
@@ -121,3 +120,32 @@ def samplers_of(dataset: object) -> list[SampleGroundTruth]:
         return [sampler for d in inner for sampler in samplers_of(d)]
     transforms = getattr(getattr(dataset, "pipeline", None), "transforms", [])
     return [t for t in transforms if isinstance(t, SampleGroundTruth)]
+
+
+@contextlib.contextmanager
+def naming_config_until_first_step(runner: Runner, path: str | Path) -> Iterator[None]:
+    """:func:`naming_config` for what a runner builds at the start of its training or test.
+
+    Data sets, optimizer, schedules and loops are made there. What the steps raise passes.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(naming_config(path))
+        runner.register_hook(_FirstStep(stack.close))
+        yield
+
+
+class _FirstStep(Hook):
+    """Tells when all is built: the last hook before a training or a test."""
+
+    priority = "LOWEST"
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self.tell = tell
+
+    def before_train(self, runner: Runner) -> None:
+        """Tell."""
+        self.tell()
+
+    def before_test(self, runner: Runner) -> None:
+        """Tell."""
+        self.tell()
