@@ -95,6 +95,8 @@ class FadeGroundTruthSampling(Hook):
         if last_epochs < 0:
             raise ValueError(
                 f"FadeGroundTruthSampling expected last_epochs >= 0, got {last_epochs}"
+    A training counted in iterations, which has no last epochs, keeps its sampling.
+
             )
         self.last_epochs = last_epochs
 
@@ -108,6 +110,8 @@ class FadeGroundTruthSampling(Hook):
             sampler.disabled = disabled
         if changed:
             runner.logger.info(f"ground-truth sampling {'off' if disabled else 'on'}")
+        if isinstance(runner.train_loop, IterBasedTrainLoop):  # one epoch, the first and the last
+            return
             # Persistent workers hold a copy of the pipeline: the next epoch must start new ones.
             if getattr(loader, "persistent_workers", False):
                 loader._iterator = None
