@@ -4,19 +4,23 @@ import copy
 
 import pytest
 import torch
+from mmdet3d.registry import MODELS
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.registry import DefaultScope
 from mmengine.runner import amp, turn_on_activation_checkpointing
 from same_outputs import assert_same_outputs, sample_of
-from small_detector import BOXES, MIXERS, batch, build, cloud, losses, sample, total
+from small_detector import BOXES, MIXERS, MODEL, batch, build, cloud, losses, sample, total
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from padre3d.detector import to_gravity_boxes, to_instances
 from padre3d.ops import chunked
 from padre3d.structures.boxes import Detections
+from padre3d.structures.classes import NUSCENES_CLASSES
 
+GRID = dict(range_m=(-5.4, -5.4, -5.0, 5.4, 5.4, 3.0), cell_m=(0.6, 0.6))
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 every_mixer = pytest.mark.parametrize("name", MIXERS)
 
