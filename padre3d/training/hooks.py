@@ -15,6 +15,7 @@ from padre3d.data.gt_sampling import SampleGroundTruth
 from padre3d.training.checkpoint import RUN, last_run, run_of
 from padre3d.training.config import naming_config
 from padre3d.training.consistency import check_consistent
+from padre3d.training.finite import statistics
 
 
 class PlainCheckpointHook(Hook):
@@ -51,9 +52,9 @@ class PlainCheckpointHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Drop the smoothed log values; a resumed training starts smoothing anew."""
-        if "message_hub" in checkpoint:
         if self.run is not None:
             checkpoint["meta"][RUN] = self.run
+        if "message_hub" in checkpoint:
             checkpoint["message_hub"]["log_scalars"] = {}
 
 
@@ -83,9 +84,18 @@ class SharedStatisticsHook(Hook):
             all_reduce_params(statistics(model), op="mean")
 
 
+class ConsistencyHook(Hook):
+    """Refuses to start where data and model have another range or class list."""
+
+    def before_run(self, runner: Runner) -> None:
+        """Check the config, whatever tool started the run."""
+        check_consistent(runner.cfg)
+
 
 class FadeGroundTruthSampling(Hook):
     """Switch ground-truth sampling off for the last epochs, also when a training resumes there.
+
+    A training counted in iterations, which has no last epochs, keeps its sampling.
 
     Args:
         last_epochs: epochs at the end of the training without sampling.
@@ -95,13 +105,13 @@ class FadeGroundTruthSampling(Hook):
         if last_epochs < 0:
             raise ValueError(
                 f"FadeGroundTruthSampling expected last_epochs >= 0, got {last_epochs}"
-    A training counted in iterations, which has no last epochs, keeps its sampling.
-
             )
         self.last_epochs = last_epochs
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the samplers of the training data set for the epoch that starts."""
+        if isinstance(runner.train_loop, IterBasedTrainLoop):  # one epoch, the first and the last
+            return
         disabled = runner.epoch >= runner.max_epochs - self.last_epochs
         loader = runner.train_dataloader
         changed = False
@@ -110,8 +120,6 @@ class FadeGroundTruthSampling(Hook):
             sampler.disabled = disabled
         if changed:
             runner.logger.info(f"ground-truth sampling {'off' if disabled else 'on'}")
-        if isinstance(runner.train_loop, IterBasedTrainLoop):  # one epoch, the first and the last
-            return
             # Persistent workers hold a copy of the pipeline: the next epoch must start new ones.
             if getattr(loader, "persistent_workers", False):
                 loader._iterator = None
