@@ -24,8 +24,8 @@ from padre3d.training.files import ATOMIC
 from padre3d.training.seeds import SeededSamples, SkippingBatchSampler, seed_everything
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 BATCHES = "batches_per_epoch"
+
 
 class ResumableTrainLoop(EpochBasedTrainLoop):
     """mmengine's loop over epochs, whose resumed training is the uninterrupted one.
@@ -34,7 +34,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     ``stopped.pth`` in the work dir after the running iteration and end the process with status
     128 + signal; ``tools/train.py --resume`` goes on with the next batch. ``running.pth``, written
     every few minutes, bounds what a kill or a power cut costs. Both files are removed after the
-    next checkpoint of an epoch.
+    next checkpoint of an epoch. With accumulated gradients every epoch ends with a step.
 
     Args:
         runner: the runner.
@@ -58,8 +58,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._save_s = None if save_minutes is None else 60 * save_minutes
         self._saved = time.monotonic()
         self._asked: int | None = None
-
         runner.register_hook(_EpochLength(len(self.dataloader)))
+
     def run(self) -> BaseModel:
         """Train; see the class."""
         with self._listening():
@@ -71,10 +71,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
         batches = self._batches(done)
+        accumulated = self._count_in_epoch(done)
         for index in range(done, len(self.dataloader)):
             batch = self._next(batches)
             # Gradients that wait for the optimizer's step are in no checkpoint.
-            waiting = self._iter % getattr(self.runner.optim_wrapper, "_accumulative_counts", 1)
+            waiting = index % accumulated
             stop, lost = self._told_to_stop(batch is None)
             if stop and (lost or not waiting):
                 self._leave()
@@ -89,6 +90,17 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             for name in (STOPPED, RUNNING):
                 (work_dir / name).unlink(missing_ok=True)
             self._saved = time.monotonic()
+
+    def _count_in_epoch(self, done: int) -> int:
+        """Batches between two steps of the optimizer, counted from the epoch's begin.
+
+        The last step of an epoch takes what is left: no gradient waits over its checkpoint.
+        """
+        wrapper = self.runner.optim_wrapper
+        accumulated = getattr(wrapper, "_accumulative_counts", 1)
+        if accumulated > 1:
+            wrapper.initialize_count_status(self.runner.model, done, len(self.dataloader))
+        return accumulated
 
     def _batches(self, done: int) -> Iterator[Any]:
         randomness = self.runner._randomness_cfg
@@ -179,15 +191,6 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 signal.signal(number, handler)
 
 
-def _resumable(loader: dict | DataLoader) -> dict:
-    """The loader's config with samples and batches that can be resumed."""
-    if not isinstance(loader, dict) or loader.get("batch_sampler") is not None:
-        raise ValueError(
-            "ResumableTrainLoop expected a config of train_dataloader without batch_sampler; "
-            "with one of your own use EpochBasedTrainLoop"
-        )
-    loader = copy.deepcopy(loader)
-    batches = dict(type=SkippingBatchSampler, drop_last=loader.pop("drop_last", False))
 class _EpochLength(Hook):
     """Notes in checkpoints how many batches an epoch has: a resumed training counts by it."""
 
@@ -226,6 +229,15 @@ def check_batches(meta: Mapping[str, Any], batches: int) -> None:
     )
 
 
+def _resumable(loader: dict | DataLoader) -> dict:
+    """The loader's config with samples and batches that can be resumed."""
+    if not isinstance(loader, dict) or loader.get("batch_sampler") is not None:
+        raise ValueError(
+            "ResumableTrainLoop expected a config of train_dataloader without batch_sampler; "
+            "with one of your own use EpochBasedTrainLoop"
+        )
+    loader = copy.deepcopy(loader)
+    batches = dict(type=SkippingBatchSampler, drop_last=loader.pop("drop_last", False))
     return {
         **loader,
         "dataset": dict(type=SeededSamples, dataset=loader["dataset"]),

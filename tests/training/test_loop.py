@@ -1,11 +1,14 @@
 """ResumableTrainLoop on a model of two weights: what it resumes from, and what it steps."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
+from training_runs import same
 
 import padre3d.plugin  # noqa: F401
 from padre3d.training.checkpoint import latest_checkpoint, load_checkpoint_file
@@ -100,3 +103,28 @@ def test_a_training_that_starts_anew_is_another_one_and_a_resumed_one_is_not(tmp
     assert load_checkpoint_file(tmp_path / "other/epoch_2.pth")["meta"]["run"] == 2
     runner(tmp_path, epochs=2, load_from=str(first), resume=True).train()
     assert load_checkpoint_file(tmp_path / "epoch_2.pth")["meta"]["run"] == 3
+
+
+def test_accumulated_gradients_do_not_wait_over_a_checkpoint(tmp_path):
+    settings = dict(epochs=2, counts=4, optimizer="Adam")
+    runner(tmp_path / "whole", **settings).train()
+    former = tmp_path / "whole/epoch_1.pth"
+    runner(tmp_path / "resumed", **settings, load_from=str(former), resume=True).train()
+    whole, resumed = (
+        load_checkpoint_file(tmp_path / name / "epoch_2.pth") for name in ("whole", "resumed")
+    )
+    assert same(resumed["state_dict"], whole["state_dict"])
+    assert same(resumed["optimizer"], whole["optimizer"])
+
+
+def test_every_epoch_ends_with_a_step_of_the_mean_gradient(tmp_path):
+    run = runner(tmp_path, epochs=2, counts=4)
+    model = copy.deepcopy(run.model)
+    run.train()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    for _ in range(2):
+        for batch in torch.arange(10.0).view(-1, 1).split(4):
+            optimizer.zero_grad()
+            model.layer(batch).square().mean().backward()
+            optimizer.step()
+    torch.testing.assert_close(dict(run.model.state_dict()), dict(model.state_dict()))
