@@ -1,6 +1,6 @@
 """DSVT itself, multi-head set attention: the baseline (published: NDS 71.1, mAP 66.4).
 
-tools/dist_train.sh configs/dsvt_nuscenes.py 8 --amp
+tools/dist_train.sh configs/dsvt_nuscenes.py 8 --amp --sync_bn torch
 """
 
 _base_ = ["dsvt_padre2_nuscenes.py"]

@@ -1,6 +1,6 @@
 """The same tokens and head as dsvt_padre2_nuscenes.py with a cheaper BEV backbone: 2.6 times fewer MACs.
 
-    tools/dist_train.sh configs/dsvt_padre2_fast_nuscenes.py 8 --amp
+    tools/dist_train.sh configs/dsvt_padre2_fast_nuscenes.py 8 --amp --sync_bn torch
     tools/export.py configs/dsvt_padre2_fast_nuscenes.py CKPT --out DIR --precision int8-cpu
 
 On a frame of 17,870 pillars the default's BEV backbone takes 138 of 178 G multiply-accumulates, more

@@ -1,6 +1,6 @@
 """DSVT with PADRe-2 on the pillar grid, the reference recipe (20 epochs, CBGS, 8 GPUs x 4).
 
-    tools/dist_train.sh configs/dsvt_padre2_grid_nuscenes.py 8 --amp
+    tools/dist_train.sh configs/dsvt_padre2_grid_nuscenes.py 8 --amp --sync_bn torch
     tools/dist_test.sh configs/dsvt_padre2_grid_nuscenes.py \\
         work_dirs/dsvt_padre2_grid_nuscenes/epoch_20.pth 8
 

@@ -1,6 +1,6 @@
 """DSVT with PADRe-2 over the voxel sequence, the reference recipe (20 epochs, CBGS, 8 GPUs x 4).
 
-    tools/dist_train.sh configs/dsvt_padre2_nuscenes.py 8 --amp
+    tools/dist_train.sh configs/dsvt_padre2_nuscenes.py 8 --amp --sync_bn torch
     tools/dist_test.sh configs/dsvt_padre2_nuscenes.py work_dirs/dsvt_padre2_nuscenes/epoch_20.pth 8
 
 On fewer GPUs add --auto-scale-lr: the rate is 5e-3 for 32 samples per step and scales with them.

@@ -41,6 +41,10 @@ class PADReDetector(Base3DDetector):
         train_cfg: settings that go before those of ``head.targets``.
         test_cfg: settings that go before those of ``head.decode``, such as ``score_thr``.
         data_preprocessor, init_cfg: as in mmdet3d.
+
+    Raises:
+        ValueError: for a part whose ``grid``, ``num_classes`` or ``class_names`` contradict these,
+            and frozen parts that there are not.
     """
 
     def __init__(
@@ -60,19 +64,20 @@ class PADReDetector(Base3DDetector):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.grid = PillarGrid(**grid)
         self.class_names = tuple(class_names)
-        self.pillar_encoder = MODELS.build({**pillar_encoder, "grid": self.grid})
-        self.backbone = MODELS.build({**backbone, "grid": self.grid})
+        self.pillar_encoder = MODELS.build(_with("pillar_encoder", pillar_encoder, grid=self.grid))
+        self.backbone = MODELS.build(_with("backbone", backbone, grid=self.grid))
         self.bev_backbone = MODELS.build(bev_backbone)
         for name, settings in (("targets", train_cfg), ("decode", test_cfg)):
             if settings:
                 head = {**head, name: {**(head.get(name) or {}), **settings}}
         self.head = MODELS.build(
-            {
-                **head,
-                "grid": self.grid.coarser(self.bev_backbone.stride),
-                "num_classes": len(self.class_names),
-                "class_names": self.class_names,
-            }
+            _with(
+                "head",
+                head,
+                grid=self.grid.coarser(self.bev_backbone.stride),
+                num_classes=len(self.class_names),
+                class_names=self.class_names,
+            )
         )
 
         self.frozen = tuple(frozen)
@@ -138,6 +143,26 @@ class PADReDetector(Base3DDetector):
         """Detections of a test batch in mmdet3d's format."""
         results = [to_instances(d) for d in self.predict_points(batch_inputs["points"])]
         return self.add_pred_to_datasample(batch_data_samples, results)
+
+
+def _with(part: str, config: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
+    """A part's config with the settings that the detector gives; another value is a contradiction.
+
+    Raises:
+        ValueError: naming the setting and both values.
+    """
+    for name, value in settings.items():
+        given = config.get(name)
+        if isinstance(given, Mapping):
+            given = PillarGrid.of(given)
+        elif isinstance(given, list):
+            given = tuple(given)
+        if given is not None and given != value:
+            raise ValueError(
+                f"{part}.{name}: expected {value} as the model's grid and class_names say, got "
+                f"{given}; leave it out"
+            )
+    return {**config, **settings}
 
 
 def to_gravity_boxes(boxes: LiDARInstance3DBoxes) -> Tensor:

@@ -56,6 +56,7 @@ from padre3d.training.hooks import (  # noqa: E402
     ConsistencyHook,
     FadeGroundTruthSampling,
     PlainCheckpointHook,
+    SharedStatisticsHook,
 )
 from padre3d.training.loop import ResumableTrainLoop  # noqa: E402
 from padre3d.training.transfer import ClassTransferHook  # noqa: E402
@@ -80,6 +81,7 @@ _REGISTERED = {
         FadeGroundTruthSampling,
         FiniteLossHook,
         PlainCheckpointHook,
+        SharedStatisticsHook,
     ),
     LOOPS: (ResumableTrainLoop,),
 }

@@ -18,5 +18,5 @@ STUDY = detector_study(
         "padre2_grid5": mixer(type="padre", degree=2, layout="grid", kernel_size=5),
     },
     launcher=("torchrun", "--nproc_per_node=8"),
-    extra=("--amp",),
+    extra=("--amp", "--sync_bn", "torch"),
 )

@@ -4,19 +4,23 @@ import copy
 
 import pytest
 import torch
+from mmdet3d.registry import MODELS
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.registry import DefaultScope
 from mmengine.runner import amp, turn_on_activation_checkpointing
 from same_outputs import assert_same_outputs, sample_of
-from small_detector import BOXES, MIXERS, batch, build, cloud, losses, sample, total
+from small_detector import BOXES, MIXERS, MODEL, batch, build, cloud, losses, sample, total
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from padre3d.detector import to_gravity_boxes, to_instances
 from padre3d.ops import chunked
 from padre3d.structures.boxes import Detections
+from padre3d.structures.classes import NUSCENES_CLASSES
 
+GRID = dict(range_m=(-5.4, -5.4, -5.0, 5.4, 5.4, 3.0), cell_m=(0.6, 0.6))
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 every_mixer = pytest.mark.parametrize("name", MIXERS)
 
@@ -154,3 +158,56 @@ def test_boxes_cross_to_mmdet3d_and_back():
     torch.testing.assert_close(detections.bboxes_3d.tensor[:, 3:], BOXES[:, 3:])
     assert detections.scores_3d.tolist() == pytest.approx([0.9, 0.5, 0.1])
     assert detections.labels_3d.tolist() == [0, 1, 2]
+
+
+def norms_run(model, clouds):
+    """Names of the batch normalisations that a training step runs, in their order."""
+    seen, handles = [], []
+    for name, module in model.named_modules():
+        if isinstance(module, BATCH_NORM):
+            handles.append(module.register_forward_hook(lambda *_, name=name: seen.append(name)))
+    total(losses(model, batch(clouds))).backward()
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@every_mixer
+def test_a_process_without_pillars_runs_every_norm(name):
+    """A synchronised one makes the others wait for it."""
+    model = build(**MIXERS[name]).train()
+    full = norms_run(model, [cloud(500, 1)])
+    empty = norms_run(model, [cloud(0)])
+    assert len(full) > 20
+    assert empty == full
+    assert all(torch.isfinite(b).all() for b in model.buffers())
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "message"),
+    [
+        ("head", dict(num_classes=3), r"head\.num_classes: expected 10 .* got 3; leave"),
+        (
+            "head",
+            dict(class_names=["dog"] * 10),
+            r"head\.class_names: expected \('car'.* got \('dog",
+        ),
+        ("pillar_encoder", dict(grid=GRID), r"pillar_encoder\.grid: expected PillarGrid.*-10\.8"),
+        ("backbone", dict(grid=GRID), r"backbone\.grid: expected PillarGrid.*-10\.8"),
+        ("head", dict(grid=GRID), r"head\.grid: expected PillarGrid.*-10\.8"),
+    ],
+)
+def test_settings_of_the_parts_that_contradict_the_detector(part, setting, message):
+    cfg = copy.deepcopy(MODEL)
+    cfg[part].update(setting)
+    default = DefaultScope.overwrite_default_scope("mmdet3d")
+    with default, pytest.raises(ValueError, match=message):
+        MODELS.build(cfg)
+
+
+def test_settings_of_the_parts_may_say_the_same():
+    cfg = copy.deepcopy(MODEL)
+    cfg["backbone"]["grid"] = cfg["grid"]
+    cfg["head"].update(num_classes=10, class_names=list(NUSCENES_CLASSES))
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        assert MODELS.build(cfg).head.num_classes == 10

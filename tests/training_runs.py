@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -189,6 +190,23 @@ def end_children(number: int) -> None:
     pids = [str(child.pid) for child in children]
     subprocess.run(["kill", f"-{int(number)}", *pids], check=True)
     time.sleep(1)  # their end is seen at any time in the step; here before it
+
+
+def in_two_processes(work: Callable[[int, Path], None], folder: Path) -> None:
+    """Call ``work(rank, folder)`` in two processes of one gloo group; both must end well."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_join, args=(work, rank, folder)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(SECONDS)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
+def _join(work: Callable[[int, Path], None], rank: int, folder: Path) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{folder}/group", world_size=2, rank=rank)
+    work(rank, folder)
 
 
 def assert_same_training(got: Path, wanted: Path) -> None:

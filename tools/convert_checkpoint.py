@@ -25,6 +25,7 @@ from padre3d.convert.emit import config_text
 from padre3d.convert.reference_config import read_reference_config
 from padre3d.io.files import write_atomic
 from padre3d.plugin import MODELS
+from padre3d.structures.classes import NUSCENES_CLASSES
 from padre3d.training.checkpoint import load_checkpoint_file
 from padre3d.training.config import naming_config, read_config
 
@@ -95,6 +96,10 @@ def convert(args: argparse.Namespace, model_cfg: dict, state: dict[str, torch.Te
         converted, mapped = (to_reference if args.reverse else to_ours)(checkpoint, state)
     except ValueError as error:
         raise ValueError(f"{args.source}: {error}") from error
+    if not args.reverse:
+        # A training with other classes that starts from these weights finds its classes by name.
+        names = list(model_cfg.get("class_names", NUSCENES_CLASSES))
+        converted["meta"]["dataset_meta"] = {"classes": names}
     buffer = io.BytesIO()
     torch.save(converted, buffer)
     write_atomic(args.out, buffer.getvalue())

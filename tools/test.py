@@ -22,6 +22,7 @@ from padre3d.training.checkpoint import load_checkpoint_file, load_state
 from padre3d.training.config import naming_config, read_config
 from padre3d.training.consistency import nuscenes_evaluators, override
 from padre3d.training.distributed import prepare_processes
+from padre3d.training.hooks import naming_config_until_first_step
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -64,6 +65,8 @@ def run(args: argparse.Namespace) -> None:
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
     if args.bootstrap:
         set_bootstrap(cfg, args.bootstrap)
+    # runner.test() would load these over the weights that are tested.
+    cfg.load_from, cfg.resume = None, False
     prepare_processes(cfg)
     with naming_config(args.config):
         runner = Runner.from_cfg(cfg)
@@ -71,7 +74,8 @@ def run(args: argparse.Namespace) -> None:
         use_runtime(runner.model, Runtime(args.checkpoint, args.backend or "onnxruntime"))
     else:
         load_state(runner.model, weights, args.checkpoint)
-    metrics = runner.test()
+    with naming_config_until_first_step(runner, args.config):
+        metrics = runner.test()
     if args.metrics_out and runner.rank == 0:
         metrics = {**metrics, "data": data_name(runner.test_dataloader.dataset)}
         write_atomic(args.metrics_out, dump(metrics, file_format="json", indent=2))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 import padre3d.plugin  # noqa: F401  (first: it must precede mmdet3d)
@@ -18,6 +19,7 @@ from padre3d.training.checkpoint import check_resumable, latest_checkpoint, trai
 from padre3d.training.config import naming_config, read_config
 from padre3d.training.consistency import override
 from padre3d.training.distributed import prepare_processes
+from padre3d.training.hooks import naming_config_until_first_step
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -93,6 +95,8 @@ def is_first_process(launcher: str) -> bool:
 
 def run(args: argparse.Namespace) -> None:
     """Train, alone in the work dir."""
+    if args.amp and get_device() == "cpu":
+        raise ValueError("--amp: expected a GPU, this machine has none that torch can use")
     cfg = configure(args)
     if not is_first_process(args.launcher):
         train(args, cfg)
@@ -113,7 +117,8 @@ def train(args: argparse.Namespace, cfg: Config) -> None:
         runner = Runner.from_cfg(cfg)
     if cfg.get("resume") and cfg.get("load_from"):
         check_resumable(runner.model, cfg.load_from)
-    runner.train()
+    with naming_config_until_first_step(runner, args.config):
+        runner.train()
 
 
 def main(argv: list[str] | None = None) -> None:

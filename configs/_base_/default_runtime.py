@@ -19,6 +19,7 @@ default_hooks = dict(
     consistency=dict(type="ConsistencyHook"),
     finite_loss=dict(type="FiniteLossHook"),
     class_transfer=dict(type="ClassTransferHook"),
+    shared_statistics=dict(type="SharedStatisticsHook"),
 )
 visualizer = dict(
     type="Det3DLocalVisualizer", vis_backends=[dict(type="LocalVisBackend")], name="visualizer"

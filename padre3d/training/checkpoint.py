@@ -32,7 +32,9 @@ _SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 STOPPED = "stopped.pth"
 RUNNING = "running.pth"
 AVERAGED = "ema_state_dict"
-_OF_TRAINING = re.compile(rf"(?:epoch|iter)_\d+\.pth$|{re.escape(STOPPED)}$|{re.escape(RUNNING)}$")
+# In meta: which training of a work dir wrote a checkpoint, 1 the first; 0 where nothing says so.
+RUN = "run"
+_OF_TRAINING = re.compile(rf"(?:epoch|iter)_\d+\.pth|{re.escape(STOPPED)}|{re.escape(RUNNING)}")
 _NAMED = 3
 
 
@@ -72,30 +74,58 @@ def training_checkpoint(path: str | Path) -> dict:
 def latest_checkpoint(
     work_dir: str | Path, say: Callable[[str], None] = lambda text: None
 ) -> Path | None:
-    """The intact checkpoint of a training in a folder that is furthest in iterations.
+    """The intact checkpoint of the last training in a folder that is furthest in iterations.
 
     Neither the files' times nor the pointer file ``last_checkpoint`` are consulted: a copy changes
-    the one, a kill can cut the other off.
+    the one, a kill can cut the other off. What a former training left there does not count, however
+    far it was.
 
     Args:
         work_dir: folder with ``epoch_N.pth``, ``iter_N.pth``, ``stopped.pth``, ``running.pth``.
-        say: is told of every file that would have come first and is not intact.
+        say: is told of every file that would have come first and is not intact or not finite.
     """
-    files = [p for p in sorted(Path(work_dir).glob("*.pth")) if _OF_TRAINING.search(p.name)]
-    found = []
-    for path in files:
+    found = _of_trainings(work_dir, say)
+    last = max((run for run, _, _ in found), default=0)
+    for _, _, path in sorted((f for f in found if f[0] == last), reverse=True):
         try:
-            found.append((_progress(_load(path, mmap=True), path), path))
-        except ValueError as error:
-            say(f"passed over: {error}")
-    for _, path in sorted(found, reverse=True):
-        try:
-            training_checkpoint(path)
+            _check_finite(training_checkpoint(path), path)
         except ValueError as error:
             say(f"passed over: {error}")
         else:
             return path
     return None
+
+
+def last_run(work_dir: str | Path) -> tuple[int, int]:
+    """Number and furthest iteration of the last training with a checkpoint in a folder.
+
+    (0, -1) where there is none.
+    """
+    found = _of_trainings(work_dir, lambda text: None)
+    return max(((run, progress[0]) for run, progress, _ in found), default=(0, -1))
+
+
+def run_of(loaded: dict) -> int:
+    """The number of the training that wrote a checkpoint."""
+    number = loaded["meta"].get(RUN)
+    return number if type(number) is int else 0
+
+
+def _of_trainings(
+    work_dir: str | Path, say: Callable[[str], None]
+) -> list[tuple[int, tuple[int, int], Path]]:
+    """Run, progress and path of the checkpoints of trainings in a folder, their sums unread."""
+    found = []
+    for path in sorted(Path(work_dir).glob("*.pth")):
+        if not _OF_TRAINING.fullmatch(path.name):
+            continue
+        try:
+            loaded = _load(path, mmap=True)
+            progress = _progress(loaded, path)
+            found.append((run_of(loaded), progress, path))
+        except ValueError as error:
+            say(f"passed over: {error}")
+    return found
 
 
 def check_resumable(model: nn.Module, path: str | Path) -> None:
@@ -106,7 +136,9 @@ def check_resumable(model: nn.Module, path: str | Path) -> None:
             that are not finite.
         FileNotFoundError: if there is no such file.
     """
-    fit_state(model, training_checkpoint(path), path)
+    loaded = training_checkpoint(path)
+    fit_state(model, loaded, path)
+    _check_finite(loaded, path)
 
 
 def load_state(model: nn.Module, loaded: dict, path: str | Path) -> None:
@@ -141,12 +173,7 @@ def fit_state(model: nn.Module, loaded: dict, path: str | Path) -> dict[str, Ten
             f"checkpoint {path} does not fit the model, it belongs to another config: "
             + "; ".join(problems)
         )
-    bad = [key for key, value in state.items() if not is_finite(value)]
-    if bad:
-        raise ValueError(
-            f"checkpoint {path}: expected finite weights, got NaN or infinity in {len(bad)} of "
-            f"{len(state)} tensors: {first(bad)}"
-        )
+    _refuse_infinite(state, path)
     return state
 
 
@@ -182,6 +209,22 @@ def number_kind(value: Tensor) -> str:
 def first(names: list[str]) -> str:
     """The first few of many names."""
     return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+
+
+def _check_finite(loaded: dict, path: str | Path) -> None:
+    """Raise ValueError unless the weights, and those that an average was made of, are finite."""
+    _refuse_infinite(state_of(loaded, path), path)
+    if AVERAGED in loaded:
+        _refuse_infinite(state_of({"state_dict": loaded[AVERAGED]}, path), path)
+
+
+def _refuse_infinite(state: dict[str, Tensor], path: str | Path) -> None:
+    bad = [key for key, value in state.items() if not is_finite(value)]
+    if bad:
+        raise ValueError(
+            f"checkpoint {path}: expected finite weights, got NaN or infinity in {len(bad)} of "
+            f"{len(state)} tensors: {first(bad)}"
+        )
 
 
 def _check_members(path: Path) -> None:

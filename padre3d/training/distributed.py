@@ -12,6 +12,7 @@ import os
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import all_reduce, is_distributed
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 from torch import distributed, nn
@@ -34,17 +35,32 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
         super().__init__(module=module, **kwargs)
 
 
+def largest(*numbers: int) -> list[int]:
+    """The largest of each number over all processes, which all must ask; alone, the numbers."""
+    if not is_distributed():
+        return list(numbers)
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    values = torch.tensor(numbers, device=device)
+    all_reduce(values, "max")
+    return values.tolist()
+
+
 def prepare_processes(cfg: Config) -> None:
     """Join the processes' group if ``cfg.launcher`` asks for one and there is no GPU.
 
+    For a deterministic run cuBLAS gets the workspace without which torch refuses products on a GPU.
+
     Args:
         cfg: the config; its backend and its model wrapper are replaced in that case. With a GPU, or
-            with one process, nothing happens.
+            with one process, they are not.
 
     Raises:
         ValueError: for a launcher that needs GPUs, or synchronised normalisation, which torch has
             on GPUs only.
     """
+    if (cfg.get("randomness") or {}).get("deterministic"):
+        # Read when the first product makes the workspace.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if cfg.get("launcher", "none") == "none" or torch.cuda.is_available():
         return
     if cfg.launcher != "pytorch":

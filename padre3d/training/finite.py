@@ -9,9 +9,13 @@ from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 
+from padre3d.training.distributed import largest
+
 
 class FiniteLossHook(Hook):
     """Stops at a loss that is NaN or infinite, before the checkpoint of that step is written.
+
+    Of several processes all stop, whichever had it: its gradient reaches the weights of all.
 
     In half precision a step that overflows is skipped by the scaler, but its forward pass has
     moved the running statistics of the normalisations already: they are put back.
@@ -42,16 +46,20 @@ class FiniteLossHook(Hook):
         """
         losses = {name: v for name, v in (outputs or {}).items() if "loss" in name}
         bad = [name for name, v in losses.items() if not torch.isfinite(torch.as_tensor(v)).all()]
-        self.in_a_row = self.in_a_row + 1 if bad else 0
+        (anywhere,) = largest(len(bad))
+        self.in_a_row = self.in_a_row + 1 if anywhere else 0
         scaled = isinstance(getattr(runner, "optim_wrapper", None), AmpOptimWrapper)
         if scaled:
             self._keep_or_restore(statistics(runner.model))
-        if not bad or (scaled and self.in_a_row <= self.amp_patience):
+        if not anywhere or (scaled and self.in_a_row <= self.amp_patience):
             return
+        got = "others in another process"
+        if bad:
+            values = ", ".join(f"{name} {float(losses[name]):g}" for name in bad)
+            got = f"{values} with the frames {', '.join(frames_of(runner, data_batch))}"
         raise ValueError(
-            f"iteration {runner.iter + 1}: expected finite losses, got "
-            f"{', '.join(f'{name} {float(losses[name]):g}' for name in bad)} with the frames "
-            f"{', '.join(frames_of(runner, data_batch))}; no checkpoint of this step is written"
+            f"iteration {runner.iter + 1}: expected finite losses, got {got}; no checkpoint "
+            "of this step is written"
         )
 
     @torch.no_grad()

@@ -8,21 +8,23 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.dist import all_reduce, get_rank, is_distributed, is_main_process
+from mmengine.dist import get_rank, is_main_process
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from padre3d.training.checkpoint import RUNNING, STOPPED
+from padre3d.training.distributed import largest
 from padre3d.training.files import ATOMIC
 from padre3d.training.seeds import SeededSamples, SkippingBatchSampler, seed_everything
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+BATCHES = "batches_per_epoch"
 
 
 class ResumableTrainLoop(EpochBasedTrainLoop):
@@ -32,7 +34,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     ``stopped.pth`` in the work dir after the running iteration and end the process with status
     128 + signal; ``tools/train.py --resume`` goes on with the next batch. ``running.pth``, written
     every few minutes, bounds what a kill or a power cut costs. Both files are removed after the
-    next checkpoint of an epoch.
+    next checkpoint of an epoch. With accumulated gradients every epoch ends with a step.
 
     Args:
         runner: the runner.
@@ -42,7 +44,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     Raises:
         ValueError: if the loader is no config, has a batch sampler or gives no batch; for
-            negative minutes.
+            negative minutes; when a training resumes whose epochs have another number of batches.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._save_s = None if save_minutes is None else 60 * save_minutes
         self._saved = time.monotonic()
         self._asked: int | None = None
+        runner.register_hook(_EpochLength(len(self.dataloader)))
 
     def run(self) -> BaseModel:
         """Train; see the class."""
@@ -68,10 +71,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
         batches = self._batches(done)
+        accumulated = self._count_in_epoch(done)
         for index in range(done, len(self.dataloader)):
             batch = self._next(batches)
             # Gradients that wait for the optimizer's step are in no checkpoint.
-            waiting = self._iter % getattr(self.runner.optim_wrapper, "_accumulative_counts", 1)
+            waiting = index % accumulated
             stop, lost = self._told_to_stop(batch is None)
             if stop and (lost or not waiting):
                 self._leave()
@@ -86,6 +90,17 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             for name in (STOPPED, RUNNING):
                 (work_dir / name).unlink(missing_ok=True)
             self._saved = time.monotonic()
+
+    def _count_in_epoch(self, done: int) -> int:
+        """Batches between two steps of the optimizer, counted from the epoch's begin.
+
+        The last step of an epoch takes what is left: no gradient waits over its checkpoint.
+        """
+        wrapper = self.runner.optim_wrapper
+        accumulated = getattr(wrapper, "_accumulative_counts", 1)
+        if accumulated > 1:
+            wrapper.initialize_count_status(self.runner.model, done, len(self.dataloader))
+        return accumulated
 
     def _batches(self, done: int) -> Iterator[Any]:
         randomness = self.runner._randomness_cfg
@@ -130,13 +145,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def _told_to_stop(self, lost: bool) -> tuple[bool, bool]:
         """Whether any process was told to, and whether any lost its batch; all answer alike."""
-        if is_distributed():
-            device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-            both = torch.tensor([self._asked or 0, int(lost)], device=device)
-            all_reduce(both, "max")
-            asked, any_lost = both.tolist()
-            self._asked, lost = asked or None, bool(any_lost)
-        return self._asked is not None, lost
+        asked, any_lost = largest(self._asked or 0, int(lost))
+        self._asked = asked or None
+        return self._asked is not None, bool(any_lost)
 
     def _leave(self) -> None:
         """Save and exit."""
@@ -178,6 +189,44 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+class _EpochLength(Hook):
+    """Notes in checkpoints how many batches an epoch has: a resumed training counts by it."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note the number."""
+        checkpoint["meta"][BATCHES] = self.batches
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse to resume with another number."""
+        if runner._resume:
+            check_batches(checkpoint["meta"], self.batches)
+
+
+def check_batches(meta: Mapping[str, Any], batches: int) -> None:
+    """Refuse a checkpoint whose iterations are not those of this training's epochs.
+
+    Args:
+        meta: the checkpoint's ``meta``.
+        batches: of an epoch now.
+
+    Raises:
+        ValueError: if an epoch had another number of batches, or the iterations in a checkpoint
+            that does not say so are not of its epochs.
+    """
+    was, done = meta.get(BATCHES), meta["iter"] - meta["epoch"] * batches
+    if was == batches or (was is None and 0 <= done <= batches):
+        return
+    of = f"{was} batches" if was is not None else f"{meta['iter']} / {meta['epoch']} batches"
+    raise ValueError(
+        f"--resume: expected epochs of {of} as in the checkpoint, got {batches}: the batch size, "
+        "the number of processes or the data set is another one; a new training may start from "
+        "the weights, --cfg-options load_from=CHECKPOINT"
+    )
 
 
 def _resumable(loader: dict | DataLoader) -> dict:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor
+
+from padre3d.models import MANIFEST, WEIGHTS
 
 # Weights of the head with a row for every class, and the axis of these rows.
 CLASS_AXES = (
@@ -22,24 +27,33 @@ class ClassTransferHook(Hook):
     """Fits the weights of ``load_from`` to another class list, by name.
 
     The rows of classes that both models have are copied, those of other classes stay as they were
-    initialised, and the log lists both. The names come from the checkpoint. A training that resumes
-    is left alone.
+    initialised, and the log lists both. The names come from the checkpoint, those of packaged
+    weights from the manifest beside them; where they are unknown a warning says that rows are taken
+    by number. A training that resumes is left alone.
     """
 
     # Before EMAHook, which copies what is loaded.
     priority = "VERY_HIGH"
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Change the checkpoint's ``state_dict`` in place."""
-        if runner._resume or "state_dict" not in checkpoint:
-            return
+        """Change the checkpoint's weights in place."""
         model = getattr(runner.model, "module", runner.model)
         new = getattr(model, "class_names", None)
-        old = (checkpoint.get("meta") or {}).get("dataset_meta", {}).get("classes")
-        if new is None or old is None or tuple(old) == tuple(new):
+        if runner._resume or new is None:
             return
-        state, wanted = checkpoint["state_dict"], model.state_dict()
-        checkpoint["state_dict"] = transfer_classes(state, wanted, old, new)
+        old = class_names_of(checkpoint, runner._load_from)
+        if old is None:
+            print_log(
+                f"{runner._load_from}: names of its classes unknown, so their weights are taken by "
+                f"number as those of {', '.join(new)}",
+                "current",
+                logging.WARNING,
+            )
+            return
+        if tuple(old) == tuple(new):
+            return
+        state = checkpoint.get("state_dict", checkpoint)
+        state.update(transfer_classes(state, model.state_dict(), old, new))
         kept = [name for name in new if name in old]
         fresh = [name for name in new if name not in old]
         print_log(
@@ -47,6 +61,21 @@ class ClassTransferHook(Hook):
             f"starting fresh: {', '.join(fresh) or 'none'}",
             "current",
         )
+
+
+def class_names_of(checkpoint: dict, path: str | Path) -> Sequence[str] | None:
+    """Names of a checkpoint's classes in label order; None where nothing says them.
+
+    Args:
+        checkpoint: of a training, or bare weights.
+        path: its file; packaged weights lie beside a manifest.
+    """
+    if "state_dict" in checkpoint:
+        return ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes")
+    manifest = Path(path).with_name(MANIFEST)
+    if Path(path).name != WEIGHTS or not manifest.is_file():
+        return None
+    return json.loads(manifest.read_text()).get("classes")
 
 
 def transfer_classes(

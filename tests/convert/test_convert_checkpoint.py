@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from padre3d.inference import init_model
+from padre3d.structures.classes import NUSCENES_CLASSES
 
 FULL_CONFIG = "configs/dsvt_nuscenes_reference.py"
 
@@ -65,6 +66,7 @@ def test_full_size_converts_completely_and_back(reference, full_keys, convert, r
     assert torch.equal(state[reported[name]], reference["model_state"][name])
 
     source = torch.load(ours, weights_only=True)
+    assert source["meta"]["dataset_meta"]["classes"] == list(NUSCENES_CLASSES)
     back = torch.load(convert(source, "--reverse"), weights_only=True)
     weights = back.pop("model_state")
     assert weights.keys() == full_keys.keys()

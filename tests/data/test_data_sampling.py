@@ -7,6 +7,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmdet3d.structures.points import LiDARPoints
 from mmengine.dataset import ConcatDataset, pseudo_collate
 from mmengine.logging import MMLogger
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from padre3d.data.boxes import bev_overlaps_any, points_in_boxes
@@ -128,8 +129,9 @@ def training_data(tiny_nuscenes):
     )
 
 
-def runner(loader, epoch, max_epochs=20):
+def runner(loader, epoch, max_epochs=20, loop=EpochBasedTrainLoop):
     return SimpleNamespace(
+        train_loop=loop.__new__(loop),
         epoch=epoch,
         max_epochs=max_epochs,
         train_dataloader=loader,
@@ -147,6 +149,13 @@ def test_sampling_is_off_in_the_last_four_epochs_wherever_the_training_starts(ti
         hook.before_train_epoch(runner(loader, epoch))
         states.append(sampler.disabled)
     assert states == [epoch >= 16 for epoch in range(start, 20)]
+
+
+def test_a_training_counted_in_iterations_keeps_its_sampling(tiny_nuscenes):
+    loader = DataLoader(training_data(tiny_nuscenes))
+    run = runner(loader, 0, max_epochs=1, loop=IterBasedTrainLoop)
+    FadeGroundTruthSampling(last_epochs=1).before_train_epoch(run)
+    assert not samplers_of(loader.dataset)[0].disabled
 
 
 def test_a_new_training_with_the_same_data_switches_on_again(tiny_nuscenes):

@@ -12,6 +12,7 @@ from torch import nn
 from padre3d.inference import load_weights
 from padre3d.training.checkpoint import (
     check_resumable,
+    last_run,
     latest_checkpoint,
     load_checkpoint_file,
     training_checkpoint,
@@ -67,6 +68,47 @@ def test_the_furthest_wins_whatever_its_kind_and_age(tmp_path):
     assert latest_checkpoint(tmp_path) == tmp_path / "iter_120.pth"
     save(tmp_path / "stopped.pth", 11, age_s=30, iteration=121)
     assert latest_checkpoint(tmp_path) == tmp_path / "stopped.pth"
+
+
+def test_what_a_former_training_left_does_not_count(tmp_path):
+    save(tmp_path / "epoch_20.pth", 20)
+    assert latest_checkpoint(tmp_path) == tmp_path / "epoch_20.pth"
+    assert last_run(tmp_path) == (0, 200)
+    for epoch in (1, 2):
+        content = make_checkpoint(epoch)
+        content["meta"]["run"] = 1
+        torch.save(content, tmp_path / f"epoch_{epoch}.pth")
+    assert latest_checkpoint(tmp_path) == tmp_path / "epoch_2.pth"
+    assert last_run(tmp_path) == (1, 20)
+    # Nor where nothing of the later training is left to go on from.
+    content["state_dict"]["weight"][0] = torch.nan
+    for epoch in (1, 2):
+        torch.save(content, tmp_path / f"epoch_{epoch}.pth")
+    assert latest_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("spoilt", ["state_dict", "ema_state_dict"])
+def test_weights_that_are_not_finite_are_passed_over_and_said(tmp_path, spoilt):
+    save(tmp_path / "epoch_1.pth", 1)
+    content = make_checkpoint(2)
+    content["ema_state_dict"] = {f"module.{k}": v.clone() for k, v in Net().state_dict().items()}
+    next(iter(content[spoilt].values()))[0] = torch.inf
+    path = tmp_path / "epoch_2.pth"
+    torch.save(content, path)
+    said = []
+    assert latest_checkpoint(tmp_path, said.append) == tmp_path / "epoch_1.pth"
+    (line,) = said
+    assert line.startswith(f"passed over: checkpoint {path}: expected finite weights")
+    with pytest.raises(ValueError, match="expected finite weights"):
+        check_resumable(Net(), path)
+
+
+def test_the_best_weights_are_no_training(tmp_path):
+    save(tmp_path / "epoch_1.pth", 1)
+    torch.save(make_checkpoint(2)["state_dict"], tmp_path / "best_NuScenes_NDS_epoch_2.pth")
+    said = []
+    assert latest_checkpoint(tmp_path, said.append) == tmp_path / "epoch_1.pth"
+    assert said == []
 
 
 def members(path):
@@ -201,6 +243,7 @@ def test_weights_of_another_kind(tmp_path, value, kind):
 
 def test_empty_work_dir_has_no_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path) is None
+    assert last_run(tmp_path) == (0, -1)
     assert latest_checkpoint(tmp_path / "absent") is None
 
 

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.utils.data import Dataset
+from training_runs import in_two_processes
 
 import padre3d.plugin  # noqa: F401
 from padre3d.training.finite import FiniteLossHook
@@ -87,6 +88,23 @@ def test_a_scaler_of_half_precision_may_skip_some_steps():
         hook.after_train_iter(run, 0, dict(data_samples=[]), outputs)
     with pytest.raises(ValueError, match="iteration 8: expected finite losses, got loss inf"):
         hook.after_train_iter(run, 0, dict(data_samples=[]), bad)
+
+
+def meet_nan(rank, folder):
+    """One of two processes, of which the second has a loss that is no number; its error."""
+    outputs = dict(loss=torch.tensor(float("nan") if rank else 1.0))
+    try:
+        FiniteLossHook().after_train_iter(SimpleNamespace(iter=4), 0, {}, outputs)
+    except ValueError as error:
+        (folder / f"{rank}.txt").write_text(str(error))
+
+
+def test_all_processes_stop_whichever_had_the_loss(tmp_path):
+    in_two_processes(meet_nan, tmp_path)
+    said = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
+    expected = "iteration 5: expected finite losses, got "
+    assert said[0].startswith(f"{expected}others in another process; no checkpoint of this step")
+    assert said[1].startswith(f"{expected}loss nan with the frames")
 
 
 def test_a_skipped_step_leaves_no_trace_in_the_running_statistics():

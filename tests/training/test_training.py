@@ -272,3 +272,19 @@ def test_one_process_is_left_alone():
     cfg = Config(dict(launcher="none", sync_bn="torch"))
     prepare_processes(cfg)
     assert cfg.to_dict() == dict(launcher="none", sync_bn="torch")
+
+
+@pytest.mark.parametrize(
+    ("deterministic", "given", "expected"),
+    [(True, None, ":4096:8"), (True, ":16:8", ":16:8"), (False, None, None)],
+)
+def test_deterministic_runs_have_the_workspace_that_a_gpu_needs(
+    monkeypatch, deterministic, given, expected
+):
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    monkeypatch.setenv(name, "")
+    monkeypatch.delenv(name)
+    if given is not None:
+        monkeypatch.setenv(name, given)
+    prepare_processes(Config(dict(randomness=dict(seed=0, deterministic=deterministic))))
+    assert os.environ.get(name) == expected

@@ -1,6 +1,7 @@
 """Fine-tuning: other classes, frozen parts, averaged weights."""
 
 import copy
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -103,6 +104,31 @@ def test_the_log_lists_kept_and_fresh_classes(tmp_path, monkeypatch):
     assert said == [f"classes kept from {path}: dog, car; starting fresh: tram"]
     bias = former.state_dict()["head.branches.heatmap.3.bias"]
     assert model.state_dict()["head.branches.heatmap.3.bias"][0] == bias[3]
+
+
+def test_packaged_weights_have_their_names_beside_them(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("padre3d.training.transfer.print_log", lambda text, *_: said.append(text))
+    former, path = build(OLD).state_dict(), tmp_path / "weights.pth"
+    torch.save(former, path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"classes": OLD}))
+    model = build(NEW, 1)
+    runner(model, tmp_path, load_from=str(path)).load_or_resume()
+    assert said == [f"classes kept from {path}: dog, car; starting fresh: tram"]
+    bias = former["head.branches.heatmap.3.bias"]
+    assert model.state_dict()["head.branches.heatmap.3.bias"][0] == bias[3]
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_unknown_names_are_said(tmp_path, monkeypatch, bare):
+    said = []
+    monkeypatch.setattr("padre3d.training.transfer.print_log", lambda text, *_: said.append(text))
+    state, path = build(OLD).state_dict(), tmp_path / "former.pth"
+    torch.save(state if bare else {"state_dict": state, "meta": {}}, path)
+    runner(build(OLD[::-1], 1), tmp_path, load_from=str(path)).load_or_resume()
+    (line,) = said
+    assert line.startswith(f"{path}: names of its classes unknown, so their weights are taken by")
+    assert line.endswith("as those of dog, pedestrian, truck, car")
 
 
 def test_a_frozen_part_keeps_weights_and_statistics():
