@@ -102,8 +102,8 @@ def test_the_log_lists_kept_and_fresh_classes(tmp_path, monkeypatch):
     run = runner(model, tmp_path, load_from=str(path))
     run.load_or_resume()
     assert said == [f"classes kept from {path}: dog, car; starting fresh: tram"]
-    bias = former.state_dict()["head.branches.heatmap.3.bias"]
-    assert model.state_dict()["head.branches.heatmap.3.bias"][0] == bias[3]
+    weight = former.state_dict()["head.branches.heatmap.3.weight"]
+    assert torch.equal(model.state_dict()["head.branches.heatmap.3.weight"][0], weight[3])
 
 
 def test_packaged_weights_have_their_names_beside_them(tmp_path, monkeypatch):
@@ -115,8 +115,8 @@ def test_packaged_weights_have_their_names_beside_them(tmp_path, monkeypatch):
     model = build(NEW, 1)
     runner(model, tmp_path, load_from=str(path)).load_or_resume()
     assert said == [f"classes kept from {path}: dog, car; starting fresh: tram"]
-    bias = former["head.branches.heatmap.3.bias"]
-    assert model.state_dict()["head.branches.heatmap.3.bias"][0] == bias[3]
+    weight = former["head.branches.heatmap.3.weight"]
+    assert torch.equal(model.state_dict()["head.branches.heatmap.3.weight"][0], weight[3])
 
 
 @pytest.mark.parametrize("bare", [True, False])
