@@ -59,7 +59,11 @@ def write_boxes_json(path: str | Path, detections: Any, class_names: Sequence[st
 
 
 def read_boxes_json(
-    path: str | Path, class_names: Sequence[str], *, min_lidar_pts: int = 0
+    path: str | Path,
+    class_names: Sequence[str],
+    *,
+    min_lidar_pts: int = 0,
+    skip_others: bool = False,
 ) -> Detections:
     """Read detections or an annotation.
 
@@ -69,6 +73,7 @@ def read_boxes_json(
         class_names: the names to turn into labels; annotated boxes named ``ignore`` (objects
             outside the ten detection classes) are left out.
         min_lidar_pts: leave out annotated boxes with fewer points.
+        skip_others: leave out boxes of other classes too, where they are an error otherwise.
 
     Raises:
         ValueError: if it is not such a file, or a box has another class, a missing key or a wrong
@@ -83,6 +88,7 @@ def read_boxes_json(
         record
         for record in records
         if record.get("name") != IGNORED
+        and not (skip_others and "name" in record and record["name"] not in class_names)
         and record.get("num_lidar_pts", min_lidar_pts) >= min_lidar_pts
     ]
     boxes = np.zeros((len(records), 9))
