@@ -32,7 +32,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     added: tuple[tuple[str, str, Callable, Callable], ...] = (
         ("detect", "find boxes in point clouds", _add_detect, _detect),
-        ("inspect", "look clouds over before a detection", inspect.add_arguments, inspect.run),
+        (
+            "inspect",
+            "look clouds over before a detection",
+            inspect.add_model_arguments,
+            inspect.run_for_model,
+        ),
         ("view", "clouds and boxes in three dimensions", view.add_arguments, view.run),
         ("export-info", "what a model is", export_info.add_arguments, export_info.run),
     )

@@ -116,6 +116,20 @@ def test_inspect_is_the_report(tmp_path, capsys):
     assert "  points     500" in capsys.readouterr().out
 
 
+def test_inspect_judges_by_the_model_of_detect(packaged, tmp_path, capsys):
+    points = cloud(900).numpy()[:, :5]
+    points[:, 4] = np.repeat([0, 0.2, 0.4], 300)
+    path = tmp_path / "a.npy"
+    np.save(path, points)
+    for more in ([], ["--model", str(packaged / "worse")]):
+        main(["inspect", str(path), *more])
+        said = capsys.readouterr().out
+        assert "within x -10.8 to 10.8, y -10.8 to 10.8, z -5 to 3 m" in said
+        assert "3 sweeps; trained on 3 sweeps\n" in said
+        assert "of 10 sweeps" not in said
+        assert " of 3 sweeps" not in said
+
+
 def test_export_info_names_inputs_and_where_the_model_is_from(packaged, capsys):
     main(["export-info", "better"])
     said = capsys.readouterr().out
