@@ -62,13 +62,14 @@ def configure(args: argparse.Namespace) -> Any:
     """The config with the command line applied.
 
     Raises:
-        ValueError: on an override of something that the probe does not read.
+        ValueError: if it is no config of a probe, or an override is of something that none reads.
     """
     from padre3d.probe.settings import ProbeSettings, change_backbone
     from padre3d.training.config import read_config
     from padre3d.training.consistency import check_names
 
     cfg = read_config(args.config)
+    ProbeSettings.check_config(cfg)
     change_backbone(cfg, args.backbone, args.mixer)
     if args.cfg_options is not None:
         check_names(args.cfg_options, ProbeSettings.config_names())

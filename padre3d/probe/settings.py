@@ -84,11 +84,9 @@ class ProbeSettings:
         Raises:
             ValueError: if the config lacks one.
         """
+        cls.check_config(cfg)
         own = (*OPTION_NAMES, "class_names", "ema_decay")
         names = [name for name in cls.__dataclass_fields__ if name not in own]
-        missing = [name for name in names if name not in cfg]
-        if missing:
-            raise ValueError(f"probe config: expected {names}, {missing[0]!r} is missing")
         plain = cfg.to_dict()
         return cls(
             **{name: plain[name] for name in names},
@@ -97,6 +95,15 @@ class ProbeSettings:
             seed=seed,
             amp=amp,
         )
+
+    @classmethod
+    def check_config(cls, cfg: Mapping[str, Any]) -> None:
+        """Raise ValueError if a config, such as that of a detector, lacks a setting."""
+        optional = (*OPTION_NAMES, "ema_decay")
+        names = [name for name in cls.__dataclass_fields__ if name not in optional]
+        missing = [name for name in names if name not in cfg]
+        if missing:
+            raise ValueError(f"probe config: expected {names}, {missing[0]!r} is missing")
 
     @classmethod
     def config_names(cls) -> tuple[str, ...]:
