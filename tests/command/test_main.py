@@ -73,6 +73,15 @@ def test_detect_without_arguments_finds_boxes_in_the_sample(
     assert "ground truth" in (folder / "view.html").read_text()
 
 
+def test_the_samples_boxes_have_the_name_of_their_format(packaged, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("plotly")
+    monkeypatch.chdir(tmp_path)
+    main(["detect", "--format", "csv"])
+    written = {path.name for path in (tmp_path / "padre3d_sample").iterdir()}
+    assert written == {"boxes.csv", "view.png", "view.html"}
+    assert "padre3d_sample/boxes.csv: " in capsys.readouterr().out
+
+
 def test_detect_on_files_is_what_the_tool_does(packaged, tmp_path, repo_root, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(repo_root / "tools"))
     import infer
