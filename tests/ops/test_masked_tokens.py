@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from padre3d.mixers import CrossPADRe, build_mixer
-from padre3d.ops.padre import PadreWeights, Pointwise, padre
+from padre3d.mixers import CrossPADRe
+from padre3d.ops.padre import PadreWeights, Pointwise, RationalWeights, padre, rational_padre
 
 DIM, TOKENS = 4, 6
 BAD = (math.nan, math.inf)
@@ -52,8 +52,17 @@ def test_padre(mask, value, impl):
 
 @pytest.mark.parametrize("value", BAD)
 def test_rational_padre(mask, value):
-    mixer = build_mixer(dict(type="padre_rational", degree=2, denominator_degree=1), DIM)
-    check_same(lambda x: mixer(x, mask=mask), list(mixer.parameters()), mask, value)
+    maps = [torch.randn(DIM, DIM, requires_grad=True) for _ in range(3)]
+    rows = torch.randn(5, DIM)
+    weights = RationalWeights(
+        a=(None,) * 3,
+        b=tuple(map(Pointwise, maps)),
+        w=rows[:2],
+        v=rows[2],
+        q=rows[3:4],
+        p=rows[4],
+    )
+    check_same(lambda x: rational_padre(x, weights, mask), maps, mask, value)
 
 
 @pytest.mark.parametrize("value", BAD)
