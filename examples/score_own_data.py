@@ -3,12 +3,14 @@
 python examples/score_own_data.py FOUND TRUTH CLASS [CLASS ...]
 
 FOUND and TRUTH are folders with a JSON for every frame, as ``padre3d detect --out FOLDER`` writes
-them; annotated boxes need no score. docs/own-data.md trains and scores a detector of your own.
+them. Annotated boxes need no score, and boxes of other classes do not count. docs/own-data.md
+trains and scores a detector of your own.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +30,21 @@ def frame_info(name: str, truth: Detections) -> dict[str, Any]:
         {"bbox_3d": row[:7], "velocity": row[7:9], "bbox_label_3d": label, "bbox_3d_isvalid": True}
         for row, label in zip(truth.boxes, truth.labels.tolist(), strict=True)
     ]
-    pose = np.eye(4)
-    points = {"lidar2ego": pose}
-    return {"token": name, "instances": instances, "lidar_points": points, "ego2global": pose}
+    poses = {"lidar_points": {"lidar2ego": np.eye(4)}, "ego2global": np.eye(4)}
+    return {"token": name, "instances": instances, **poses}
 
 
 def main(found: str, truth: str, *classes: str) -> dict[str, float]:
     """AP of every class, the mean over the matching distances of 0.5, 1, 2 and 4 m."""
     files = sorted(Path(truth).glob("*.json"))
-    infos = [frame_info(path.stem, read_boxes_json(path, classes)) for path in files]
-    boxes = [read_boxes_json(Path(found) / path.name, classes).best_first() for path in files]
-    evaluation = class_list_evaluation(
-        infos,
-        dict(enumerate(classes)),
-        dict(enumerate(boxes)),
-        dict.fromkeys(classes, WITHIN_M),
-        config_factory("detection_cvpr_2019"),
-    )
+    if not files:
+        raise ValueError(f"{truth}: expected a folder with a JSON for every frame, found none")
+    read = partial(read_boxes_json, class_names=classes, skip_others=True)
+    infos = [frame_info(path.stem, read(path)) for path in files]
+    boxes = [read(Path(found) / path.name).best_first() for path in files]
+    names, ranges = dict(enumerate(classes)), dict.fromkeys(classes, WITHIN_M)
+    rules = config_factory("detection_cvpr_2019")
+    evaluation = class_list_evaluation(infos, names, dict(enumerate(boxes)), ranges, rules)
     precision = score_class_list(evaluation).mean_dist_aps
     for name in classes:
         print(f"{name}: AP {precision[name]:.3f}")
@@ -52,4 +52,7 @@ def main(found: str, truth: str, *classes: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except ValueError as error:
+        sys.exit(f"error: {error}")

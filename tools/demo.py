@@ -34,6 +34,7 @@ from padre3d.models import model_folder, model_names
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/dsvt_padre2_synthetic.py"
 DATA, WORK = Path("data/synthetic"), Path("work_dirs/demo")
+STATISTICS = DATA / "statistics.json"
 INFOS = DATA / "nuscenes_infos_val.pkl"
 CHECKPOINT, METRICS = WORK / "epoch_10.pth", WORK / "metrics.json"
 ONNX, SUMMARY = WORK / "onnx/model.onnx", WORK / "summary.json"
@@ -45,6 +46,7 @@ PACKAGED_METRICS = WORK / "packaged_metrics.json"
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 # No layer of the demo's detector is sparse, and the import of spconv is most of a program's start.
 NO_SPCONV = {"PADRE3D_SPCONV": "0"}
+SCENES = 10
 FRAME, PAGE_FRAMES = 25, 8  # of the 80 unseen ones
 
 
@@ -76,7 +78,7 @@ def steps(seed: int, packaged: Path | None) -> dict[Path, Step]:
         packaged: exported folder of the model that came with the package, None without one.
     """
     data, checkpoint = str(DATA), str(CHECKPOINT)
-    scenes = ["--out", data, "--scenes", "10", "--seed", str(seed), "--workers", "2"]
+    scenes = ["--out", data, "--scenes", str(SCENES), "--seed", str(seed), "--workers", "2"]
     prepare = ["nuscenes", "--root-path", data, "--version", "v1.0-mini"]
     train = ["tools/train.py", CONFIG, "--work-dir", str(WORK), "--resume"]
     first, other = {}, {}
@@ -87,7 +89,7 @@ def steps(seed: int, packaged: Path | None) -> dict[Path, Step]:
         rate = score(folder, PACKAGED_METRICS)
         other = {PACKAGED_METRICS: Step(rate, f"NDS and mAP of the packaged model {name}", 2)}
     return {
-        DATA / "statistics.json": Step(["tools/make_synthetic.py", *scenes], "driving scenes", 1.5),
+        STATISTICS: Step(["tools/make_synthetic.py", *scenes], "driving scenes", 1.5),
         INFOS: Step(["tools/create_data.py", *prepare], "their frames, sweeps and objects", 0.3),
         **first,
         CHECKPOINT: Step(train, "a model of your own, from scratch", 13),
@@ -96,6 +98,25 @@ def steps(seed: int, packaged: Path | None) -> dict[Path, Step]:
         ONNX: Step(["tools/export.py", CONFIG, checkpoint, "--out", str(ONNX.parent)], "ONNX", 0.5),
         PICTURE: Step(draw(checkpoint, PICTURE, PAGE, PAGE_FRAMES), "pictures", 0.5),
     }
+
+
+def check_data(seed: int) -> None:
+    """Refuse scenes that are not the demo's: a training on others would say something else.
+
+    Data sets that were made before they told their seed are judged by their scenes.
+
+    Raises:
+        ValueError: if there is a data set of another seed or number of scenes.
+    """
+    if not (ROOT / STATISTICS).exists():
+        return
+    said = read_json(ROOT / STATISTICS)
+    wanted, found = (seed, SCENES), (said.get("seed", seed), said.get("scenes"))
+    if found != wanted:
+        raise ValueError(
+            f"{DATA}: expected {SCENES} scenes of seed {seed}, got {found[1]} of seed {found[0]}; "
+            "move it away, or --fresh deletes it and the demo's results"
+        )
 
 
 def do_step(result: Path, step: Step, left: float, seconds: dict[str, float]) -> None:
@@ -148,6 +169,7 @@ def run(args: argparse.Namespace) -> None:
     if args.fresh:
         for folder in (DATA, WORK):
             shutil.rmtree(ROOT / folder, ignore_errors=True)
+    check_data(args.seed)
     (ROOT / WORK).mkdir(parents=True, exist_ok=True)
     timing = ROOT / WORK / "seconds.json"
     seconds = read_json(timing) if timing.exists() else {}

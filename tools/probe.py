@@ -59,13 +59,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def configure(args: argparse.Namespace) -> Any:
-    """The config with the command line applied."""
-    from padre3d.probe.settings import change_backbone
+    """The config with the command line applied.
+
+    Raises:
+        ValueError: if it is no config of a probe, or an override is of something that none reads.
+    """
+    from padre3d.probe.settings import ProbeSettings, change_backbone
     from padre3d.training.config import read_config
+    from padre3d.training.consistency import check_names
 
     cfg = read_config(args.config)
+    ProbeSettings.check_config(cfg)
     change_backbone(cfg, args.backbone, args.mixer)
     if args.cfg_options is not None:
+        check_names(args.cfg_options, ProbeSettings.config_names())
         cfg.merge_from_dict(args.cfg_options)
     for name in ("steps", "train_frames", "val_frames"):
         if getattr(args, name) is not None:

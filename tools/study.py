@@ -135,10 +135,19 @@ def with_metrics(study: Study, names: Sequence[str]) -> Study:
     return dataclasses.replace(study, metrics=tuple(names), rename=kept)
 
 
-def report(args: argparse.Namespace, runs: Sequence[Run], rows: Sequence[Row]) -> None:
-    """``--report`` and ``--plot``."""
+def report(
+    args: argparse.Namespace, runs: Sequence[Run], every: Sequence[Run], rows: Sequence[Row]
+) -> None:
+    """``--report`` and ``--plot`` of some of the study's runs; differences need the baseline's."""
     study = runs[0].study
-    done = list(done_rows(runs, rows).values())
+    fitting = done_rows(every, rows)
+    shown = {run.key for run in runs}
+    seeds = {run.seed for run in runs}
+    done = [
+        row
+        for key, row in fitting.items()
+        if key in shown or (row["name"] == study.baseline and row["seed"] in seeds)
+    ]
     variants = [name for name in study.variants if any(run.variant == name for run in runs)]
     if args.finished:
         variants = [name for name in variants if any(row["name"] == name for row in done)]
@@ -156,7 +165,7 @@ def report(args: argparse.Namespace, runs: Sequence[Run], rows: Sequence[Row]) -
         console = Console()
         width = None if console.is_terminal else PLAIN_WIDTH
         Console(width=width).print(terminal_table(study, variants, done))
-    stale = len(rows) - len(done)
+    stale = sum((r.get("name"), r.get("seed"), r.get("hash")) not in fitting for r in rows)
     if stale:
         print(f"{stale} rows are of other runs or configurations and left out", file=sys.stderr)
     if args.plot:
@@ -190,9 +199,10 @@ def run(args: argparse.Namespace) -> int:
     check_args(args)
     study = load_study(args.study)
     settings = settings_of(args, study)
-    runs = select_runs(study.runs(ROOT, settings.work_dir), args.only, args.seeds)
+    every = study.runs(ROOT, settings.work_dir)
+    runs = select_runs(every, args.only, args.seeds)
     if args.report or args.plot:
-        report(args, runs, all_rows(runs, settings.results))
+        report(args, runs, every, all_rows(every, settings.results))
         return 0
     if args.dry_run:
         print_plan(runs, all_rows(runs, settings.results), settings)

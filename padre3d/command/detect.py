@@ -172,7 +172,7 @@ def run(args: argparse.Namespace, source: Source, inputs: Callable[..., Any] = i
     job = Inference(
         find=find,
         class_names=writer.class_names,
-        expected=Expected(grid, sweeps, Expected.points if grid == Expected.range_m else None),
+        expected=Expected.of(grid, sweeps),
         frame=frame,
         select=selection(
             writer.class_names, args.score_thr, args.class_thr, args.classes, args.nms_iou

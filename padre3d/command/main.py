@@ -19,6 +19,7 @@ from padre3d.command.detect import exported_source, inputs_of
 from padre3d.command.detect import run as run_detection
 from padre3d.command.frames import Frame
 from padre3d.io.boxes_json import read_boxes_json
+from padre3d.io.formats_out import FORMATS
 from padre3d.models import SAMPLE_BOXES, sample_cloud
 from padre3d.runtime.manifest import read_manifest
 
@@ -32,7 +33,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     added: tuple[tuple[str, str, Callable, Callable], ...] = (
         ("detect", "find boxes in point clouds", _add_detect, _detect),
-        ("inspect", "look clouds over before a detection", inspect.add_arguments, inspect.run),
+        (
+            "inspect",
+            "look clouds over before a detection",
+            inspect.add_model_arguments,
+            inspect.run_for_model,
+        ),
         ("view", "clouds and boxes in three dimensions", view.add_arguments, view.run),
         ("export-info", "what a model is", export_info.add_arguments, export_info.run),
     )
@@ -56,7 +62,7 @@ def _detect(args: argparse.Namespace) -> int:
         return run_detection(args, source)
     cloud, _ = sample_cloud()
     args.points, args.time_lag = [cloud], True
-    args.out = args.out or SAMPLE_FOLDER / "boxes.json"
+    args.out = args.out or SAMPLE_FOLDER / f"boxes{FORMATS[args.format]}"
     args.png = args.png or SAMPLE_FOLDER / "view.png"
     args.html = args.html or SAMPLE_FOLDER / "view.html"
     classes = read_manifest(folder).classes

@@ -152,6 +152,24 @@ def without_bad_boxes(frames: Iterable[Frame]) -> tuple[list[Frame], list[str]]:
     return kept, dropped
 
 
+def odd_yaws(frames: Iterable[Frame]) -> list[str]:
+    """A note if yaws are beyond a whole turn of 2 pi, as degrees are; none otherwise."""
+    odd = [
+        (frame.name, number, label)
+        for frame in frames
+        for number, label in enumerate(frame.labels or ())
+        if abs(label.box[6]) > 2 * np.pi
+    ]
+    if not odd:
+        return []
+    name, number, label = odd[0]
+    boxes = "1 box" if len(odd) == 1 else f"{len(odd)} boxes"
+    return [
+        f"yaw of {boxes} beyond 2 pi, first {label.box[6]:g} in {name}, box {number} "
+        f"({label.name}): are they degrees? Radians are expected"
+    ]
+
+
 def in_model_frame(frame: Frame, axes: InputFrame) -> Frame:
     """The labels and the pose of a frame as those of its cloud in the model's frame."""
     labels = None

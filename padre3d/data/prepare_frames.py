@@ -12,7 +12,13 @@ from rich.progress import track
 
 from padre3d.data.boxes import points_in_boxes
 from padre3d.data.folder import past_frames, read_split, split_frames
-from padre3d.data.frames import Frame, in_model_frame, with_velocities, without_bad_boxes
+from padre3d.data.frames import (
+    Frame,
+    in_model_frame,
+    odd_yaws,
+    with_velocities,
+    without_bad_boxes,
+)
 from padre3d.data.gt_database import write_database
 from padre3d.data.point_files import write_pickle
 from padre3d.data.settings import check_settings
@@ -85,7 +91,7 @@ def prepare_frames(
     """
     check_settings(tag, max_sweeps, workers)
     frames, notes = without_bad_boxes(frames)
-    notes = [f"dropped box: {note}" for note in notes]
+    notes = [*odd_yaws(frames), *(f"dropped box: {note}" for note in notes)]
     frames = with_velocities([in_model_frame(frame, axes) for frame in frames])
     split = split_frames(frames, read_split(root, split_file), val_share, seed)
     names, past = _class_names(frames, classes), past_frames(frames, max_sweeps)

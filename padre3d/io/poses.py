@@ -161,7 +161,8 @@ def read_poses(path: str | Path) -> PoseTable:
     """
     path = Path(path)
     try:
-        with path.open(newline="") as file:
+        # Spreadsheets begin their CSV with a byte order mark.
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             names = [(name or "").strip() for name in reader.fieldnames or ()]
             rows = [{(k or "").strip(): v for k, v in row.items()} for row in reader]

@@ -5,6 +5,7 @@ Guesses are named as such. Units, axes and ground are told from the shape of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +31,18 @@ class Expected:
     Attributes:
         range_m: x, y, z least, then most.
         sweeps: in a cloud.
-        points: in range, of a cloud of so many sweeps; None where nobody counted.
+        points: in range, of one sweep; None where nobody counted.
     """
 
     range_m: tuple[float, ...] = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
     sweeps: int = 10
-    points: int | None = 240_000
+    points: int | None = 24_000
+
+    @classmethod
+    def of(cls, range_m: Sequence[float], sweeps: int) -> Expected:
+        """What a model of this range expects; points are counted for nuScenes' range alone."""
+        limits = tuple(map(float, range_m))
+        return cls(limits, sweeps, cls.points if limits == cls.range_m else None)
 
 
 @dataclass(frozen=True)
@@ -229,7 +236,7 @@ def _time_text(cloud: Cloud) -> str:
 def _density_text(in_range: int, sweeps: int, expected: Expected) -> str:
     trained = f"trained on {expected.sweeps} sweeps"
     if expected.points is not None:
-        trained += f" of about {expected.points // expected.sweeps:,}"
+        trained += f" of about {expected.points:,}"
     plural = "sweep" if sweeps == 1 else "sweeps"
     return f"{in_range // sweeps:,} points in range a sweep, {sweeps} {plural}; {trained}"
 

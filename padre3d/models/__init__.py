@@ -113,7 +113,7 @@ def folder_info(folder: Path) -> dict[str, Any]:
 
 
 def sample_cloud() -> tuple[Path, Path]:
-    """A synthetic cloud of ten sweeps (x, y, z, intensity, time lag), and its annotated boxes.
+    """A synthetic cloud of three sweeps (x, y, z, intensity, time lag), and its annotated boxes.
 
     Raises:
         FileNotFoundError: if none came with the package.

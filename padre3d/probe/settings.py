@@ -9,6 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 AMP_TYPES = ("fp16", "bf16")
+# What padre3d.probe.frames reads of a config.
+DATA_NAMES = (
+    *("train_dataset", "val_dataset", "test_pipeline"),
+    *("train_frames", "val_frames", "val_scenes"),
+)
+# Fields that are options of the command line.
+OPTION_NAMES = ("seed", "amp")
 LOSS_NAMES = {"offset", "heading", "log_size", "velocity"}
 
 
@@ -77,11 +84,9 @@ class ProbeSettings:
         Raises:
             ValueError: if the config lacks one.
         """
-        own = ("seed", "amp", "class_names", "ema_decay")
+        cls.check_config(cfg)
+        own = (*OPTION_NAMES, "class_names", "ema_decay")
         names = [name for name in cls.__dataclass_fields__ if name not in own]
-        missing = [name for name in names if name not in cfg]
-        if missing:
-            raise ValueError(f"probe config: expected {names}, {missing[0]!r} is missing")
         plain = cfg.to_dict()
         return cls(
             **{name: plain[name] for name in names},
@@ -90,6 +95,20 @@ class ProbeSettings:
             seed=seed,
             amp=amp,
         )
+
+    @classmethod
+    def check_config(cls, cfg: Mapping[str, Any]) -> None:
+        """Raise ValueError if a config, such as that of a detector, lacks a setting."""
+        optional = (*OPTION_NAMES, "ema_decay")
+        names = [name for name in cls.__dataclass_fields__ if name not in optional]
+        missing = [name for name in names if name not in cfg]
+        if missing:
+            raise ValueError(f"probe config: expected {names}, {missing[0]!r} is missing")
+
+    @classmethod
+    def config_names(cls) -> tuple[str, ...]:
+        """What decides a result and stands in a config."""
+        return *(n for n in cls.__dataclass_fields__ if n not in OPTION_NAMES), *DATA_NAMES
 
     def fingerprint(self, *also: str) -> str:
         """Hash of the settings and of whatever else decides the result."""

@@ -72,7 +72,7 @@ def generate(
             for name, rows in result.rows.items():
                 tables[name] += rows
         write_tables(tables, partial / version)
-        statistics = summarise([result.statistics for result in results])
+        statistics = {"seed": seed, **summarise([result.statistics for result in results])}
         (partial / "statistics.json").write_text(json.dumps(statistics, indent=1) + "\n")
         # Another process may have been faster.
         _check_free(out_dir, overwrite)

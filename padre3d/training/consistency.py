@@ -7,7 +7,8 @@ the command line changed that; another value is a contradiction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -18,6 +19,18 @@ BASE_RANGE_M = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 EVALUATORS = ("val_evaluator", "test_evaluator")
 NAMES = ("model.grid.range_m", "model.class_names")
+# What mmengine and tools/train.py read where a config has it, beside what all of ours have.
+OPTIONAL = frozenset(
+    [
+        *LOADERS,
+        *EVALUATORS,
+        *("train_cfg", "val_cfg", "test_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr"),
+        *("default_hooks", "custom_hooks", "data_preprocessor", "visualizer", "log_processor"),
+        *("work_dir", "load_from", "resume", "launcher", "env_cfg", "log_level", "randomness"),
+        *("default_scope", "custom_imports", "experiment_name", "sync_bn", "compile"),
+        *("find_unused_parameters", "model_wrapper_cfg", "activation_checkpointing"),
+    ]
+)
 
 
 def override(cfg: Config, options: Mapping[str, Any] | None) -> None:
@@ -28,10 +41,11 @@ def override(cfg: Config, options: Mapping[str, Any] | None) -> None:
         options: of ``--cfg-options``, or None.
 
     Raises:
-        ValueError: if data and model contradict each other.
+        ValueError: if the config has no such key, or data and model contradict each other.
     """
     before = _values(cfg)
     if options is not None:
+        check_names(options, {*cfg.keys(), *OPTIONAL})
         cfg.merge_from_dict(options)
     after = _values(cfg)
     if after is None:
@@ -42,6 +56,24 @@ def override(cfg: Config, options: Mapping[str, Any] | None) -> None:
         print(f"{NAMES[kind]}: the data follow, {list(after[kind])}")
     for evaluator in nuscenes_evaluators(cfg):
         evaluator["range_m"] = list(after[0])
+
+
+def check_names(options: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse options that nothing reads, as one with a slip of the pen.
+
+    Args:
+        options: keys with dots and their values.
+        known: the first parts of keys that there are.
+
+    Raises:
+        ValueError: names the option and the known name that is nearest.
+    """
+    for option in options:
+        name = option.split(".")[0]
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{option}: expected a key that the config has, got {name!r}{hint}")
 
 
 def check_consistent(cfg: Config) -> None:

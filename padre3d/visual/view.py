@@ -36,6 +36,7 @@ PAGE_POINTS, FRAME_POINTS = 600_000, 80_000
 MAX_FRAMES = 60
 Z_RANGE_M = (-5.0, 8.0)
 CM = 100
+INTENSITY_SHARE = 98
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ class Page:
         limit = max(1, PAGE_POINTS // len(self._frames))
         frames = [self._fitted(frame, limit) for frame in self._frames]
         columns = np.concatenate([frame.points[:, 3:5] for frame in frames])
+        # Values above are the colour bar's last: a stray 65535 must not take the steps of all.
+        intensity_top = _top(columns[:, 0], INTENSITY_SHARE)
         labels = {int(v) for f in frames for v in f.found.labels}
         named = zip(self.class_names, class_colours(self.class_names), strict=True)
         return {
@@ -159,10 +162,11 @@ class Page:
                 if label in labels
             ],
             "colours": _colours(columns),
+            "intensity_top": intensity_top,
             "range_m": [[-self.range_m, self.range_m]] * 2 + [list(Z_RANGE_M)],
             "axis_labels": list(self.axis_labels),
             "forward_rad": self.forward_rad,
-            "frames": [self._packed(frame) for frame in frames],
+            "frames": [self._packed(frame, intensity_top) for frame in frames],
         }
 
     def _fitted(self, frame: _Frame, limit: int) -> _Frame:
@@ -171,15 +175,15 @@ class Page:
         rows, cube_m = thin(frame.points[:, :3], limit)
         return _Frame(frame.name, frame.points[rows], frame.found, frame.truth, frame.given, cube_m)
 
-    def _packed(self, frame: _Frame) -> dict[str, Any]:
+    def _packed(self, frame: _Frame, intensity_top: float) -> dict[str, Any]:
         points = frame.points
         lag_s = float(points[:, 4].max(initial=0)) or 1.0
         return {
             "name": frame.name,
             "note": self._note(frame),
             "xyz": _base64(np.round(points[:, :3].T * CM), "<i2"),
-            "intensity": _base64(np.clip(points[:, 3], 0, 255), "u1"),
-            "lag": _base64(np.clip(np.round(points[:, 4] * (255 / lag_s)), 0, 255), "u1"),
+            "intensity": _base64(_byte_steps(points[:, 3], intensity_top), "u1"),
+            "lag": _base64(_byte_steps(points[:, 4], lag_s), "u1"),
             "lag_s": lag_s,
             "found": self._boxes(frame.found, True),
             "truth": None if frame.truth is None else self._boxes(frame.truth, False),
@@ -208,13 +212,23 @@ def _colours(columns: np.ndarray) -> list[dict[str, Any]]:
     ramp = [[k / (len(HEIGHT_RAMP) - 1), ink] for k, ink in enumerate(HEIGHT_RAMP)]
     low, high = HEIGHT_RANGE_M
     modes = [{"name": "height", "unit": " (m)", "low": low, "high": high, "scale": ramp}]
-    named = (("intensity", "", "Viridis", 98), ("time lag", " (s)", "Plasma", 100))
+    named = (("intensity", "", "Viridis", INTENSITY_SHARE), ("time lag", " (s)", "Plasma", 100))
     for column, (name, unit, scale, share) in enumerate(named):
         values = columns[:, column]
         if len(values) and values.max() > values.min():
-            top = max(float(np.percentile(values, share)), 1e-3)
+            top = _top(values, share)
             modes.append({"name": name, "unit": unit, "low": 0.0, "high": top, "scale": scale})
     return modes
+
+
+def _top(values: np.ndarray, share: float) -> float:
+    """Where the colours of values end: above so many percent of them, and above 0."""
+    return max(float(np.percentile(values, share)), 1e-3) if len(values) else 1.0
+
+
+def _byte_steps(values: np.ndarray, top: float) -> np.ndarray:
+    """Values of 0 to top as 0 to 255."""
+    return np.clip(np.round(values * (255 / top)), 0, 255)
 
 
 def _base64(values: np.ndarray, dtype: str) -> str:

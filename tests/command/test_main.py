@@ -73,6 +73,15 @@ def test_detect_without_arguments_finds_boxes_in_the_sample(
     assert "ground truth" in (folder / "view.html").read_text()
 
 
+def test_the_samples_boxes_have_the_name_of_their_format(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("plotly")
+    monkeypatch.chdir(tmp_path)
+    main(["detect", "--format", "csv"])
+    written = {path.name for path in (tmp_path / "padre3d_sample").iterdir()}
+    assert written == {"boxes.csv", "view.png", "view.html"}
+    assert "padre3d_sample/boxes.csv: " in capsys.readouterr().out
+
+
 def test_detect_on_files_is_what_the_tool_does(packaged, tmp_path, repo_root, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(repo_root / "tools"))
     import infer
@@ -114,6 +123,19 @@ def test_inspect_is_the_report(tmp_path, capsys):
     np.save(path, cloud(500).numpy())
     main(["inspect", str(path), "--range", "9.6"])
     assert "  points     500" in capsys.readouterr().out
+
+
+def test_inspect_judges_by_the_model_of_detect(tmp_path, capsys):
+    points = np.c_[cloud(900).numpy()[:, :4], np.repeat([0, 0.2, 0.4], 300)].astype(np.float32)
+    path = tmp_path / "a.npy"
+    np.save(path, points)
+    main(["inspect", str(path)])
+    main(["inspect", str(path), "--model", models.model_names()[-1]])
+    said = capsys.readouterr().out
+    assert said.count("3 sweeps; trained on 3 sweeps of about 24,000\n") == 2
+    assert "of 10 sweeps" not in said
+    main(["inspect", str(path), "--range", "9.6"])
+    assert "3 sweeps; trained on 3 sweeps\n" in capsys.readouterr().out
 
 
 def test_export_info_names_inputs_and_where_the_model_is_from(packaged, capsys):

@@ -180,6 +180,19 @@ def test_boxes_nobody_can_learn_are_dropped_and_named(tmp_path):
     assert len(infos(tmp_path)[0]["instances"]) == 2
 
 
+def test_yaws_that_look_like_degrees_are_named(tmp_path):
+    write_folder(tmp_path)
+    with (tmp_path / "labels.csv").open("a") as file:
+        file.write("\na/000,dog,1,1,0,1,1,1,6.2,,,")
+    assert "yaw" not in "\n".join(prepare(tmp_path).notes)
+    with (tmp_path / "labels.csv").open("a") as file:
+        file.write("\na/000,dog,1,1,0,1,1,1,-90,,,\nb/000,dog,1,1,0,1,1,1,45,,,")
+    assert prepare(tmp_path).notes[0] == (
+        "yaw of 2 boxes beyond 2 pi, first -90 in a/000, box 3 (dog): are they degrees? "
+        "Radians are expected"
+    )
+
+
 def frame(name, recording):
     return Frame(name, None, recording, ())
 

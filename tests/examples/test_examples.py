@@ -1,6 +1,10 @@
 """Every example runs, does what it says and stays under 60 lines."""
 
 import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,3 +87,35 @@ def test_own_annotations_are_scored(example, tmp_path):
     )
     assert scored["shuttle"] > 0.99  # the wrong ones come after all the right ones
     assert scored["bollard"] == 0
+
+
+@pytest.fixture
+def scored_folders(tmp_path):
+    """FOUND with boxes of ten classes, TRUTH with those of another two as well."""
+    row = np.array([[5.0, 2, 0, 4, 2, 2, 0, 0, 0]])
+    for folder, names in (("found", ["cone", "shuttle"]), ("truth", ["shuttle", "dog"])):
+        boxes = Detections(np.repeat(row, 2, 0), np.ones(2), np.array([0, 1]))
+        write_boxes_json(tmp_path / folder / "a.json", boxes, names)
+    return str(tmp_path / "found"), str(tmp_path / "truth")
+
+
+def test_boxes_of_other_classes_are_not_scored(example, scored_folders):
+    assert example("score_own_data").main(*scored_folders, "shuttle") == {
+        "shuttle": pytest.approx(1.0)
+    }
+
+
+def test_a_folder_without_annotations_has_no_score(example, scored_folders, tmp_path):
+    for folder in (tmp_path / "none", tmp_path):
+        with pytest.raises(ValueError, match=r"expected a folder with a JSON for every frame"):
+            example("score_own_data").main(scored_folders[0], str(folder), "shuttle")
+
+
+def test_a_frame_without_a_file_of_boxes_is_named(scored_folders, repo_root):
+    (Path(scored_folders[0]) / "a.json").unlink()
+    script = repo_root / "examples/score_own_data.py"
+    done = subprocess.run(
+        [sys.executable, script, *scored_folders, "shuttle"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: \S*found/a\.json: .*No such file.*", done.stderr.strip())

@@ -97,6 +97,13 @@ def box(**changes):
         (box(yaw_rad="drop"), "box 0 of 1: KeyError..yaw_rad"),
         (box(center_m=[1, 2]), r"box 0 of 1: .*expected 3 numbers, got \[1, 2\]"),
         (box(size_lwh_m=[1, 2, -3]), "positive sizes"),
+        ("[" * 100_000, 'JSON with a list "boxes", got RecursionError'),
+        ('{"boxes": 3}', 'JSON with a list "boxes", got TypeError'),
+        ('{"boxes": [3]}', "box 0 of 1: TypeError"),
+        (box(num_lidar_pts="x"), "box 0 of 1: ValueError.*'x'"),
+        (box(num_lidar_pts=None), "box 0 of 1: TypeError"),
+        (box(score="high"), "box 0 of 1: ValueError.*'high'"),
+        (box(yaw_rad=10**400), "box 0 of 1: OverflowError"),
     ],
 )
 def test_bad_json(tmp_path, content, match):
@@ -104,6 +111,19 @@ def test_bad_json(tmp_path, content, match):
     path.write_text(content)
     with pytest.raises(ValueError, match=rf"a\.json: .*{match}"):
         read_boxes_json(path, NUSCENES_CLASSES)
+
+
+def test_json_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'{"boxes": "\xff"}')
+    with pytest.raises(ValueError, match=r"a\.json: expected JSON .*UnicodeDecodeError"):
+        read_boxes_json(tmp_path / "a.json", NUSCENES_CLASSES)
+
+
+@pytest.mark.parametrize("changes", [{"velocity_mps": "drop"}, {"velocity_mps": None}])
+def test_an_annotation_without_a_velocity_has_an_unknown_one(tmp_path, changes):
+    (tmp_path / "a.json").write_text("\ufeff" + box(**changes), encoding="utf-8")
+    (row,) = read_boxes_json(tmp_path / "a.json", NUSCENES_CLASSES).boxes
+    assert np.isnan(row).tolist() == [False] * 7 + [True] * 2
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -30,6 +30,12 @@ def test_rows_in_any_order_and_of_any_length(tmp_path):
     np.testing.assert_allclose(half[:3, :3], eighth, atol=1e-12)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    text = f"\ufeff{HEADER}1,0,0,0,1,0,0,0\n"
+    (tmp_path / "p.csv").write_bytes(text.encode("utf-8"))
+    assert read_poses(tmp_path / "p.csv").stamps_s.tolist() == [1]
+
+
 def test_times_without_a_pose(tmp_path):
     """At 10 m/s a pose of 0.9 s before the table would be 9 m off."""
     rows = [f"{t},{10 * t},0,0,1,0,0,0\n" for t in (5, 5.5, 7, 8.5)]

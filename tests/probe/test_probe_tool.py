@@ -112,6 +112,22 @@ def test_mixer_and_backbone_replace(arguments):
     assert cfg.backbone.mixer.get("kernel_size") is None
 
 
+@pytest.mark.parametrize(
+    ("option", "name"), [("stepps=3", "steps"), ("train_dataloader.batch_size=9", "train_dataset")]
+)
+def test_an_override_that_nothing_reads_is_refused(arguments, option, name):
+    key = option.split("=")[0]
+    with pytest.raises(ValueError, match=f"{key}: expected a key .*did you mean {name}"):
+        probe.configure(probe.parse_args(arguments(option)))
+
+
+def test_the_config_of_a_detector_is_refused(repo_root, tmp_path):
+    config = str(repo_root / "configs/dsvt_padre2_synthetic.py")
+    args = probe.parse_args([config, f"--out={tmp_path}", '--mixer={"type": "set_attention"}'])
+    with pytest.raises(ValueError, match="probe config: expected .*'grid' is missing"):
+        probe.configure(args)
+
+
 @pytest.mark.parametrize("name", ["probe_synthetic", "probe_nuscenes"])
 def test_configs(repo_root, name):
     cfg = Config.fromfile(repo_root / f"configs/{name}.py")

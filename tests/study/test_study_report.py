@@ -90,6 +90,16 @@ def test_markdown(reported, capsys):
     assert "Device: cpu. Threads: 1. Torch: 2.4.0. Commit: 0123456+." in lines[-1]
 
 
+def test_a_variant_alone_keeps_its_differences_to_the_baseline(reported, capsys):
+    reported.call("--report", "--markdown")
+    (whole,) = [line for line in capsys.readouterr().out.splitlines() if "| high |" in line]
+    reported.call("--report", "--markdown", "--only", "high")
+    out, err = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.startswith("| ")][2:] == [whole]
+    assert "+0.3000 ± 0.1414 (2)" in whole
+    assert "1 rows are of other runs or configurations" in err
+
+
 def test_selected_seeds_only(reported, capsys):
     reported.call("--report", "--json", "-", "--seeds", "2", "--only", "low")
     (row,) = json.loads(capsys.readouterr().out)

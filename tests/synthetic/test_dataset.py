@@ -156,6 +156,7 @@ def test_ground_truth_as_detections_scores_one(nusc, generated, tmp_path):
 
 def test_frames_are_as_dense_as_real_ones(generated):
     figures = json.loads((generated / "statistics.json").read_text())
+    assert (figures["seed"], figures["scenes"]) == (SEED, 2)
     assert 10_000 < figures["occupied_pillars"]["median"] < 25_000
     assert 230_000 < figures["ten_sweep_points"]["median"] < 310_000
     assert 25 < figures["boxes_per_frame"] < 80

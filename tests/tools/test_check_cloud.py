@@ -5,7 +5,7 @@ import pytest
 from other_clouds import forward_x, road, write_bin, write_pcd
 
 from padre3d.io import Cloud, read_cloud
-from padre3d.io.report import examine, why_no_boxes
+from padre3d.io.report import Expected, examine, why_no_boxes
 
 COUNT = 8000
 STEPS = np.arange(COUNT)
@@ -202,6 +202,19 @@ def test_absurd_numbers_and_no_returns_are_dropped_and_counted():
     assert (
         verdict.dropped.text() == "1 with NaN or infinity, 2 with absurd numbers, 1 at the origin"
     )
+
+
+@pytest.mark.parametrize(
+    ("range_m", "sweeps", "density"),
+    [
+        (Expected.range_m, 3, "trained on 3 sweeps of about 24,000"),
+        (Expected.range_m, 10, "trained on 10 sweeps of about 24,000"),
+        ((-27, -27, -5, 27, 27, 3), 3, "trained on 3 sweeps"),
+    ],
+)
+def test_density_is_that_of_a_sweep_whatever_their_number(range_m, sweeps, density):
+    verdict = examine(Cloud(np.ones((6, 5), "f4")), expected=Expected.of(range_m, sweeps))
+    assert verdict.short().endswith(f"; {density}")
 
 
 def test_real_frames_need_nothing_but_sweeps(real_dir, check):

@@ -1,6 +1,7 @@
 """The demo's summary: the devkit's figures under short names."""
 
 import io
+import json
 
 import demo
 import pytest
@@ -58,6 +59,31 @@ def test_the_first_picture_comes_before_the_training(tmp_path):
     assert sum(step.minutes for step in list(planned.values())[:3]) <= 3
     rest = [path for path in planned if path not in (demo.FIRST, demo.PACKAGED_METRICS)]
     assert list(demo.steps(0, None)) == rest
+
+
+@pytest.mark.parametrize(
+    ("said", "got"), [({"scenes": 72}, "72 of seed 1"), ({"seed": 0, "scenes": 10}, "10 of seed 0")]
+)
+def test_scenes_that_are_not_the_demos_are_refused(tmp_path, monkeypatch, said, got):
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setattr(demo, "do_step", pytest.fail)
+    path = tmp_path / demo.STATISTICS
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(said))
+    with pytest.raises(
+        ValueError, match=rf"data/synthetic: expected 10 scenes of seed 1, got {got}"
+    ):
+        demo.run(demo.parse_args([]))
+
+
+@pytest.mark.parametrize("said", [{"scenes": 10}, {"seed": 1, "scenes": 10}])
+def test_the_demos_own_scenes_pass(tmp_path, monkeypatch, said):
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    demo.check_data(1)
+    path = tmp_path / demo.STATISTICS
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(said))
+    demo.check_data(1)
 
 
 def test_statistics_are_no_weights(tmp_path):

@@ -102,3 +102,22 @@ def test_a_model_of_another_kind_is_left_alone():
     override(cfg, {"model.type": "Other"})
     check_consistent(cfg)
     assert cfg.to_dict() == dict(model=dict(type="Other"), val_dataloader=dict(dataset=dict()))
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("randomnes.seed", "randomness"), ("optim_wraper.optimizer.lr", "optim_wrapper")],
+)
+def test_an_override_of_a_key_that_the_config_lacks_is_refused(config, key, meant):
+    cfg = config()
+    with pytest.raises(ValueError, match=rf"{key}: expected a key .*did you mean {meant}\?"):
+        override(cfg, {key: 1})
+    assert key.split(".")[0] not in cfg
+
+
+def test_optional_keys_and_a_mixer_in_place_of_another_pass(config):
+    cfg = config()
+    mixer = {"model.backbone.mixer._delete_": True, "model.backbone.mixer.type": "linear"}
+    override(cfg, {**mixer, "find_unused_parameters": True, "experiment_name": "a"})
+    assert dict(cfg.model.backbone.mixer) == {"type": "linear"}
+    assert cfg.find_unused_parameters

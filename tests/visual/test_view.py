@@ -153,14 +153,31 @@ def test_points_come_back(tmp_path, plotly):
     page = Page(NUSCENES_CLASSES)
     page.add("a", points, Detections.empty())
     page.save(tmp_path / "a.html")
-    (frame,) = scene_of(tmp_path / "a.html")["frames"]
+    scene = scene_of(tmp_path / "a.html")
+    (frame,) = scene["frames"]
     assert numbers(frame["xyz"], "<i2").reshape(3, -1).T.tolist() == [
         [123, -2000, 200],
         [5300, 300, 100],
     ]
-    assert numbers(frame["intensity"], "u1").tolist() == [7, 255]
+    intensities = numbers(frame["intensity"], "u1") * scene["intensity_top"] / 255
+    np.testing.assert_allclose(intensities, [7, 250], atol=0.5)
     np.testing.assert_allclose(numbers(frame["lag"], "u1") * frame["lag_s"] / 255, [0.5, 0])
     assert frame["note"].startswith("2 of 5 points shown: those within the view. ")
+
+
+@pytest.mark.parametrize("most", [1.0, 255.0, 65535.0])
+def test_intensities_are_stored_in_steps_of_what_the_colour_bar_spans(tmp_path, plotly, most):
+    points = np.zeros((101, 5), np.float32)
+    points[:, 0], points[:, 3] = np.arange(101) / 4, most * np.arange(101) / 100
+    points[-1, 3] = 10 * most  # one that strays
+    page = Page(NUSCENES_CLASSES)
+    page.add("a", points, Detections.empty())
+    page.save(tmp_path / "a.html")
+    scene = scene_of(tmp_path / "a.html")
+    (high,) = [mode["high"] for mode in scene["colours"] if mode["name"] == "intensity"]
+    assert scene["intensity_top"] == high == pytest.approx(0.98 * most)
+    shown = numbers(scene["frames"][0]["intensity"], "u1") * scene["intensity_top"] / 255
+    np.testing.assert_allclose(shown, np.minimum(points[:, 3], high), atol=most / 500)
 
 
 def test_boxes_outside_the_view_stay_out(tmp_path, plotly):

@@ -36,9 +36,9 @@ def padre(
         x: tokens (G, N, D).
         weights: the maps; see :class:`PadreWeights`.
         mask: (G, N) bool, True for real tokens. Masked tokens are zero at the input of every token
-            map, so what they hold influences no real token; their own output is arbitrary but
-            finite. How many there are does, where a map is a mean over all N tokens: ``TokenMean``
-            without counts, and ``TokenPrefix``.
+            map, so what they hold, NaN too, influences no real token and no gradient; their own
+            output is arbitrary but finite. How many there are does, where a map is a mean over all
+            N tokens: ``TokenMean`` without counts, and ``TokenPrefix``.
         impl: "eager", "triton" for the fused kernels of the ``sequence`` structure, or "oracle"
             for explicit matrices in float64 (small inputs only).
 
@@ -51,6 +51,8 @@ def padre(
     sizes = check_shape(x, "G N D", name="padre x")
     if mask is not None:
         check_mask(mask, sizes["G"], sizes["N"], name="padre mask")
+        # A NaN would reach the weights of the channel maps: its gradient of zero times itself.
+        x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f"padre impl: expected one of {sorted(IMPLEMENTATIONS)}, got {impl!r}")
     return IMPLEMENTATIONS[impl](x, weights, mask)

@@ -30,7 +30,7 @@ def cross_padre(
         inputs: two or more token tensors (G, N_m, D). The output has the tokens of the first.
         order: c, for each factor the index of its input; must name at least two inputs.
         weights: d maps A_i with N_0 output tokens, d maps B_i, and the sum.
-        masks: per input (G, N_m) bool or None.
+        masks: per input (G, N_m) bool or None, as for :func:`padre3d.ops.padre.padre`.
 
     Returns:
         (G, N_0, D).
@@ -47,9 +47,12 @@ def cross_padre(
         if mask is not None:
             check_mask(mask, batch, x.shape[1], name=f"cross_padre masks[{m}]")
     pads = [None if mask is None else ~mask.unsqueeze(-1) for mask in masks]
+    filled = [
+        x if pad is None else x.masked_fill(pad, 0.0) for x, pad in zip(inputs, pads, strict=True)
+    ]
 
     ys = [
-        eager.linear_term(inputs[m], a, b, weights.normalise, pads[m])
+        eager.linear_term(filled[m], a, b, weights.normalise, pads[m])
         for m, a, b in zip(order, weights.a, weights.b, strict=True)
     ]
     for i, y in enumerate(ys):

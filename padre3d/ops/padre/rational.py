@@ -65,6 +65,7 @@ def rational_padre(x: Tensor, weights: RationalWeights, mask: Tensor | None = No
     if mask is not None:
         check_mask(mask, sizes["G"], sizes["N"], name="rational_padre mask")
     pad = None if mask is None else ~mask.unsqueeze(-1)
+    x = x if pad is None else x.masked_fill(pad, 0.0)
     ys = [eager.linear_term(x, a, b, None, pad) for a, b in zip(weights.a, weights.b, strict=True)]
     d, dtype = weights.w.shape[0], ys[0].dtype
     wide = [widen(y) for y in ys]

@@ -19,9 +19,10 @@ function decoded(frame) {
     const count = cm.length / 3;
     const column = (k) => Float32Array.from(cm.subarray(k * count, (k + 1) * count), (v) => v / 100);
     frame.ready = { x: column(0), y: column(1), z: column(2), height: column(2) };
-    frame.ready.intensity = new Uint8Array(buffer(frame.intensity));
-    frame.ready["time lag"] = Float32Array.from(
-      new Uint8Array(buffer(frame.lag)), (v) => (v * frame.lag_s) / 255);
+    const steps = (text, top) => Float32Array.from(
+      new Uint8Array(buffer(text)), (v) => (v * top) / 255);
+    frame.ready.intensity = steps(frame.intensity, scene.intensity_top);
+    frame.ready["time lag"] = steps(frame.lag, frame.lag_s);
     for (const boxes of [frame.found, frame.truth]) {
       if (boxes) boxes.vertices = new Float32Array(buffer(boxes.lines));
     }
