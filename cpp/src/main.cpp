@@ -97,6 +97,12 @@ void report(const Detector& detector, std::size_t boxes) {
               << times.decode << "\n";
 }
 
+/// Whether the program may read a file of a model's folder; other JSON files are results.
+bool is_input(const std::filesystem::path& file) {
+    const std::string name = file.filename().string();
+    return file.extension() != ".json" || name == "manifest.json" || name == "info.json";
+}
+
 /// Everything that is read, the files of the folders one by one.
 std::vector<std::filesystem::path> inputs_of(const Arguments& args) {
     namespace fs = std::filesystem;
@@ -110,7 +116,7 @@ std::vector<std::filesystem::path> inputs_of(const Arguments& args) {
         for (auto at = fs::recursive_directory_iterator(folder, error);
              !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
             std::error_code of_file;  // a link to nothing is no file, and the next one may be
-            if (at->is_regular_file(of_file)) inputs.push_back(at->path());
+            if (at->is_regular_file(of_file) && is_input(at->path())) inputs.push_back(at->path());
         }
     }
     return inputs;

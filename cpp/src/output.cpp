@@ -17,7 +17,14 @@ namespace {
 fs::path real_path(const fs::path& path) {
     std::error_code error;
     const fs::path file = behind_links(fs::absolute(path, error));
-    return fs::weakly_canonical(file.parent_path(), error) / file.filename();
+    const fs::path folder = fs::weakly_canonical(file.parent_path(), error);
+    // Empty on an error: the name alone would be a file of the current folder.
+    return error ? file : folder / file.filename();
+}
+
+bool is_device(const fs::path& path) {
+    std::error_code error;
+    return fs::is_other(fs::status(path, error));
 }
 
 /// Whether two names are those of one file: links, hard links, relative paths.
@@ -59,8 +66,9 @@ public:
         const mode_t mask = umask(0);
         umask(mask);
         std::error_code error;
+        // Some network mounts know no permissions; the file is worth more.
         fs::permissions(name_, static_cast<fs::perms>(0666 & ~mask), error);
-        if (!error) fs::rename(name_, target, error);
+        fs::rename(name_, target, error);
         if (error) fail(named.string(), ": ", error.message());
         is_moved_ = true;
     }
@@ -83,7 +91,8 @@ void check_targets(const std::vector<Target>& targets, const std::vector<fs::pat
             }
         }
         for (auto other = targets.begin(); other != target; ++other) {
-            if (!other->path.empty() && is_same(target->path, other->path)) {
+            if (other->path.empty() || is_device(other->path)) continue;
+            if (is_same(target->path, other->path)) {
                 fail(start, "of its own, got the file of ", other->option, " ",
                      other->path.string());
             }
@@ -94,8 +103,7 @@ void check_targets(const std::vector<Target>& targets, const std::vector<fs::pat
 }
 
 void write_file(const fs::path& path, const std::string& content) {
-    std::error_code error;
-    if (fs::is_other(fs::status(path, error))) {
+    if (is_device(path)) {
         write_all(path, content, path);
         return;
     }

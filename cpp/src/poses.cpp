@@ -18,15 +18,17 @@ using Row = std::vector<std::string>;
 
 constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 
+std::string without_spaces(const std::string& cell) {
+    const std::size_t start = cell.find_first_not_of(" \t");
+    if (start == std::string::npos) return {};
+    return cell.substr(start, cell.find_last_not_of(" \t") - start + 1);
+}
+
 /// Where a column is, spaces around its name aside.
 std::size_t place_of(const Row& header, const std::string& name) {
     std::size_t place = kNone;
     for (std::size_t i = 0; i < header.size(); ++i) {
-        const std::size_t start = header[i].find_first_not_of(" \t");
-        const std::size_t end = header[i].find_last_not_of(" \t");
-        if (start == Row::value_type::npos || header[i].substr(start, end - start + 1) != name) {
-            continue;
-        }
+        if (without_spaces(header[i]) != name) continue;
         if (place != kNone) fail("expected every column once, got ", name, " twice");
         place = i;
     }
@@ -69,14 +71,16 @@ StampedPose pose_in(const Row& cells, const Places& places, std::size_t row) {
     for (std::size_t i = 0; i < v.size(); ++i) v[i] = number_of(cells[places.numbers[i]], row);
     std::filesystem::path name;
     if (places.file != kNone) {
-        name = std::filesystem::path(cells[places.file]).lexically_normal();
+        name = std::filesystem::path(without_spaces(cells[places.file])).lexically_normal();
         if (name.empty()) fail("expected the name of a cloud in row ", row);
     }
     return {seconds(v[0]), pose_of(v[1], v[2], v[3], v[4], v[5], v[6], v[7]), name};
 }
 
 std::vector<StampedPose> table_of(const std::string& content) {
-    const std::vector<Row> rows = csv_rows(content);
+    // Spreadsheets start a file with a byte order mark.
+    const bool is_marked = content.compare(0, 3, "\xEF\xBB\xBF") == 0;
+    const std::vector<Row> rows = csv_rows(is_marked ? content.substr(3) : content);
     const Places places = places_of(rows.empty() ? Row() : rows[0]);
     std::vector<StampedPose> poses;
     std::set<double> stamps;

@@ -12,7 +12,7 @@ from padre3d.command.export_info import MODEL_HELP, resolve
 from padre3d.command.reading import add_reading_arguments, input_frame, reading_options
 from padre3d.io import SUFFIXES, point_files, read_cloud
 from padre3d.io.report import Expected, examine
-from padre3d.models import folder_info
+from padre3d.models import folder_info, model_names
 from padre3d.runtime.manifest import read_manifest
 
 
@@ -38,7 +38,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_for_model(args: argparse.Namespace) -> int:
-    """Report every file by the sweeps and the range of ``--model``; as :func:`run`."""
+    """Report every file by the sweeps and the range of ``--model``; as :func:`run`.
+
+    Without a packaged model and a named one, ten sweeps of nuScenes are expected.
+    """
+    if not args.model and not model_names():
+        return run(args)
     folder = resolve(args.model, None)
     sweeps = folder_info(folder).get("num_sweeps", NUM_SWEEPS)
     return run(args, Expected.of(read_manifest(folder).grid.range_m, sweeps))

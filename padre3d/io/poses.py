@@ -196,7 +196,7 @@ def _table(rows: list[dict]) -> PoseTable:
     if (np.diff(stamps[order]) <= 0).any():
         raise ValueError("expected different stamps, got one twice")
     texts = {
-        name: tuple(rows[i][name] or "" for i in order) if name in rows[0] else ()
+        name: tuple((rows[i][name] or "").strip() for i in order) if name in rows[0] else ()
         for name in ("file", "token")
     }
     return PoseTable(

@@ -78,6 +78,9 @@ def _copy(module: nn.Module, random: torch.Generator) -> nn.Module:
     for buffer in module.buffers():
         values[id(buffer)] = torch.zeros(buffer.shape, dtype=torch.float64, device="cpu")
     tried = copy.deepcopy(module, values).eval()  # what is in ``values`` counts as copied
+    for part in tried.modules():  # hooks are someone else's, and should not see the trial
+        part._forward_hooks.clear()
+        part._forward_pre_hooks.clear()
     for name, part in list(tried.named_children()):
         if name == "norm":
             setattr(tried, name, nn.Identity())

@@ -24,7 +24,6 @@ from padre3d.mixers.mixer import (
     OutputMap,
     check_mixer_inputs,
     with_position,
-    zero_masked,
 )
 from padre3d.mixers.structure import (
     Conv,
@@ -254,7 +253,7 @@ class PADRe(Mixer):
         size: Size | None = None,
     ) -> Tensor:
         """The operator itself; chunks call it, not the module, so that hooks act once."""
-        tokens = zero_masked(with_position(x, pos), mask)
+        tokens = with_position(x, pos)  # the operator zeroes masked ones
         if mask is not None and isinstance(size, GridIndex):
             size = size.without_masked(mask.squeeze(0))
         return padre(tokens, self.weights(size), mask, impl=self._impl)

@@ -18,7 +18,6 @@ from padre3d.mixers.mixer import (
     OutputMap,
     check_mixer_inputs,
     with_position,
-    zero_masked,
 )
 from padre3d.mixers.structure import Conv, Linear
 from padre3d.mixers.token_image import Size, check_prefix_inputs, check_token_image
@@ -95,5 +94,5 @@ class RationalPADRe(Mixer):
         """Tokens (G, L, D) -> (G, L, D); pos (G, L, D), mask (G, L) bool."""
         check_mixer_inputs(x, pos, mask, self.dim)
         check_prefix_inputs("RationalPADRe", self.prefix, x, mask)
-        tokens = zero_masked(with_position(x, pos), mask)
+        tokens = with_position(x, pos)  # the operator zeroes masked ones
         return Pointwise(self.v.weight, self.v.bias)(rational_padre(tokens, self.weights(), mask))

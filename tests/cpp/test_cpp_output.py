@@ -109,3 +109,31 @@ def test_a_failed_write_leaves_the_old_file(with_openvino, tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"error: {out}: expected a file that can be written"
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("boxes.json", "old")]
+
+
+def test_results_inside_the_folder_may_be_written_again(with_openvino, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder(), folder)
+    out = folder / "boxes.json"
+    words = (folder, sample_cloud()[0], "--time-lag", "--out", out)
+    detect(with_openvino, *words)
+    out.write_text("a former result")
+    detect(with_openvino, *words)
+    assert len(json.loads(out.read_text())["boxes"]) > 5
+
+
+def test_a_device_may_take_both(with_openvino):
+    null = "/dev/null"
+    detect(with_openvino, model_folder(), sample_cloud()[0], "--out", null, "--times", null)
+
+
+def test_a_folder_that_is_none(with_openvino, tmp_path):
+    """The result does not land in the current folder instead."""
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "boxes.json").write_text("mine")
+    words = (model_folder(), sample_cloud()[0], "--out", "loop/boxes.json")
+    done = with_openvino.run("padre3d_detect", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: loop/boxes.json: expected a file")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["boxes.json", "loop"]
+    assert (tmp_path / "boxes.json").read_text() == "mine"

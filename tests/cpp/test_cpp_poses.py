@@ -17,6 +17,8 @@ TABLES = {
     "lines in quotes": f'{HEAD},note\n{ROW},"one\r\n\ntwo"\n2,4,5,6,1,0,0,0,"open\n',
     "quotes within": f'{HEAD},file\n{ROW},a"b".npy\n2,4,5,6,1,0,0,0,"a"b\n',
     "spaces": f" stamp ,\tx{HEAD[7:]}\n 1.5 , 1,2\t,3,1,0,0,0\n",
+    "names with spaces around": f"{HEAD}, file\n{ROW}, a b.npy\t\n",
+    "a byte order mark": f"\ufeff{HEAD}\n{ROW}\n",
     "more cells": f"{HEAD}\n{ROW},7,8\n",
     "an unnamed column": f"{HEAD},\n{ROW},\n",
     "other units": f"{HEAD}\n1532402927612460000,+1e1,-.5,3.,0,0,2,0\n",
