@@ -42,7 +42,7 @@ RULE = {
     "head": BASE,
     "data": {"structures", "io"},
     "detector": BASE | {"backbone", "bev", "head", "pillars"},
-    "training": {"data", "io", "structures"},
+    "training": {"data", "io", "models", "structures"},
     "distill": {
         "backbone",
         "data",

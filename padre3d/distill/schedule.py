@@ -85,7 +85,7 @@ def _shortened(
 
 def _kind_of(scheduler: Mapping[str, Any]) -> tuple[str, str]:
     """Kind, and ``LR`` or ``Momentum``; every setting is one that is known."""
-    name = str(scheduler.get("type")).rpartition(".")[2]
+    name = _type_name(scheduler)
     parameter = next((end for end in ("LR", "Momentum") if name.endswith(end)), "")
     kind = name.removesuffix(parameter)
     if not parameter or kind not in _KINDS:
@@ -100,6 +100,12 @@ def _kind_of(scheduler: Mapping[str, Any]) -> tuple[str, str]:
             f"it for the fine-tuning, got {unknown}"
         )
     return kind, parameter
+
+
+def _type_name(scheduler: Mapping[str, Any]) -> str:
+    """Of a name in the registry, or of a class as configs in pure Python have it."""
+    given = scheduler.get("type")
+    return getattr(given, "__name__", str(given).rpartition(".")[2])
 
 
 def _drops(
@@ -122,7 +128,7 @@ def _drops(
         raise ValueError("student's config: param_scheduler: expected an end of a StepLR by steps")
     by_epoch = scheduler.get("by_epoch", True)
     common: dict[str, Any] = {
-        "type": str(scheduler["type"]).replace(kind, "Constant"),
+        "type": _type_name(scheduler).replace(kind, "Constant"),
         "factor": gamma,
         "end": NEVER,
         "by_epoch": by_epoch,

@@ -34,7 +34,10 @@ RUNNING = "running.pth"
 AVERAGED = "ema_state_dict"
 # In meta: which training of a work dir wrote a checkpoint, 1 the first; 0 where nothing says so.
 RUN = "run"
-_OF_TRAINING = re.compile(rf"(?:epoch|iter)_\d+\.pth|{re.escape(STOPPED)}|{re.escape(RUNNING)}")
+# CheckpointHook's filename_tmpl may put a name in front; its best_*.pth are not resumed.
+_OF_TRAINING = re.compile(
+    rf"(?!best_)(?:.+_)?(?:epoch|iter)_\d+\.pth|{re.escape(STOPPED)}|{re.escape(RUNNING)}"
+)
 _NAMED = 3
 
 

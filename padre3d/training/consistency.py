@@ -29,6 +29,7 @@ OPTIONAL = frozenset(
         *("work_dir", "load_from", "resume", "launcher", "env_cfg", "log_level", "randomness"),
         *("default_scope", "custom_imports", "experiment_name", "sync_bn", "compile"),
         *("find_unused_parameters", "model_wrapper_cfg", "activation_checkpointing"),
+        "efficient_conv_bn_eval",
     ]
 )
 

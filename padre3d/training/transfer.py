@@ -63,15 +63,17 @@ class ClassTransferHook(Hook):
         )
 
 
-def class_names_of(checkpoint: dict, path: str | Path) -> Sequence[str] | None:
+def class_names_of(checkpoint: dict, path: str | Path | None) -> Sequence[str] | None:
     """Names of a checkpoint's classes in label order; None where nothing says them.
 
     Args:
         checkpoint: of a training, or bare weights.
-        path: its file; packaged weights lie beside a manifest.
+        path: its file, if it is known; packaged weights lie beside a manifest.
     """
     if "state_dict" in checkpoint:
         return ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes")
+    if path is None:
+        return None
     manifest = Path(path).with_name(MANIFEST)
     if Path(path).name != WEIGHTS or not manifest.is_file():
         return None

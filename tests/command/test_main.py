@@ -125,6 +125,14 @@ def test_inspect_is_the_report(tmp_path, capsys):
     assert "  points     500" in capsys.readouterr().out
 
 
+def test_inspect_needs_no_packaged_model(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("padre3d.command.inspect.model_names", lambda: ())
+    path = tmp_path / "a.npy"
+    np.save(path, cloud(500).numpy())
+    main(["inspect", str(path)])
+    assert "trained on 10 sweeps" in capsys.readouterr().out
+
+
 def test_inspect_judges_by_the_model_of_detect(tmp_path, capsys):
     points = np.c_[cloud(900).numpy()[:, :4], np.repeat([0, 0.2, 0.4], 300)].astype(np.float32)
     path = tmp_path / "a.npy"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import StepLR
 from mmengine.registry import PARAM_SCHEDULERS
 
 from padre3d.distill.finetune import finetune_config
@@ -56,6 +57,7 @@ def values(cfg, epochs, name="lr"):
         [dict(type="MultiStepLR", milestones=[8, 16], gamma=0.1)],
         [dict(type="MultiStepLR", milestones=[800, 1600], gamma=0.1, by_epoch=False)],
         [dict(type="StepLR", step_size=5, gamma=0.5)],
+        [dict(type=StepLR, step_size=5, gamma=0.5)],
         [dict(type="StepLR", step_size=500, gamma=0.5, end=2000, by_epoch=False)],
         [dict(type="OneCycleLR", eta_max=2.0, total_steps=20, **CONVERTED)],
         [dict(type="OneCycleLR", eta_max=2.0, total_steps=2000, by_epoch=False)],

@@ -134,7 +134,11 @@ def test_a_trial_leaves_no_trace():
     attention = Unnamed().train()
     before = {name: value.clone() for name, value in attention.state_dict().items()}
     state = torch.get_rng_state()
+    seen = []
+    attention.register_forward_hook(lambda *of: seen.append(of))
+    attention.register_forward_pre_hook(lambda *of: seen.append(of))
     assert_refused(attention, "does not average")
+    assert seen == []
     assert torch.equal(torch.get_rng_state(), state)
     assert attention.training
     torch.testing.assert_close(dict(attention.state_dict()), before, rtol=0, atol=0)

@@ -111,6 +111,12 @@ def test_the_best_weights_are_no_training(tmp_path):
     assert said == []
 
 
+def test_names_of_a_template_are_trainings(tmp_path):
+    save(tmp_path / "epoch_1.pth", 1)
+    save(tmp_path / "mine_epoch_2.pth", 2)
+    assert latest_checkpoint(tmp_path) == tmp_path / "mine_epoch_2.pth"
+
+
 def members(path):
     with zipfile.ZipFile(path) as archive:
         return archive.infolist()

@@ -118,6 +118,6 @@ def test_an_override_of_a_key_that_the_config_lacks_is_refused(config, key, mean
 def test_optional_keys_and_a_mixer_in_place_of_another_pass(config):
     cfg = config()
     mixer = {"model.backbone.mixer._delete_": True, "model.backbone.mixer.type": "linear"}
-    override(cfg, {**mixer, "find_unused_parameters": True, "experiment_name": "a"})
+    override(cfg, {**mixer, "find_unused_parameters": True, "efficient_conv_bn_eval": []})
     assert dict(cfg.model.backbone.mixer) == {"type": "linear"}
     assert cfg.find_unused_parameters

@@ -16,7 +16,7 @@ from small_detector import MODEL, batch, cloud, losses, total
 import padre3d.plugin  # noqa: F401
 from padre3d.inference import load_weights
 from padre3d.structures.classes import NUSCENES_CLASSES
-from padre3d.training.transfer import transfer_classes
+from padre3d.training.transfer import class_names_of, transfer_classes
 
 OLD = ("car", "truck", "pedestrian", "dog")
 NEW = ("dog", "tram", "car")
@@ -46,6 +46,10 @@ def test_classes_are_kept_by_name_and_the_rest_starts_fresh():
         for row, (source, number) in enumerate(((old, 3), (new, 1), (old, 0))):
             expected = source[key].select(axis, number)
             torch.testing.assert_close(moved[key].select(axis, row), expected, rtol=0, atol=0)
+
+
+def test_bare_weights_of_an_unknown_file_have_no_class_names():
+    assert class_names_of({"a": torch.zeros(1)}, None) is None
 
 
 def test_as_many_classes_in_another_order_are_moved_too():
