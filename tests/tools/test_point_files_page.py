@@ -28,12 +28,13 @@ def test_the_report_is_what_the_tool_prints(page, tools, tmp_path, monkeypatch, 
 
 
 def test_every_option_exists(page, tools):
-    from padre3d.command import detect_args, view
+    from padre3d.command import detect_args, inspect, view
 
     options = set()
     for add_arguments in (
         lambda parser: detect_args.add_arguments(parser, "+"),
         view.add_arguments,
+        inspect.add_model_arguments,
     ):
         parser = argparse.ArgumentParser()
         add_arguments(parser)
