@@ -19,6 +19,32 @@ from padre3d.structures.classes import NUSCENES_CLASSES
 
 EPOCHS = 3
 SECONDS = 300
+# Loaders of the small detector on the tiny data set, for a config that has a _base_ and its model.
+SMALL_DATA = """
+frames = dict(type="LoadSweeps", num_sweeps=1)
+in_range = dict(type="PointsRangeFilter", point_cloud_range={range_m!r})
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(pipeline=[frames, in_range, dict(type="Pack3DDetInputs", keys=["points"])]),
+)
+test_dataloader = val_dataloader
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        pipeline=[
+            frames,
+            dict(type="LoadAnnotations3D", with_bbox_3d=True, with_label_3d=True),
+            in_range,
+            dict(type="ObjectRangeFilter", point_cloud_range={range_m!r}),
+            dict(type="ObjectNameFilter", classes=_base_.class_names),
+            dict(type="Pack3DDetInputs", keys=["points", "gt_bboxes_3d", "gt_labels_3d"]),
+        ]
+    ),
+)
+"""
 CONFIG = """
 _base_ = [{base!r}]
 data_root = {root!r}

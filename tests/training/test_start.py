@@ -11,35 +11,15 @@ pytest.importorskip("mmdet3d")
 from mmengine.config import Config
 from mmengine.runner import TestLoop
 from small_detector import MODEL, build
+from training_runs import SMALL_DATA
 
 from padre3d.training.hooks import naming_config_until_first_step
 
 CONFIG = """
 _base_ = [{base!r}]
 model = dict(_delete_=True, **{model!r})
-frames = dict(type="LoadSweeps", num_sweeps=1)
-in_range = dict(type="PointsRangeFilter", point_cloud_range={range_m!r})
-val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(pipeline=[frames, in_range, dict(type="Pack3DDetInputs", keys=["points"])]),
-)
-test_dataloader = val_dataloader
-train_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        pipeline=[
-            frames,
-            dict(type="LoadAnnotations3D", with_bbox_3d=True, with_label_3d=True),
-            in_range,
-            dict(type="ObjectRangeFilter", point_cloud_range={range_m!r}),
-            dict(type="ObjectNameFilter", classes=_base_.class_names),
-            dict(type="Pack3DDetInputs", keys=["points", "gt_bboxes_3d", "gt_labels_3d"]),
-        ]
-    ),
-)
 """
+CONFIG += SMALL_DATA
 
 
 @pytest.fixture

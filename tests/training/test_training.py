@@ -17,6 +17,7 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from small_detector import MODEL
+from training_runs import SMALL_DATA
 
 from padre3d.training.checkpoint import load_checkpoint_file
 from padre3d.training.distributed import prepare_processes
@@ -28,33 +29,11 @@ CONFIG = """
 _base_ = [{base!r}]
 custom_imports = dict(imports=["padre3d.plugin", "kill_hook"])
 model = dict(_delete_=True, **{model!r})
-frames = dict(type="LoadSweeps", num_sweeps=1)
-in_range = dict(type="PointsRangeFilter", point_cloud_range={range_m!r})
-train_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        pipeline=[
-            frames,
-            dict(type="LoadAnnotations3D", with_bbox_3d=True, with_label_3d=True),
-            in_range,
-            dict(type="ObjectRangeFilter", point_cloud_range={range_m!r}),
-            dict(type="ObjectNameFilter", classes=_base_.class_names),
-            dict(type="Pack3DDetInputs", keys=["points", "gt_bboxes_3d", "gt_labels_3d"]),
-        ]
-    ),
-)
-val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(pipeline=[frames, in_range, dict(type="Pack3DDetInputs", keys=["points"])]),
-)
-test_dataloader = val_dataloader
 train_cfg = dict(max_epochs={epochs}, val_begin={epochs} + 1)
 randomness = dict(seed=0, deterministic=False)
 default_hooks = dict(logger=dict(interval=1))
 """
+CONFIG += SMALL_DATA
 KILL_HOOK = """
 import os, signal
 from mmengine.hooks import Hook
