@@ -191,8 +191,17 @@ def test_runtime_beside_eager_torch(exported_runtime, tmp_path, monkeypatch):
     assert not (tmp_path / "wrong.json").exists()
 
 
+def decoder_keys(file):
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(onnx.load(file)).graph
+    (attention,) = (node.output[0] for node in graph.node if node.op_type == "Softmax")
+    (weights,) = (value for value in graph.value_info if value.name == attention)
+    return weights.type.tensor_type.shape.dim[-1].dim_value
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(3000)  # bfloat16 is slow where the processor lacks it
+@pytest.mark.timeout(3000)
 def test_whole_detectors_in_one_run(tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     from benchmarks import clouds, detector, whole
@@ -200,16 +209,20 @@ def test_whole_detectors_in_one_run(tmp_path, monkeypatch):
     monkeypatch.setattr(detector, "TINY_GRID", TINY_GRID)
     monkeypatch.setattr(whole, "load_cloud", lambda *_: (clouds.synthetic_cloud(1), "one sweep"))
     monkeypatch.setattr(whole, "BUILD", common.ROOT / "nowhere")
+    monkeypatch.setattr(common, "instructions", lambda: ["avx2"])
     options = ["--backends", "onnxruntime", "--work", str(tmp_path / "work")]
     result = run(whole, tmp_path / "results/cpu/whole.json", *options)
     exported = {
-        f"{name}, {precision}, onnxruntime"
+        f"{name}, {form}, onnxruntime"
         for name in whole.EXPORTED
-        for precision in ("fp32", "int8-cpu")
+        for form in ("fp32", "int8-cpu", "int8-cpu, 225 keys")
     }
     assert exported < result["times"].keys()
     assert result["relative_rms"].keys() == exported
-    assert result["left_out"] == {"C++": "expected padre3d_test_tool in nowhere: make cpp"}
+    assert result["left_out"]["C++"] == "expected padre3d_test_tool in nowhere: make cpp"
+    assert result["left_out"].keys() == {"C++", "PADRe-2, eager, bfloat16"}
+    assert decoder_keys(tmp_path / "work/fast_int8-cpu/model.onnx") == 41**2
+    assert decoder_keys(tmp_path / "work/fast_int8-cpu_225/model.onnx") == 225
     published, fast = (result["times"][n] for n in (whole.PUBLISHED, "fast, fp32, onnxruntime"))
     ratio = published["cpu_ms"] / fast["cpu_ms"]
     found = result["cpu_ratio_vs_published"]
