@@ -273,15 +273,15 @@ def conditions(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def commit() -> str:
-    """Short name of the source tree's commit, empty outside one."""
-    return _git("rev-parse", "--short", "HEAD")
+def commit(root: Path = ROOT) -> str:
+    """Short name of a source tree's commit, empty outside one."""
+    return _git("rev-parse", "--short", "HEAD", root=root)
 
 
-def _git(*command: str) -> str:
+def _git(*command: str, root: Path = ROOT) -> str:
     try:
         done = subprocess.run(
-            ["git", *command], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", *command], cwd=root, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return ""

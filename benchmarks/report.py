@@ -32,6 +32,7 @@ MAKERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "whole": tables.whole,
     "detector": tables.detector,
     "training": tables.training,
+    "train_step": tables.train_step,
     "profile": tables.profile,
     "operators": tables.operators,
     "runtime": tables.runtime,

@@ -176,6 +176,22 @@ def training(results: list[Result]) -> str:
     return table(head, rows)
 
 
+def train_step(results: list[Result]) -> str:
+    """A training step of the whole detector beside an earlier commit."""
+    rows = []
+    for result in of("train_step", results):
+        commits = {
+            "now": result["conditions"]["commit"],
+            "before": result.get("before_commit", ""),
+        }
+        for name, t in result["times"].items():
+            ratio = f"{t['cpu_ms'] / result['times']['now']['cpu_ms']:.2f}"
+            what = (device(result), result["config"], f"`{commits[name]}`")
+            rows.append((*what, spread(t), number(t["min_ms"]), number(t["cpu_ms"]), ratio))
+    head = ("device", "config", "commit", "ms: median (quartiles)", "ms: least", "CPU ms")
+    return table((*head, "times now's CPU ms"), rows)
+
+
 def whole(results: list[Result]) -> str:
     """Points to boxes in every form: a table of each run, and what the processor can do."""
     parts = []

@@ -41,9 +41,6 @@ ONNX, SUMMARY = WORK / "onnx/model.onnx", WORK / "summary.json"
 PICTURE, PAGE = WORK / "bev.png", WORK / "view.html"
 FIRST, FIRST_PAGE = WORK / "first.png", WORK / "first.html"
 PACKAGED_METRICS = WORK / "packaged_metrics.json"
-# glibc returns large tensors to the system and gets cleared pages back at every step, which is a
-# tenth of a training step on a CPU; other allocators ignore these.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 # No layer of the demo's detector is sparse, and the import of spconv is most of a program's start.
 NO_SPCONV = {"PADRE3D_SPCONV": "0"}
 SCENES = 10
@@ -128,7 +125,7 @@ def do_step(result: Path, step: Step, left: float, seconds: dict[str, float]) ->
         print(f"{result} is there already", flush=True)
         return
     start = time.monotonic()
-    env = {**ALLOCATOR, **NO_SPCONV, **os.environ}
+    env = {**NO_SPCONV, **os.environ}
     status = subprocess.run([sys.executable, *command], cwd=ROOT, env=env).returncode
     if status:
         raise ChildProcessError(f"{command[0]} ended with status {status}; its message is above")

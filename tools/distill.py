@@ -42,6 +42,7 @@ from padre3d.plugin import MODELS
 from padre3d.training.checkpoint import load_checkpoint_file, state_of
 from padre3d.training.config import naming_config, read_config
 from padre3d.training.consistency import override
+from padre3d.training.memory import keep_freed_memory
 
 STUDENT, FITTED, ERRORS = "student.pth", "fitted.pth", "errors.json"
 PLAIN_WIDTH = 160
@@ -234,6 +235,8 @@ def run(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(args.device == "cpu", warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
+    if args.device == "cpu":
+        keep_freed_memory()
     with lock(args.out / ".lock", f"another distillation is at work in {args.out}"):
         remove_parts(args.out)
         distill(args)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from padre3d.cli import add_debug_argument, check_targets, check_used, run_tool
+from padre3d.training.memory import keep_freed_memory
 
 METRICS = "metrics.json"
 
@@ -142,6 +143,7 @@ def be_deterministic(args: argparse.Namespace) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Only guards reads of unwritten memory.
         torch.utils.deterministic.fill_uninitialized_memory = False
+        keep_freed_memory()
 
 
 def device_name(device: str) -> str:

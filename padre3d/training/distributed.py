@@ -17,6 +17,8 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 from torch import distributed, nn
 
+from padre3d.training.memory import keep_freed_memory
+
 CPU_BACKEND = "gloo"
 
 
@@ -49,6 +51,7 @@ def prepare_processes(cfg: Config) -> None:
     """Join the processes' group if ``cfg.launcher`` asks for one and there is no GPU.
 
     For a deterministic run cuBLAS gets the workspace without which torch refuses products on a GPU.
+    Without a GPU the memory of freed tensors is kept.
 
     Args:
         cfg: the config; its backend and its model wrapper are replaced in that case. With a GPU, or
@@ -61,6 +64,8 @@ def prepare_processes(cfg: Config) -> None:
     if (cfg.get("randomness") or {}).get("deterministic"):
         # Read when the first product makes the workspace.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     if cfg.get("launcher", "none") == "none" or torch.cuda.is_available():
         return
     if cfg.launcher != "pytorch":

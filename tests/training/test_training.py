@@ -19,6 +19,7 @@ from mmengine.registry import DefaultScope
 from small_detector import MODEL
 from training_runs import SMALL_DATA
 
+from padre3d.training import distributed
 from padre3d.training.checkpoint import load_checkpoint_file
 from padre3d.training.distributed import prepare_processes
 
@@ -251,6 +252,15 @@ def test_one_process_is_left_alone():
     cfg = Config(dict(launcher="none", sync_bn="torch"))
     prepare_processes(cfg)
     assert cfg.to_dict() == dict(launcher="none", sync_bn="torch")
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_memory_is_kept_where_there_is_no_gpu(monkeypatch, gpu):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(distributed, "keep_freed_memory", lambda: calls.append(1))
+    prepare_processes(Config())
+    assert len(calls) == 1 - gpu
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""The benchmark of a training step: two checkouts side by side, and a gate between them."""
+
+import json
+import shutil
+
+import pytest
+
+from benchmarks import common, report
+
+pytest.importorskip("mmdet3d")
+from small_detector import MODEL
+from training_runs import SMALL_DATA
+
+from benchmarks import train_step
+
+CONFIG = """
+_base_ = [{base!r}]
+model = dict(_delete_=True, **{model!r})
+"""
+CONFIG += SMALL_DATA
+
+
+@pytest.fixture
+def run(tmp_path, repo_root, tiny_nuscenes, monkeypatch):
+    """Run the benchmark on the small detector; returns its result."""
+    monkeypatch.setattr(common, "product_gflops", lambda device, dtype: 100.0)
+    monkeypatch.setattr(common, "copy_gb_per_s", lambda device: 10.0)
+    monkeypatch.setenv("SYNTHETIC_ROOT", str(tiny_nuscenes))
+    monkeypatch.setenv("PADRE3D_SPCONV", "0")
+    config = tmp_path / "small.py"
+    base = str(repo_root / "configs/dsvt_padre2_synthetic.py")
+    text = CONFIG.format(base=base, model=MODEL, range_m=list(MODEL["grid"]["range_m"]))
+    config.write_text(text)
+
+    def measure(*options):
+        file = tmp_path / "results" / "cpu" / "train_step.json"
+        options = ["--config", str(config), "--repeats", "2", "--threads", "1", *options]
+        train_step.main([*options, "--json", str(file)])
+        return json.loads(file.read_text())
+
+    return measure
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_step_beside_that_of_another_checkout(run, repo_root, tmp_path):
+    result = run("--before", str(repo_root))
+    assert result["gate"] == {"loss": 0}
+    assert result["times"].keys() == {"now", "before"}
+    now, before = (result["times"][name]["cpu_ms"] for name in ("now", "before"))
+    assert result["cpu_ratio_to_before"] == pytest.approx(before / now, abs=2e-3)
+    assert result["before_commit"] == result["conditions"]["commit"]
+    table = report.MAKERS["train_step"](report.load(tmp_path / "results"))
+    assert table.count("| small.py |") == 2
+
+    other = tmp_path / "other"
+    for name in ("padre3d", "configs", "tools"):
+        shutil.copytree(repo_root / name, other / name)
+    settings = other / "padre3d" / "head" / "settings.py"
+    text = settings.read_text()
+    settings.write_text(text.replace("focal_alpha: float = 0.25", "focal_alpha: float = 0.5"))
+    assert settings.read_text() != text
+    with pytest.raises(common.GateError, match="loss"):
+        run("--before", str(other))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_checkout_without_the_config_says_so(run, tmp_path):
+    with pytest.raises(RuntimeError, match=r"No module named"):
+        run("--before", str(tmp_path))
