@@ -9,7 +9,7 @@ teacher remove the results.
     SYNTHETIC_ROOT=data/synthetic72 python tools/study.py studies/distill_synthetic.py
 """
 
-from padre3d.study import Step, Study
+from padre3d.study import Reuse, Step, Study
 from padre3d.study.detector import METRICS, RENAME
 
 TEACHER = "configs/study_attention_synthetic.py"
@@ -74,6 +74,8 @@ STUDY = Study(
             ],
             "student.pth",
             only=tuple(DISTILLED),
+            # One fit serves every number of epochs after it.
+            reuse=Reuse(files=("fit.pt",), apart_from=("epochs",)),
         ),
         Step(
             "train",

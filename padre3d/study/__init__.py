@@ -6,6 +6,7 @@
 | options | overrides as ``--cfg-options`` |
 | store | results.jsonl and the lock |
 | process, launch | one command in a process group of its own |
+| reuse | files that one run takes over from another |
 | job, metrics, environment | one run: its steps, its figures, where it ran |
 | runner, display | all runs: order, budget, signals; the table of states |
 | seeds, report, plot | mean, spread and paired differences; tables and pictures |
@@ -13,6 +14,6 @@
 Needs the standard library and rich; plots need matplotlib.
 """
 
-from padre3d.study.spec import Step, Study
+from padre3d.study.spec import Reuse, Step, Study
 
-__all__ = ["Step", "Study"]
+__all__ = ["Reuse", "Step", "Study"]

@@ -15,6 +15,7 @@ from padre3d.io.files import write_atomic
 from padre3d.study.environment import commit, device_name, short_commit, torch_version
 from padre3d.study.metrics import MetricsError, costs, read_metrics, select
 from padre3d.study.process import Ended, Process, run_environment
+from padre3d.study.reuse import take_over
 from padre3d.study.spec import METRICS_FILE, Run, Step
 from padre3d.study.store import Row
 
@@ -66,6 +67,7 @@ class State:
         peak_memory_mib: of all attempts.
         attempts: number of times the run was started.
         commits: of all attempts, as the report shows them.
+        reused_from: the run whose files were taken over, so that ``seconds`` lacks its share.
     """
 
     started: list[str] = field(default_factory=list)
@@ -74,6 +76,7 @@ class State:
     peak_memory_mib: float = 0.0
     attempts: int = 0
     commits: list[str] = field(default_factory=list)
+    reused_from: str | None = None
 
 
 class RunFailed(Exception):
@@ -145,6 +148,7 @@ class Job:
     def _start(self, step: Step) -> None:
         command = self.run.command(step, self.settings.threads)
         self.step = step
+        self._take_over(step)
         if step.name not in self.state.started:
             self.state.started.append(step.name)
         if step.name in self.state.finished:
@@ -155,6 +159,17 @@ class Job:
         study = self.run.study
         env = run_environment(self.settings.work_dir, self.settings.threads, study.env)
         self.process = Process(command, self.settings.root, env, self._log(), self.settings.nice)
+
+    def _take_over(self, step: Step) -> None:
+        """What another run has made already; the log says whose it is."""
+        settings = self.settings
+        if step.reuse is None or step.name in self.state.started:
+            return
+        other = take_over(self.run, step.reuse, settings.root, settings.work_dir)
+        if other is not None:
+            self.state.reused_from = str(other)
+            with self._log().open("a") as log:
+                log.write(f"{_now()} {', '.join(step.reuse.files)} taken over from {other.out}\n")
 
     def _finish_step(self, ended: Ended) -> None:
         step, self.process = self.step, None
@@ -201,6 +216,7 @@ class Job:
             "macs": told["macs"],
             "seconds": used if told["seconds"] is None else told["seconds"],
             "run_seconds": used,
+            "reused_from": self.state.reused_from,
             "attempts": self.state.attempts,
             "peak_memory_mib": round(self.state.peak_memory_mib, 1),
         }

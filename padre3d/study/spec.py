@@ -22,6 +22,22 @@ BUILT_IN = VALUES | {"options"}
 
 
 @dataclass(frozen=True)
+class Reuse:
+    """Files that a step's command goes on from, and that another run may have made already.
+
+    The command must see itself whether they are of its own kind: they are copied unread.
+
+    Attributes:
+        files: relative to the run's folder.
+        apart_from: overrides in which the other run may differ; its seed and all other overrides
+            are equal.
+    """
+
+    files: Sequence[str]
+    apart_from: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Step:
     """One of several commands of a run.
 
@@ -31,12 +47,14 @@ class Step:
         result: the file that the step leaves, relative to the run's folder, placeholders allowed.
             A step whose result is there and that was not interrupted is not run again.
         only: variants that have this step; empty for all.
+        reuse: what the step takes over from another run, if it has begun nothing itself.
     """
 
     name: str
     command: Sequence[str]
     result: str
     only: Sequence[str] = ()
+    reuse: Reuse | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +171,8 @@ class Study:
             unknown = sorted(set(step.only) - set(self.variants))
             if isinstance(step.only, str) or unknown:
                 raise ValueError(f"step {step.name}, only: expected variants, got {step.only!r}")
+            if step.reuse and any(isinstance(v, str) for v in vars(step.reuse).values()):
+                raise ValueError(f"step {step.name}: expected lists of names, got {step.reuse!r}")
         if isinstance(self.metrics, str):
             raise ValueError(f"metrics: expected a tuple of names, got {self.metrics!r}")
 

@@ -62,7 +62,9 @@ class Lab:
             **fields,
         }
         text = ", ".join(f"{key}={value!r}" for key, value in fields.items())
-        self.study_file.write_text(f"from padre3d.study import Step, Study\nSTUDY = Study({text})")
+        self.study_file.write_text(
+            f"from padre3d.study import Reuse, Step, Study\nSTUDY = Study({text})"
+        )
         return load_study(self.study_file)
 
     def arguments(self, *more):
