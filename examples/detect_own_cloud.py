@@ -23,8 +23,9 @@ def main(model: str, cloud: str, out: str) -> int:
     found = found.select(found.scores >= 0.1)
     write_boxes_json(Path(out) / "boxes.json", found, runtime.class_names)
     names = runtime.class_names
-    picture = Path(out) / "view.png"
-    draw_bev(points, found.boxes, found.labels, found.scores, names, path=picture)
+    picture, sides = Path(out) / "view.png", runtime.manifest.grid.range_m
+    far = max(map(abs, (*sides[:2], *sides[3:5])))
+    draw_bev(points, found.boxes, found.labels, found.scores, names, path=picture, range_m=far)
     page = Page(runtime.class_names)
     page.add(Path(cloud).name, points, found)
     page.save(Path(out) / "view.html")

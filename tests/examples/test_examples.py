@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from model_libraries import import_or_skip
-from small_detector import cloud
+from small_detector import MODEL, cloud
 
 from padre3d.io.boxes_json import write_boxes_json
 from padre3d.structures.boxes import Detections
@@ -56,15 +56,19 @@ def test_padre_in_a_timm_vit(example):
     assert example("padre_in_timm_vit").main().shape == (1, 10)
 
 
-def test_a_cloud_of_ones_own(example, exported_padre, tmp_path):
+def test_a_cloud_of_ones_own(example, exported_padre, tmp_path, monkeypatch):
     pytest.importorskip("plotly")
     np.save(tmp_path / "a.npy", cloud(500).numpy()[:, :4])
-    found = example("detect_own_cloud").main(
-        str(exported_padre.folder), str(tmp_path / "a.npy"), str(tmp_path / "out")
+    module, drawn = example("detect_own_cloud"), []
+    draw = module.draw_bev
+    monkeypatch.setattr(
+        module, "draw_bev", lambda *a, **how: drawn.append(how["range_m"]) or draw(*a, **how)
     )
+    found = module.main(str(exported_padre.folder), str(tmp_path / "a.npy"), str(tmp_path / "out"))
     assert found > 0
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {"boxes.json", "view.png", "view.html"}
+    assert drawn == [max(abs(side) for side in MODEL["grid"]["range_m"][:2])]
 
 
 def test_the_loop_of_a_sensor(example, exported_padre):
