@@ -14,7 +14,7 @@ from padre3d.io import load_points
 from padre3d.runtime import Runtime
 from padre3d.runtime.folder import sha256
 
-BEST = "padre2_grid_synthetic"
+BEST = "padre2_full_synthetic"
 LEAST_SCORE = 0.15
 OTHERS = [(name, p) for name in models.model_names() for p in models.model_precisions(name)[1:]]
 

@@ -23,7 +23,7 @@ from padre3d.runtime import Runtime
 from padre3d.runtime.folder import sha256
 
 NAMES = padre3d.list_models()
-MOST_BYTES = 28e6  # as they lie there; the wheel, compressed, has a limit of its own
+MOST_BYTES = 31e6  # as they lie there; the wheel, compressed, has a limit of its own
 LEAST_SCORE = 0.1
 
 
@@ -42,7 +42,7 @@ def copied(tmp_path, monkeypatch):
 
 def test_the_names_are_those_of_the_runtime():
     assert set(NAMES) == set(models.model_names())
-    assert {"attention_synthetic", "padre2_synthetic", "padre2_grid_synthetic"} <= set(NAMES)
+    assert {"attention_synthetic", "padre2_grid_synthetic", "padre2_full_synthetic"} <= set(NAMES)
     scores = [models.model_info(name)["nds"] for name in NAMES]
     assert scores == sorted(scores, reverse=True)
     assert padre3d.list_models("padre2*") == [name for name in NAMES if name.startswith("padre2")]

@@ -73,7 +73,7 @@ def test_the_wheel_has_the_model_the_sample_and_the_page(wheel):
         assert f"padre3d/models/{name}" in names
     kept = [path for path in models.ROOT.glob("*_synthetic/**/*") if path.is_file()]
     assert {f"padre3d/models/{path.relative_to(models.ROOT)}" for path in kept} <= names
-    assert "padre3d/models/padre2_grid_synthetic/int8-cpu/model.onnx" in names
+    assert "padre3d/models/padre2_full_synthetic/int8-cpu/model.onnx" in names
     assert wheel.stat().st_size < MOST_BYTES
     assert {
         "padre3d/py.typed",

@@ -126,7 +126,7 @@ def test_precisions(with_openvino, tmp_path, precision):
 def test_real_frames(with_openvino, real_dir, frame):
     """Time lags in one, ring indices in the other; most points lie out of this model's range."""
     (path,) = real_dir.glob(frame)
-    folder = model_folder("padre2_synthetic")
+    folder = model_folder("padre2_full_synthetic")
     expected, last = expected_boxes(folder, load_points(path))
     text, said = detect(with_openvino, folder, path)
     assert_same_boxes(json.loads(text)["boxes"], expected["boxes"])
@@ -193,7 +193,7 @@ def test_sweeps_with_poses(with_openvino, tmp_path, named, told):
     rng = np.random.default_rng(0)
     whole = load_points(sample_cloud()[0])
     lags = np.unique(whole[:, 4])
-    folder = model_folder("padre2_synthetic")
+    folder = model_folder("padre2_full_synthetic")
     card = json.loads((folder / "info.json").read_text())
     assert (card["num_sweeps"], card["stride"]) == (3, 4)
     count, stride = told or (3, 4)

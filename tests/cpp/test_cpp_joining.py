@@ -65,7 +65,7 @@ CALIBRATION = ("--lidar-to-ego", "0.9,0,1.8,0.7,0,0,-0.7")
 def test_a_pause(with_openvino, tmp_path, drive, options, limit):
     """The boxes of the last cloud are those of the program in Python."""
     pytest.importorskip("openvino")
-    folder, out = model_folder("padre2_synthetic"), tmp_path / "boxes"
+    folder, out = model_folder("padre2_full_synthetic"), tmp_path / "boxes"
     words = [*drive, "--backend", "openvino", "--score-thr", SCORE_THR, "--out", out, *options]
     main(["detect", "--model", *map(str, [folder, *words])])
     text, said = detect(with_openvino, folder, *drive, *options)
@@ -88,7 +88,7 @@ def test_one_sweep_keeps_its_own_time_lags(with_openvino, tmp_path):
 
 def test_a_folder_in_the_place_of_the_card(with_openvino, tmp_path, drive):
     """As without a card: ten sweeps."""
-    folder = shutil.copytree(model_folder("padre2_synthetic"), tmp_path / "model")
+    folder = shutil.copytree(model_folder("padre2_full_synthetic"), tmp_path / "model")
     (folder / "info.json").unlink()
     without, _ = detect(with_openvino, folder, *drive)
     (folder / "info.json").mkdir()
