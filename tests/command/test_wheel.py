@@ -17,7 +17,7 @@ from padre3d.structures.boxes import Detections
 from padre3d.structures.classes import NUSCENES_CLASSES
 
 BUILT_FROM = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "requirements.txt")
-MOST_BYTES = 25e6
+MOST_BYTES = 28e6
 TRUTH = Detections(np.array([[1.0, 2, 0, 4, 2, 1.5, 0, 0, 0]]), np.ones(1), np.zeros(1, int))
 WITHOUT_TORCH = """
 import sys
