@@ -88,7 +88,7 @@ def test_whole_detector_beside_its_twin(with_openvino, packaged):
 @pytest.mark.parametrize(
     ("name", "count", "message"),
     [
-        ("padre2_full_synthetic", None, "expected the boxes of Python but for 5%, got"),
+        ("padre2_grid_synthetic", None, "expected the boxes of Python but for 5%, got"),
         ("", 0, "expected [1-9][0-9]* boxes, got 0"),
     ],
 )
