@@ -23,6 +23,8 @@ class SubmanifoldDescriptor(nn.Module):
         super().__init__()
         try:
             import spconv.pytorch as spconv
+
+            from padre3d.backbone.submanifold_conv import SubmanifoldConv2d
         except ImportError as error:
             raise ImportError(
                 "local_descriptor='submconv' needs spconv: pip install spconv-cu120, and no "
@@ -30,7 +32,7 @@ class SubmanifoldDescriptor(nn.Module):
             ) from error
         # The implicit-GEMM algorithms exist on CUDA only.
         algo = None if torch.cuda.is_available() else spconv.ConvAlgo.Native
-        self.conv = spconv.SubMConv2d(dim, dim, 3, padding=1, bias=False, algo=algo)
+        self.conv = SubmanifoldConv2d(dim, dim, 3, padding=1, bias=False, algo=algo)
         self.norm = RowBatchNorm(dim, eps=1e-3, momentum=0.01)
 
     def forward(self, pillars: Pillars, ny: int, nx: int) -> Tensor:

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import zipfile
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,18 @@ def state_of(loaded: dict, path: str | Path) -> dict[str, Tensor]:
             f"checkpoint {path}: expected a state_dict of tensors, got keys "
             f"{first(sorted(map(str, loaded)))}"
         )
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    plain: Any = OrderedDict((_plain(key), value) for key, value in state.items())
+    # Versions by module: layers of other libraries decide by them how old weights are read.
+    metadata = getattr(state, "_metadata", None)
+    if isinstance(metadata, dict):
+        plain._metadata = {_plain(name): of for name, of in metadata.items()}
+    return plain
+
+
+def _plain(name: object) -> str:
+    """The name of a module or weight without that of a distributed wrapper around all of them."""
+    name = str(name)
+    return "" if name == "module" else name.removeprefix("module.")
 
 
 def is_finite(value: Tensor) -> bool:
