@@ -1,4 +1,4 @@
-"""spconv's sub-manifold convolution with weights that are loaded as they were saved (needs spconv)."""
+"""spconv's sub-manifold convolution, its weights loaded as they were saved (needs spconv)."""
 
 from __future__ import annotations
 

@@ -2,15 +2,13 @@
 
 import pytest
 import torch
-
-for name in ("mmdet3d", "spconv"):
-    pytest.importorskip(name)
-import mmdet3d.models  # noqa: F401  (moves the axes of weights without a version)
-import spconv.pytorch as spconv
 from small_detector import build
 from torch import nn
 
 from padre3d.training.checkpoint import load_checkpoint_file, load_state, state_of
+
+spconv = pytest.importorskip("spconv.pytorch")
+pytest.importorskip("mmdet3d.models")  # moves the axes of weights without a version
 
 NAME = "local_descriptor.conv.weight"
 
