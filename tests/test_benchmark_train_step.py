@@ -8,16 +8,9 @@ import pytest
 from benchmarks import common, report
 
 pytest.importorskip("mmdet3d")
-from small_detector import MODEL
-from training_runs import SMALL_DATA
+from training_runs import write_small_config
 
 from benchmarks import train_step
-
-CONFIG = """
-_base_ = [{base!r}]
-model = dict(_delete_=True, **{model!r})
-"""
-CONFIG += SMALL_DATA
 
 
 @pytest.fixture
@@ -28,9 +21,7 @@ def run(tmp_path, repo_root, tiny_nuscenes, monkeypatch):
     monkeypatch.setenv("SYNTHETIC_ROOT", str(tiny_nuscenes))
     monkeypatch.setenv("PADRE3D_SPCONV", "0")
     config = tmp_path / "small.py"
-    base = str(repo_root / "configs/dsvt_padre2_synthetic.py")
-    text = CONFIG.format(base=base, model=MODEL, range_m=list(MODEL["grid"]["range_m"]))
-    config.write_text(text)
+    write_small_config(config, repo_root)
 
     def measure(*options):
         file = tmp_path / "results" / "cpu" / "train_step.json"

@@ -45,6 +45,11 @@ train_dataloader = dict(
     ),
 )
 """
+SMALL_CONFIG = """
+_base_ = [{base!r}]
+model = dict(_delete_=True, **{model!r})
+"""
+SMALL_CONFIG += SMALL_DATA
 CONFIG = """
 _base_ = [{base!r}]
 data_root = {root!r}
@@ -81,6 +86,13 @@ custom_hooks = [dict(type="FadeGroundTruthSampling", last_epochs=1)]
 default_hooks = dict(logger=dict(interval=1))
 randomness = dict(seed=0, deterministic=True)
 """
+
+
+def write_small_config(path: Path, repo_root: Path) -> None:
+    """The config of the small detector on the data set that SYNTHETIC_ROOT names."""
+    base = str(repo_root / "configs/dsvt_padre2_synthetic.py")
+    range_m = list(MODEL["grid"]["range_m"])
+    path.write_text(SMALL_CONFIG.format(base=base, model=MODEL, range_m=range_m))
 
 
 def write_config(

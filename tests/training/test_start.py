@@ -10,16 +10,10 @@ import torch
 pytest.importorskip("mmdet3d")
 from mmengine.config import Config
 from mmengine.runner import TestLoop
-from small_detector import MODEL, build
-from training_runs import SMALL_DATA
+from small_detector import build
+from training_runs import write_small_config
 
 from padre3d.training.hooks import naming_config_until_first_step
-
-CONFIG = """
-_base_ = [{base!r}]
-model = dict(_delete_=True, **{model!r})
-"""
-CONFIG += SMALL_DATA
 
 
 @pytest.fixture
@@ -30,9 +24,7 @@ def config(tmp_path, repo_root, tiny_nuscenes, monkeypatch):
     # Formatting a config for the log takes seconds.
     monkeypatch.setattr(Config, "pretty_text", property(lambda cfg: ""))
     path = tmp_path / "small.py"
-    base = str(repo_root / "configs/dsvt_padre2_synthetic.py")
-    range_m = list(MODEL["grid"]["range_m"])
-    path.write_text(CONFIG.format(base=base, model=MODEL, range_m=range_m))
+    write_small_config(path, repo_root)
     return path
 
 
