@@ -136,6 +136,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.device != "cpu":
         parser.error(f"--device: expected cpu, got {args.device}")
+    if args.before and not (args.before / "tools" / "train.py").is_file():
+        parser.error(f"--before: expected a checkout with tools/train.py, got {args.before}")
     result = measure(args)
     common.write_json("train_step", result, args.json, common.device_folder(torch.device("cpu")))
 

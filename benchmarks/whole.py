@@ -135,11 +135,6 @@ def add_eager(cases: Cases, points: Tensor, quick: bool) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             return model.predict_points([points])
 
-    label = "PADRe-2, eager, bfloat16"
-    if "bf16" not in common.instructions():
-        cases.leave_out(label, "the processor has no instructions for it: ten times the time")
-    else:
-        cases.calls[label] = in_bfloat16
     cases.calls |= {
         PUBLISHED: as_published,
         "attention, eager": lambda: attention.predict_points([points]),

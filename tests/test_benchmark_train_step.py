@@ -55,8 +55,20 @@ def test_a_step_beside_that_of_another_checkout(run, repo_root, tmp_path):
         run("--before", str(other))
 
 
+def test_a_folder_that_is_no_checkout_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train_step.main(["--device", "cpu", "--before", str(tmp_path)])
+    assert f"--before: expected a checkout with tools/train.py, got {tmp_path}" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_checkout_without_the_config_says_so(run, tmp_path):
-    with pytest.raises(RuntimeError, match=r"No module named"):
-        run("--before", str(tmp_path))
+def test_a_training_that_cannot_start_says_why(run, repo_root, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(repo_root / "tools", other / "tools")
+    shutil.copytree(repo_root / "padre3d", other / "padre3d")
+    (other / "tools" / "train.py").write_text("raise SystemExit('no such thing')\n")
+    with pytest.raises(RuntimeError, match="ended: .*no such thing"):
+        run("--before", str(other))
